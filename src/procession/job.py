@@ -1,0 +1,184 @@
+"""The nouns of a job: what was asked for, what is stored now, what one attempt came to.
+
+Every record is frozen: nobody edits a job. A queue worker returns an `Outcome`, and the database applies the
+move that it names if the table in `moves.py` and the claim token (the fence) allow it.
+Nothing here waits, reads a clock or knows a database.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from msgspec import Raw, Struct
+
+from procession.errors import ConfigError
+
+PRIORITIES = range(-100, 101)
+"""Allowed priorities. A higher number goes first; 0 is the default; anything outside is refused, never clamped."""
+
+
+class State(StrEnum):
+    """Where a job is. The last three are final."""
+
+    QUEUED = "queued"
+    DELAYED = "delayed"
+    BLOCKED = "blocked"
+    RUNNING = "running"
+    PROCESSED = "processed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        """True when no attempt will follow unless a person retries the job."""
+        return self in FINAL
+
+
+FINAL = frozenset({State.PROCESSED, State.FAILED, State.CANCELLED})
+RESERVED_QUEUES = frozenset(state.value for state in FINAL)
+
+
+class Spec(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What was asked for: written once as JSON that a person can read, never rewritten, opaque to the store."""
+
+    name: str
+    args: Raw
+    """A JSON object: parameter name -> encoded value (see `codec.py`)."""
+    attempts: int | None = None
+    """How many runs are allowed; None leaves it to the job's own retry policy."""
+    timeout: int | None = None
+    """Milliseconds per attempt; None leaves it to the job, 0 lifts it."""
+    tags: tuple[str, ...] = ()
+    v: int = 1
+    """Version of this format."""
+
+
+class NewJob(Struct, frozen=True, kw_only=True):
+    """One job on its way into the store."""
+
+    jid: UUID
+    spec: bytes
+    queue: str
+    priority: int = 0
+    delay: int = 0
+    """Milliseconds from the store's now; 0 means at once."""
+    at: int = 0
+    """Milliseconds since the epoch; 0 means not set. At most one of `delay` and `at` is set."""
+    expires_in: int = 0
+    """Milliseconds from the store's now; a job not started by then is cancelled. 0 means never."""
+    expires_at: int = 0
+    """The same as an instant; at most one of the two is set."""
+
+
+class Stored(Struct, frozen=True):
+    """The answer to one enqueued job: `new` is False when this jid was there already (nothing was changed)."""
+
+    jid: UUID
+    new: bool
+
+
+class Claimed(Struct, frozen=True):
+    """A job handed to a queue worker, together with the proof (`token`) that this claim is the current one."""
+
+    jid: UUID
+    token: bytes
+    queue: str
+    spec: bytes
+    attempt: int
+    """Runs counted so far, this one included."""
+    crashes: int
+    fence: int
+    """A number that only rises, for outside systems (DDIA, chapter 8, calls it a fencing token)."""
+
+
+class Outcome(Struct, frozen=True, kw_only=True):
+    """What one attempt came to: a move to apply, if the claim is still the current one."""
+
+    jid: UUID
+    token: bytes
+    move: str
+    """A value of `moves.Move`: one of those that start from `running`."""
+    value: bytes | None = None
+    """The encoded result of a processed job."""
+    failure: bytes | None = None
+    """An encoded `Failure`, kept with the attempts of the job."""
+    delay: int = 0
+    """For retry, snooze and release: milliseconds until the job is due again."""
+    reason: str = ""
+    """Why it failed or was cancelled, or waits: `exhausted`, `discarded`, `unknown name`, …"""
+
+
+class Failure(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One attempt's error, as text: no exception object survives its job."""
+
+    attempt: int
+    type: str
+    message: str
+    traceback: str = ""
+    at: int = 0
+    """Milliseconds since the epoch, the store's clock where it was known."""
+    worker: str = ""
+
+
+class Job(Struct, frozen=True, kw_only=True):
+    """A job as the store holds it now: what was asked, where it is, its times, errors and result.
+
+    All times are milliseconds since the epoch by the store's clock; 0 means "not yet".
+    """
+
+    jid: UUID
+    name: str
+    args: dict[str, Any]
+    queue: str
+    state: State
+    priority: int = 0
+    attempt: int = 0
+    crashes: int = 0
+    attempts: int | None = None
+    timeout: int | None = None
+    tags: tuple[str, ...] = ()
+    enqueued_at: int = 0
+    due_at: int = 0
+    start_at: int = 0
+    finish_at: int = 0
+    expires_at: int = 0
+    worker: str = ""
+    reason: str = ""
+    cancel_asked: bool = False
+    failures: tuple[Failure, ...] = ()
+    result: Raw | None = None
+    raw: bytes = b""
+    """The spec's bytes when they could not be decoded, so that nothing is hidden."""
+
+    @property
+    def error(self) -> str | None:
+        """The last attempt's error on one line, or None."""
+        if not self.failures:
+            return None
+        last = self.failures[-1]
+        return f"{last.type}: {last.message}" if last.message else last.type
+
+
+def new_jid() -> UUID:
+    """A UUIDv7 (RFC 9562): 48 bits of milliseconds, then random bits, so that ids sort by time."""
+    milliseconds = time.time_ns() // 1_000_000
+    value = (milliseconds << 80) | int.from_bytes(os.urandom(10), "big")
+    value = value & ~(0xF << 76) | (0x7 << 76)
+    value = value & ~(0x3 << 62) | (0x2 << 62)
+    return UUID(int=value)
+
+
+def parse_jid(jid: str | UUID) -> UUID:
+    """Read a caller's jid. Raises ConfigError for anything that is not a UUID."""
+    if isinstance(jid, UUID):
+        return jid
+    try:
+        return UUID(jid)
+    except (ValueError, AttributeError, TypeError):
+        raise ConfigError(
+            f"jid {jid!r} is not a UUID; make one from your own key with uuid.uuid5(namespace, key)"
+        ) from None
