@@ -134,7 +134,7 @@ class WrongVersion(DatabaseError):
     """The server, or the format of what it stores, is too old or too new for this release."""
 
 
-class Control(Exception):  # noqa: N818
+class Control(Exception):
     """Raised inside a job to choose the fate of this attempt."""
 
 

@@ -1,0 +1,71 @@
+"""A question for the database as a value, and the two kinds of connection that ask it.
+
+A verb of the database returns an `Operation`: nothing has happened yet. A connection asks one or several of them in
+one round trip. So one text serves sync callers, async callers, many-in-one-trip and, later, "inside my own
+transaction". Each operation is atomic; several asked together are not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Generic, Protocol, TypeVar, overload
+
+T = TypeVar("T")
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+
+
+class Operation(Generic[T]):
+    """A question not yet asked. Opaque to all but the connection of the database that made it."""
+
+    __slots__ = ()
+
+
+class Connection(Protocol):
+    """Asks operations, and waits on bells, for a sync caller. Safe to share between threads.
+
+    Every call has a deadline of its own. A question is asked again only when it is known not to have run.
+
+    Raises:
+        Unavailable: no answer within the deadline; `asked` says whether the question may have run.
+        StoreRefused: the store answered "not now" (full, read-only, loading); nothing was changed.
+    """
+
+    @overload
+    def ask(self, a: Operation[A], /) -> A: ...
+    @overload
+    def ask(self, a: Operation[A], b: Operation[B], /) -> tuple[A, B]: ...
+    @overload
+    def ask(self, a: Operation[A], b: Operation[B], c: Operation[C], /) -> tuple[A, B, C]: ...
+
+    def wait(self, bells: Sequence[str], timeout: float) -> bool:
+        """Block until one of the bells rings or `timeout` seconds passed. True when it rang.
+
+        A bell is a queue name (a job may be ready) or `@` and an id (of a queue worker or of a waiting caller).
+        A ring is a hint and hands out nothing: whoever hears it asks again.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give back what the connection holds. Asking again opens it anew."""
+        ...
+
+
+class AsyncConnection(Protocol):
+    """The same as `Connection`, for the event loop that it is first used on."""
+
+    @overload
+    async def ask(self, a: Operation[A], /) -> A: ...
+    @overload
+    async def ask(self, a: Operation[A], b: Operation[B], /) -> tuple[A, B]: ...
+    @overload
+    async def ask(self, a: Operation[A], b: Operation[B], c: Operation[C], /) -> tuple[A, B, C]: ...
+
+    async def wait(self, bells: Sequence[str], timeout: float) -> bool:
+        """See `Connection.wait`."""
+        ...
+
+    async def close(self) -> None:
+        """See `Connection.close`."""
+        ...

@@ -1,0 +1,127 @@
+"""The hot verbs: what producers and queue workers ask all the time.
+
+Each verb takes many and returns many, in the order given, and is idempotent or fenced. Each docstring is the
+specification; the contract suite quotes it, line by line, over every backend. Times inside the store are its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+from uuid import UUID
+
+from msgspec import Struct
+
+from procession.database.operation import Operation
+from procession.job import Claimed, NewJob, Outcome, Stored
+
+
+class Claims(Struct, frozen=True):
+    """The answer to a claim."""
+
+    jobs: list[Claimed]
+    now: int
+    """The store's clock, milliseconds since the epoch."""
+    next_due: int
+    """When the next delayed job is due, or 0 when none is."""
+
+
+class Held(Struct, frozen=True):
+    """One job that the store believes a queue worker to be running."""
+
+    jid: UUID
+    token: bytes
+    cancel: bool
+    """Somebody asked for its cancellation."""
+
+
+class Promoted(Struct, frozen=True):
+    """The answer to a promotion."""
+
+    moved: int
+    now: int
+    next_due: int
+
+
+class Queue(Protocol):
+    """The verbs through which a job moves."""
+
+    def enqueue(self, jobs: Sequence[NewJob]) -> Operation[list[Stored]]:
+        """Store new jobs: at once into their queue, or as delayed until they are due.
+
+        - A job with `delay` or a future `at` becomes `delayed`; any other becomes `queued`.
+        - A jid that is stored already changes nothing and answers `new=False`: asking twice makes one job.
+        - Within one queue and priority, jobs are claimed in the order in which they became queued.
+        - One bell per queue rings, not one per job; it wakes one queue worker.
+        - A store that takes no new work refuses the whole call and stores nothing.
+        """
+        ...
+
+    def claim(
+        self, queues: Sequence[str], worker: str, token: bytes, *, limit: int, lease: int
+    ) -> Operation[Claims]:
+        """Take up to `limit` ready jobs from `queues`, in the order named, the highest priority of each first.
+
+        - A claimed job is `running`, its attempt is one more, and worker and token are written with it, in one step.
+        - The worker's lease then ends `lease` milliseconds from now at the earliest.
+        - The same token from the same worker answers with the jobs that it still holds under it, and takes nothing new.
+        - A paused queue gives nothing.
+        - A job whose expiry has passed is not handed out: it becomes `cancelled` with reason `expired`.
+        - A claim that leaves work behind in a queue rings its bell again.
+        - `fence` is larger than any number handed out before in this shard.
+        """
+        ...
+
+    def settle(self, worker: str, outcomes: Sequence[Outcome]) -> Operation[list[bool]]:
+        """Report what attempts came to. True for each that was accepted.
+
+        - Only the current claim counts: another token, or a job that is not running, answers False and changes nothing.
+        - A repeated settle of the same claim, after the job moved on to a final state, answers True and changes nothing.
+        - `snooze`, `release` and `postpone` take the attempt back off; the others keep it.
+        - A released job goes to the front of its queue and priority; so it is the next to run.
+        - `failure` is appended to the job's errors, `value` becomes its result.
+        - Callers that watch a job which became final are rung.
+        - A finished job beyond the bound of its state pushes out the oldest of that state.
+        """
+        ...
+
+    def heartbeat(self, worker: str, *, lease: int, info: bytes) -> Operation[list[Held]]:
+        """Say "alive", write what is known of this worker, and read which jobs the store believes it to run.
+
+        - The lease then ends `lease` milliseconds from now.
+        - A worker whose lease had run out resumes it if nobody took its jobs back; if somebody did, it holds none.
+        """
+        ...
+
+    def extend(self, workers: Sequence[str], *, lease: int) -> Operation[None]:
+        """Say "alive" for these workers, and nothing else. A worker that the store does not know stays unknown."""
+        ...
+
+    def promote(self, limit: int) -> Operation[Promoted]:
+        """Make up to `limit` due jobs ready, the longest due first, and ring the bells of their queues.
+
+        - A delayed job whose expiry has passed becomes `cancelled` with reason `expired`.
+        """
+        ...
+
+    def recover(self, limit: int, *, lease: int) -> Operation[list[UUID]]:
+        """Take back up to `limit` jobs of workers whose lease ended, and return them.
+
+        - Each counts one crash more. It is `queued` again at the front of its priority; after `max_crashes` it is
+          `failed` with reason `poison`.
+        - When the last run of this verb lies more than half a lease back (the store was down or its clock jumped),
+          nothing is taken for one lease from now.
+        - A worker is forgotten only after its last job was taken back.
+        """
+        ...
+
+    def leave(self, worker: str, *, died: str = "") -> Operation[list[UUID]]:
+        """Forget a worker. Jobs that it still holds are taken back at once, as in `recover`, and returned.
+
+        `died` names how the process ended (`signal 9`), when a supervisor saw it; it is kept as the jobs' error.
+        """
+        ...
+
+    def prune(self, limit: int) -> Operation[int]:
+        """Forget up to `limit` finished jobs beyond the age or count kept, clear up tombstones; return how many."""
+        ...
