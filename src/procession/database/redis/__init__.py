@@ -1,0 +1,260 @@
+"""The Redis and Valkey database: verbs of the seam as scripts with arguments. No I/O; connections ask.
+
+What is stored where is in `keys.py`, how it moves in `lua/`, how it is asked in `connection.py`. Redis 7.0 or Valkey 7.2 at
+least: scripts declare their flags, so that a full store refuses new work and still drains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+from uuid import UUID
+
+import msgspec
+
+from procession.database import Policy
+from procession.database.operation import AsyncConnection, Connection, Operation
+from procession.database.queue import Claims, Held, Promoted
+from procession.database.redis.connection import RedisAsyncConnection, RedisConnection, RedisOperation, Target, shown
+from procession.database.redis.keys import tag
+from procession.database.redis.records import job_from
+from procession.database.redis.scripts import script
+from procession.database.shelf import Counts, Page, Query, QueueInfo, WorkerInfo
+from procession.job import Claimed, Job, NewJob, Outcome, State, Stored
+
+T = TypeVar("T")
+
+SCANNED = 200
+"""How many jobs one page looks at when it is filtered by queue or name."""
+
+
+class RedisDatabase:
+    """See `Database`. One shard; `{namespace:0}` is its hash tag."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        namespace: str = "procession",
+        policy: Policy | None = None,
+        now: Callable[[], int] | None = None,
+        revive: Callable[[], str] | None = None,
+    ) -> None:
+        self.namespace = namespace
+        self.url = shown(url)
+        self._policy = policy or Policy()
+        self._now = now
+        self._target = Target(url, tag(namespace), revive)
+
+    def connect(self, budget: float = 2.0) -> Connection:
+        """See `Database.connect`."""
+        return RedisConnection(self._target, budget)
+
+    def connect_async(self, budget: float = 2.0) -> AsyncConnection:
+        """See `Database.connect_async`."""
+        return RedisAsyncConnection(self._target, budget)
+
+    def _ask(self, verb: str, arguments: Sequence[Any], read: Callable[[Any], T]) -> Operation[T]:
+        now = self._now() if self._now else 0
+        return RedisOperation(script(verb), [now, *arguments], read)
+
+    # The hot verbs
+
+    def enqueue(self, jobs: Sequence[NewJob]) -> Operation[list[Stored]]:
+        """See `Queue.enqueue`."""
+        arguments: list[Any] = []
+        for job in jobs:
+            arguments += (
+                job.jid.bytes, job.spec, job.queue, job.priority, job.delay, job.at, job.expires_in, job.expires_at,
+            )  # fmt: skip
+        jids = [job.jid for job in jobs]
+        return self._ask(
+            "enqueue", arguments, lambda reply: [Stored(jid, bool(new)) for jid, new in zip(jids, reply, strict=True)]
+        )
+
+    def claim(
+        self, queues: Sequence[str], worker: str, token: bytes, *, limit: int, lease: int
+    ) -> Operation[Claims]:
+        """See `Queue.claim`."""
+
+        def read(reply: list[Any]) -> Claims:
+            rows = [reply[at : at + 6] for at in range(2, len(reply), 6)]
+            jobs = [
+                Claimed(UUID(bytes=jid), token, queue.decode(), spec, attempt, crashes, int(fence))
+                for jid, queue, spec, attempt, crashes, fence in rows
+            ]
+            return Claims(jobs, reply[0], reply[1])
+
+        return self._ask("claim", [worker, token, limit, lease, *queues], read)
+
+    def settle(self, worker: str, outcomes: Sequence[Outcome]) -> Operation[list[bool]]:
+        """See `Queue.settle`."""
+        policy = self._policy
+        arguments: list[Any] = [worker, policy.processed_count, policy.failed_count, policy.cancelled_count]
+        for it in outcomes:
+            arguments += (
+                it.jid.bytes, it.token, str(it.move), it.delay, it.reason, it.value or b"", it.failure or b"",
+            )  # fmt: skip
+        return self._ask("settle", arguments, lambda reply: [bool(accepted) for accepted in reply])
+
+    def heartbeat(self, worker: str, *, lease: int, info: bytes) -> Operation[list[Held]]:
+        """See `Queue.heartbeat`."""
+
+        def read(reply: list[Any]) -> list[Held]:
+            return [
+                Held(UUID(bytes=reply[at]), reply[at + 1], bool(reply[at + 2])) for at in range(0, len(reply), 3)
+            ]
+
+        return self._ask("heartbeat", [worker, lease, info], read)
+
+    def extend(self, workers: Sequence[str], *, lease: int) -> Operation[None]:
+        """See `Queue.extend`."""
+        return self._ask("extend", [lease, *workers], _nothing)
+
+    def promote(self, limit: int) -> Operation[Promoted]:
+        """See `Queue.promote`."""
+        return self._ask("promote", [limit], lambda reply: Promoted(*reply))
+
+    def recover(self, limit: int, *, lease: int) -> Operation[list[UUID]]:
+        """See `Queue.recover`."""
+        return self._ask("recover", [limit, lease, self._policy.max_crashes], _jids)
+
+    def leave(self, worker: str, *, died: str = "") -> Operation[list[UUID]]:
+        """See `Queue.leave`."""
+        return self._ask("leave", [worker, died, self._policy.max_crashes], _jids)
+
+    def prune(self, limit: int) -> Operation[int]:
+        """See `Queue.prune`."""
+        it = self._policy
+        bounds = [it.processed_age, it.processed_count, it.failed_age, it.failed_count]
+        return self._ask("prune", [limit, *bounds, it.cancelled_age, it.cancelled_count], int)
+
+    # The calm verbs
+
+    def find(self, jids: Sequence[UUID]) -> Operation[list[Job | None]]:
+        """See `Jobs.find`."""
+        return self._ask("find", [jid.bytes for jid in jids], lambda reply: [row and job_from(row) for row in reply])
+
+    def list(self, query: Query, *, cursor: str | None = None, limit: int = 50) -> Operation[Page]:
+        """See `Jobs.list`."""
+        position, _, last = (cursor or "").partition(":")
+        scanned = max(SCANNED, limit) if query.queue or query.name else limit
+
+        def read(reply: list[Any]) -> Page:
+            more, rows = reply
+            jobs: list[Job] = []
+            at = ""
+            for row in rows:
+                if len(jobs) == limit and row[1] is not None:
+                    return Page(jobs, at)
+                at = f"{_text(row[5])}:{row[0].hex()}"
+                if row[1] is not None:
+                    job = job_from(row)
+                    if query.name is None or job.name == query.name:
+                        jobs.append(job)
+            return Page(jobs, at if more else None)
+
+        arguments = [query.state, query.queue or "", scanned, position, bytes.fromhex(last)]
+        return self._ask("list", arguments, read)
+
+    def watch(self, jids: Sequence[UUID], waiter: str) -> Operation[list[State | None]]:
+        """See `Jobs.watch`."""
+        return self._ask("watch", [waiter, *(jid.bytes for jid in jids)], _states)
+
+    def cancel(self, jids: Sequence[UUID], reason: str = "cancelled") -> Operation[list[State | None]]:
+        """See `Jobs.cancel`."""
+        bound = self._policy.cancelled_count
+        return self._ask("cancel", [reason, bound, *(jid.bytes for jid in jids)], _states)
+
+    def retry(self, jids: Sequence[UUID]) -> Operation[list[State | None]]:
+        """See `Jobs.retry`."""
+        return self._ask("retry", [jid.bytes for jid in jids], _states)
+
+    def remove(self, jids: Sequence[UUID]) -> Operation[list[State | None]]:
+        """See `Jobs.remove`."""
+        return self._ask("remove", [jid.bytes for jid in jids], _states)
+
+    def queues(self) -> Operation[list[QueueInfo]]:
+        """See `Queues.queues`."""
+
+        def read(reply: Any) -> Any:
+            return sorted((_queue_info(row) for row in reply), key=lambda info: info.name)
+
+        return self._ask("queues", [], read)
+
+    def pause(self, queues: Sequence[str], reason: str = "") -> Operation[None]:
+        """See `Queues.pause`."""
+        return self._ask("pause", [reason, *queues], _nothing)
+
+    def resume(self, queues: Sequence[str]) -> Operation[None]:
+        """See `Queues.resume`."""
+        return self._ask("resume", list_of(queues), _nothing)
+
+    def peek(self, queue: str, *, limit: int = 1, rear: bool = False) -> Operation[list[Job]]:
+        """See `Queues.peek`."""
+        return self._ask("peek", [queue, limit, int(rear)], lambda reply: [job_from(row) for row in reply])
+
+    def purge(self, queue: str, limit: int) -> Operation[int]:
+        """See `Queues.purge`."""
+        return self._ask("purge", [queue, limit], int)
+
+    def counts(self) -> Operation[Counts]:
+        """See `Watch.counts`."""
+
+        def read(reply: list[Any]) -> Counts:
+            pairs = zip(reply[::2], reply[1::2], strict=True)
+            return Counts(**{name.decode(): int(number) for name, number in pairs})
+
+        return self._ask("counts", [], read)
+
+    def workers(self) -> Operation[list[WorkerInfo]]:
+        """See `Watch.workers`."""
+        return self._ask("workers", [], lambda reply: [_worker_info(row) for row in reply])
+
+    def flush(self) -> Operation[None]:
+        """See `Watch.flush`."""
+        return self._ask("flush", [], _nothing)
+
+
+def open(  # noqa: A001
+    url: str, *, namespace: str, policy: Policy, now: Callable[[], int] | None = None
+) -> RedisDatabase:
+    """See `procession.database.open`."""
+    return RedisDatabase(url, namespace=namespace, policy=policy, now=now)
+
+
+def list_of(items: Sequence[T]) -> list[T]:
+    """A list, where the class's own `list` is in the way."""
+    return [*items]
+
+
+def _nothing(reply: Any) -> None:
+    return None
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _jids(reply: list[bytes]) -> list[UUID]:
+    return [UUID(bytes=jid) for jid in reply]
+
+
+def _states(reply: list[bytes]) -> list[State | None]:
+    return [State(name.decode()) if name else None for name in reply]
+
+
+def _queue_info(row: list[Any]) -> QueueInfo:
+    name, queued, paused, oldest = row
+    since, _, reason = (paused or b"").decode().partition(" ")
+    return QueueInfo(
+        name=name.decode(), queued=queued, paused=paused is not None, reason=reason, paused_at=int(since or 0), oldest=oldest
+    )
+
+
+def _worker_info(row: list[Any]) -> WorkerInfo:
+    name, lease_until, info, held = row
+    beat_at, _, described = (info or b"").partition(b" ")
+    fields = {"id": name.decode(), "beat_at": int(beat_at or 0), "lease_until": int(float(lease_until))}
+    known = msgspec.json.decode(described) if described else {}
+    return msgspec.convert({**known, "running": held, **fields}, WorkerInfo)

@@ -1,0 +1,61 @@
+"""Every key of one shard: its name, type, what it holds, what bounds it and how it goes away.
+
+All keys of a shard carry one hash tag, `{namespace:shard}`, so that one script may touch anything in its shard and the
+same text runs on a single server, on Sentinel and on Redis Cluster. The leak test compares a live store with this table,
+and the page `docs/keys.md` is printed from it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+
+class Key(NamedTuple):
+    """One row: `name` follows the tag; `<queue>`, `<priority>`, `<worker>`, `<jid>`, `<id>` stand for values."""
+
+    name: str
+    type: str
+    holds: str
+    bound: str
+    expiry: str
+
+
+KEYS = (
+    Key("meta", "hash", "format version, last fence, time of the last recovery", "4 fields", "flush"),
+    Key("specs", "hash", "jid → JSON of what was asked, written once", "one per job", "with its job"),
+    Key("states", "hash", "jid → packed record: state, attempt, times, owner, token", "one per job", "with its job"),
+    Key("errors", "hash", "jid → errors of attempts, a JSON document per line", "25 × 32 kB per job", "with its job"),
+    Key("results", "hash", "jid → JSON of what the job returned", "256 kB per job", "with its job"),
+    Key("due", "sorted set", "delayed jobs by due time", "delayed jobs", "promotion"),
+    Key("depth", "hash", "queue → how many jobs are queued", "queues", "flush"),
+    Key("paused", "hash", "queue → since when, and why", "queues", "resume"),
+    Key("lanes:<queue>", "sorted set", "priorities that have a lane, the next first", "201", "with its last lane"),
+    Key("lane:<queue>:<priority>", "list", "jids in order; removed ones stay as tombstones", "queued + tombstones", "claim, compaction"),
+    Key("front:<queue>:<priority>", "list", "the older part of a lane that is being compacted", "as the lane", "claim, compaction"),
+    Key("leases", "sorted set", "queue worker → end of its lease", "live workers", "leave, recovery"),
+    Key("workers", "hash", "queue worker → what it says of itself", "live workers", "leave, recovery"),
+    Key("tokens", "hash", "queue worker → token of its last claim", "live workers", "leave, recovery"),
+    Key("held:<worker>", "set", "jids that a queue worker runs", "its concurrency", "settle, recovery"),
+    Key("processed", "sorted set", "processed jobs by finishing time", "100,000 by default", "24 h by default"),
+    Key("failed", "sorted set", "failed jobs by finishing time", "100,000 by default", "14 days by default"),
+    Key("cancelled", "sorted set", "cancelled jobs by finishing time", "10,000 by default", "24 h by default"),
+    Key("counters", "hash", "counts of events and of jobs per state", "12 fields", "flush"),
+    Key("bell:<queue>", "list", "a ring: a job of this queue may be ready", "1", "60 s"),
+    Key("bell:@<id>", "list", "a ring for one queue worker or one waiting caller", "1", "60 s"),
+    Key("watching", "string", "set while any caller waits for a job", "1 byte", "60 s"),
+    Key("watch:<jid>", "set", "callers who wait for this job", "its callers", "60 s, or when the job ends"),
+)
+
+
+def tag(namespace: str, shard: int = 0) -> str:
+    """The hash tag that all keys of a shard begin with."""
+    return f"{{{namespace}:{shard}}}"
+
+
+def row_of(name: str) -> Key | None:
+    """The row that describes the key `name` (without its tag), or None: a key that nobody owns."""
+    for key in KEYS:
+        if re.fullmatch(re.sub(r"<\w+>", ".+", re.escape(key.name)), name, re.DOTALL):
+            return key
+    return None

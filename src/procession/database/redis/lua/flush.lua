@@ -1,0 +1,24 @@
+-- Remove every key of the namespace. Lists its own keys, so that no other namespace can be meant.
+-- moves: remove
+-- flags: allow-oom
+-- args: now:int
+-- reply: none
+-- uses: record lanes
+
+local depth = redis.call('HKEYS', T .. ':depth')
+for _, queue in ipairs(depth) do
+  for _, priority in ipairs(priorities(queue)) do
+    redis.call('UNLINK', lane_key(queue, priority), front_key(queue, priority))
+  end
+  redis.call('UNLINK', lanes_key(queue), T .. ':bell:' .. queue)
+end
+for _, worker in ipairs(redis.call('ZRANGE', T .. ':leases', 0, -1)) do
+  redis.call('UNLINK', T .. ':held:' .. worker, T .. ':bell:@' .. worker)
+end
+for _, name in ipairs({
+  'specs', 'states', 'errors', 'results', 'due', 'depth', 'paused', 'leases', 'workers', 'tokens', 'counters',
+  'processed', 'failed', 'cancelled', 'watching', 'meta',
+}) do
+  redis.call('UNLINK', T .. ':' .. name)
+end
+return 0

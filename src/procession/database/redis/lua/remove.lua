@@ -1,0 +1,21 @@
+-- Forget jobs altogether. A running job is left as it is.
+-- moves: remove
+-- flags: allow-oom
+-- args: now:int *jids
+-- reply: the state each was found in, '' for none
+-- uses: record lanes finish
+
+local reply = {}
+for i, jid in ipairs(jids) do
+  local r = load(jid)
+  reply[i] = r and NAMES[r.state] or ''
+  if r and r.state ~= RUNNING then
+    if r.state == QUEUED then deepen(r.queue, -1) end
+    if KEPT[r.state] then redis.call('ZREM', KEPT[r.state], jid) end
+    redis.call('ZREM', DUE, jid)
+    forget(jid)
+  end
+end
+write_depths()
+write_counts()
+return reply

@@ -1,0 +1,24 @@
+-- Queue finished jobs again, with attempts and crashes counted anew.
+-- moves: revive
+-- flags:
+-- args: now:int *jids
+-- reply: the state each was found in, '' for none
+-- uses: record lanes finish
+
+local reply = {}
+for i, jid in ipairs(jids) do
+  local r = load(jid)
+  reply[i] = r and NAMES[r.state] or ''
+  if r and r.state >= PROCESSED then
+    redis.call('ZREM', KEPT[r.state], jid)
+    redis.call('HDEL', RESULTS, jid)
+    r.state, r.attempt, r.crashes, r.cancel, r.started, r.finished, r.expires = QUEUED, 0, 0, 0, 0, 0, 0
+    r.worker, r.token, r.reason = '', '', ''
+    save(jid, r)
+    to_lane(jid, r, false)
+    ring(r.queue)
+  end
+end
+write_depths()
+write_counts()
+return reply

@@ -1,0 +1,75 @@
+"""Lua scripts: read from `lua/`, joined with the helpers that they use, their arguments bound by name.
+
+The header of each file is code: `args` becomes the list of local variables (`:int` a number, `*` the rest as a table),
+`flags` the shebang line, `uses` the helpers that are put in front. So Python hands over values in the
+order of the header, and no script reads a position. Helpers live in `lua/lib/`. Called by `__init__.py` of this folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from importlib.resources import files
+from typing import NamedTuple
+
+FIELDS = ("moves", "flags", "args", "each", "reply", "uses")
+
+
+class Script(NamedTuple):
+    """One verb in Lua, whole: what is sent to the server, and what its header says."""
+
+    name: str
+    text: str
+    sha: str
+    purpose: str
+    moves: tuple[str, ...]
+    args: tuple[str, ...]
+
+
+def _header(name: str, source: str) -> dict[str, str]:
+    found: dict[str, str] = {"purpose": ""}
+    for line in source.splitlines():
+        if not line.startswith("--"):
+            break
+        text = line.removeprefix("--").strip()
+        field, colon, value = text.partition(":")
+        if colon and field in FIELDS:
+            found[field] = value.strip()
+        elif len(found) == 1:
+            found["purpose"] = f"{found['purpose']} {text}".strip()
+    missing = [field for field in ("moves", "flags", "args", "reply", "uses") if field not in found]
+    if missing and missing != ["flags"]:
+        raise ValueError(f"{name}.lua: its header lacks {', '.join(missing)}")
+    return found
+
+
+def _bindings(args: tuple[str, ...]) -> str:
+    lines = ["local T = KEYS[1]"]
+    for position, arg in enumerate(args, start=1):
+        if arg.startswith("*"):
+            rest = arg[1:]
+            lines.append(f"local {rest} = {{}}")
+            lines.append(f"for i = {position}, #ARGV do {rest}[#{rest} + 1] = ARGV[i] end")
+        else:
+            name, _, kind = arg.partition(":")
+            lines.append(f"local {name} = " + (f"tonumber(ARGV[{position}])" if kind == "int" else f"ARGV[{position}]"))
+    return "\n".join(lines)
+
+
+@cache
+def script(name: str) -> Script:
+    """The script of one verb. Raises ValueError when its header is not whole."""
+    folder = files(__package__) / "lua"
+    source = (folder / f"{name}.lua").read_text("utf-8")
+    header = _header(name, source)
+    args = tuple(header["args"].split())
+    helpers = [(folder / "lib" / f"{helper}.lua").read_text("utf-8") for helper in header["uses"].split()]
+    flags = ",".join(header.get("flags", "").split())
+    text = "\n".join([f"#!lua flags={flags}" if flags else "#!lua", _bindings(args), *helpers, source])
+    sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+    return Script(name, text, sha, header["purpose"], tuple(header["moves"].split()), args)
+
+
+def names() -> list[str]:
+    """All verbs that have a script."""
+    return sorted(entry.name[:-4] for entry in (files(__package__) / "lua").iterdir() if entry.name.endswith(".lua"))
