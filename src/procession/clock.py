@@ -1,0 +1,62 @@
+"""Time: durations and instants as callers write them, in milliseconds as the store counts them.
+
+The one reader of a clock outside the stores. Instants compared with each other always come from the store;
+what is measured here is elapsed time. Nothing else calls `time.time`.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from datetime import datetime, timedelta
+
+from procession.errors import ConfigError
+
+UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
+_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)")
+_WHOLE = re.compile(rf"(?:{_PART.pattern}\s*)+")
+
+LONGEST = 10 * 366 * UNITS["d"]
+"""Longest duration that is taken, ten years: anything above is a mistake of units."""
+
+
+def milliseconds(value: float | str | timedelta, what: str = "duration") -> int:
+    """A duration as whole milliseconds: a `timedelta`, seconds as a number, or text such as "5m" or "1h30m".
+
+    >>> milliseconds("1h30m"), milliseconds(0.25), milliseconds(timedelta(days=1))
+    (5400000, 250, 86400000)
+
+    Raises:
+        ConfigError: negative, longer than ten years, or not a duration.
+    """
+    result: float
+    if isinstance(value, timedelta):
+        result = value.total_seconds() * 1_000
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        result = value * 1_000
+    elif isinstance(value, str) and _WHOLE.fullmatch(value.strip()):
+        result = sum(float(number) * UNITS[unit] for number, unit in _PART.findall(value))
+    else:
+        raise ConfigError(f'{what} {value!r} is not a duration; write seconds, a timedelta, or text such as "5m" or "1h30m"')
+    if not 0 <= result <= LONGEST:
+        raise ConfigError(f"{what} {value!r} must lie between 0 and ten years")
+    return round(result)
+
+
+def instant(value: datetime, what: str = "at") -> int:
+    """A moment as milliseconds since the epoch. Raises ConfigError for a datetime without a time zone."""
+    if not isinstance(value, datetime):
+        raise ConfigError(f"{what} {value!r} is not a datetime")
+    if value.tzinfo is None or value.utcoffset() is None:
+        raise ConfigError(f"{what} {value.isoformat()} has no time zone; write datetime(…, tzinfo=UTC)")
+    return round(value.timestamp() * 1_000)
+
+
+def wall() -> int:
+    """This machine's clock in milliseconds since the epoch, for the memory database and for what is only shown."""
+    return time.time_ns() // 1_000_000
+
+
+def monotonic() -> float:
+    """Seconds that only rise, to measure what elapses."""
+    return time.monotonic()
