@@ -1,0 +1,374 @@
+"""Calls, results and errors as JSON, and back by the annotations of the function.
+
+A call's arguments become one JSON object, parameter name to value, that a person can read. They are checked in the caller:
+what would not come back equal, with the same type, is refused there with the path of the value, and nothing
+reaches the store. Callers: the enqueuer and the executor. No pickle, no import by name from data.
+"""
+
+from __future__ import annotations
+
+import inspect
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields as dataclass_fields
+from dataclasses import is_dataclass
+from datetime import datetime, time
+from typing import Any, get_type_hints
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from procession.errors import BadArguments, ConfigError, NotEncodable, TooLarge
+from procession.job import Failure, Spec
+
+LARGEST = 256 * 1024
+"""Most bytes of one call's arguments, and of one result."""
+DEEPEST = 64
+"""Most levels of containers in a value."""
+ERROR_TEXT = 32 * 1024
+"""Most bytes kept of one attempt's error."""
+MESSAGE_TEXT = 2_000
+CAUSES = 8
+
+PLAIN = (str, int, bool, type(None))
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+def _to_builtin(value: Any) -> Any:
+    dump = getattr(value, "model_dump", None)  # a pydantic model, known by its methods and never imported
+    if dump is not None:
+        return dump(mode="json")
+    raise NotImplementedError(f"a {type(value).__qualname__} has no JSON form")
+
+
+def _from_builtin(kind: type, value: Any) -> Any:
+    validate = getattr(kind, "model_validate", None)
+    if validate is not None:
+        return validate(value)
+    raise NotImplementedError(f"a {kind!r} has no JSON form")
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_to_builtin)
+
+
+def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(kind, dec_hook=_from_builtin)
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return get_type_hints(function, include_extras=True)
+    except Exception:  # one name that cannot be resolved must not cost the others
+        known = {}
+        for name, text in getattr(function, "__annotations__", {}).items():
+            try:
+                known[name] = get_type_hints(type("_", (), {"__annotations__": {name: text}}), vars(inspect.getmodule(function)))[name]
+            except Exception:
+                known[name] = Any
+        return known
+
+
+class Signature:
+    """The signature of one job function, compiled once: calls to JSON and back, results to JSON and back."""
+
+    __slots__ = ("_call", "_names", "_plain", "_result", "_returns", "_shape", "name", "signature")
+
+    def __init__(self, name: str, signature: inspect.Signature, hints: Mapping[str, Any]) -> None:
+        self.name = name
+        self.signature = signature
+        self._names = tuple(signature.parameters)
+        self._plain = {p: _plain_types(hints.get(p, Any)) for p in self._names}
+        self._returns = hints.get("return", Any)
+        fields: list[tuple[str, Any, Any]] = []
+        for position, parameter in enumerate(signature.parameters.values()):
+            kind = hints.get(parameter.name, Any)
+            if parameter.kind is parameter.VAR_POSITIONAL:
+                kind = list[kind]  # type: ignore[valid-type]
+            elif parameter.kind is parameter.VAR_KEYWORD:
+                kind = dict[str, kind]  # type: ignore[valid-type]
+            fields.append((f"p{position}", kind | UnsetType if _joins(kind) else Any, UNSET))
+        rename = {f"p{position}": p for position, p in enumerate(self._names)}
+        try:
+            self._shape = msgspec.defstruct("Arguments", fields, rename=rename, forbid_unknown_fields=True)
+            self._call = _decoder(self._shape)
+            self._result = _decoder(self._returns if self._returns is not None else type(None))
+        except TypeError as error:
+            raise ConfigError(f"{self}: an annotation cannot be kept as JSON: {error}") from None
+
+    @classmethod
+    def of(cls, function: Callable[..., Any], *, bound: bool = False) -> Signature:
+        """Compile a function's signature; `bound` leaves its first parameter out. Raises ConfigError."""
+        signature = inspect.signature(function)
+        if bound:
+            signature = signature.replace(parameters=list(signature.parameters.values())[1:])
+        return cls(function.__qualname__, signature, _hints(function))
+
+    def __str__(self) -> str:
+        return f"{self.name}{self.signature}"
+
+    def encode(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
+        """A call's arguments as a JSON object; defaults that were not given are left out.
+
+        Raises:
+            BadArguments: they do not fit the signature.
+            NotEncodable: a value would not come back as it went in; `path` names it.
+            TooLarge: over 256 kB, or nested over 64 levels deep.
+        """
+        try:
+            given = self.signature.bind(*args, **kwargs).arguments
+        except TypeError as error:
+            raise BadArguments(f"{self}: {error}") from None
+        plain = self._plain
+        if all(type(value) in plain[name] for name, value in given.items()):
+            try:
+                raw = _encoder.encode(given)
+            except (OverflowError, UnicodeError, ValueError) as error:
+                raise self._unencodable(given, error) from None
+        else:
+            raw = self._encode_checked(given)
+        if len(raw) > LARGEST:
+            raise TooLarge(
+                f"{self}: the arguments take {len(raw):,} bytes, {LARGEST:,} are allowed;"
+                " store the data elsewhere and enqueue a reference to it"
+            )
+        return raw
+
+    def _encode_checked(self, given: dict[str, Any]) -> bytes:
+        try:
+            _too_deep(given, "args")
+            raw = _encoder.encode(given)
+        except (TooLarge, NotEncodable):
+            raise
+        except Exception as error:
+            raise self._unencodable(given, error) from None
+        try:
+            came = self._call.decode(raw)
+        except msgspec.ValidationError as error:
+            kind = NotEncodable if _lost_in_json(given) else BadArguments
+            raise kind(f"{self}: {_located(error)}") from None
+        for position, name in enumerate(self._names):
+            if name in given:
+                value, kind = given[name], self.signature.parameters[name].kind
+                sent = list(value) if kind is inspect.Parameter.VAR_POSITIONAL else value
+                _compare(sent, getattr(came, f"p{position}"), f"args.{name}")
+        return raw
+
+    def _unencodable(self, given: dict[str, Any], error: Exception) -> NotEncodable:
+        path, value = _first_unencodable(given, "args")
+        return NotEncodable(f"{self}: {path} cannot be kept as JSON: {_shown(value)}: {error}", path=path)
+
+    def decode(self, raw: bytes | msgspec.Raw) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments of a stored call. Raises BadArguments when the code has changed meanwhile and they no longer fit."""
+        try:
+            shape = self._call.decode(raw)
+        except (msgspec.ValidationError, msgspec.DecodeError, ValueError, NotImplementedError) as error:
+            raise BadArguments(f"the stored arguments no longer fit {self}: {_located(error)}") from None
+        args: list[Any] = []
+        kwargs: dict[str, Any] = {}
+        by_name = False
+        for position, (name, parameter) in enumerate(self.signature.parameters.items()):
+            value = getattr(shape, f"p{position}")
+            if value is UNSET:
+                if parameter.default is parameter.empty and parameter.kind not in (
+                    parameter.VAR_POSITIONAL,
+                    parameter.VAR_KEYWORD,
+                ):
+                    raise BadArguments(f"the stored arguments no longer fit {self}: {name!r} is missing")
+                by_name = True  # a positional after a gap has to go by name
+            elif parameter.kind is parameter.VAR_POSITIONAL:
+                args.extend(value)
+            elif parameter.kind is parameter.VAR_KEYWORD:
+                kwargs.update(value)
+            elif parameter.kind in _POSITIONAL and not by_name:
+                args.append(value)
+            else:
+                kwargs[name] = value
+        return tuple(args), kwargs
+
+    def encode_result(self, value: Any) -> bytes:
+        """What a job returned, as JSON. Raises NotEncodable or TooLarge (256 kB)."""
+        if value is None:
+            return b"null"
+        try:
+            _too_deep(value, "result")
+            raw = _encoder.encode(value)
+            if type(value) not in PLAIN:
+                _compare(value, self._result.decode(raw), "result")
+        except (NotEncodable, TooLarge):
+            raise
+        except msgspec.ValidationError as error:
+            raise NotEncodable(f"the result of {self} is not what it declares: {_located(error)}", path="result") from None
+        except Exception as error:
+            path, bad = _first_unencodable(value, "result")
+            raise NotEncodable(f"{path} of {self} cannot be kept as JSON: {_shown(bad)}: {error}", path=path) from None
+        if len(raw) > LARGEST:
+            raise TooLarge(f"the result of {self} takes {len(raw):,} bytes, {LARGEST:,} are allowed; store it elsewhere")
+        return raw
+
+    def decode_result(self, raw: bytes | msgspec.Raw) -> Any:
+        """A stored result by the return annotation. Raises BadArguments when it no longer fits."""
+        try:
+            return self._result.decode(raw)
+        except (msgspec.ValidationError, ValueError) as error:
+            raise BadArguments(f"the stored result no longer fits {self}: {_located(error)}") from None
+
+
+def _joins(kind: Any) -> bool:
+    return kind is not Any
+
+
+def _plain_types(kind: Any) -> frozenset[type]:
+    if kind in (str, int, bool):
+        return frozenset({kind})
+    if kind is Any:
+        return frozenset(PLAIN)
+    return frozenset()
+
+
+def _located(error: Exception) -> str:
+    return str(error).replace("`$.", "`args.").replace(" - at ", " at ").replace("`$`", "the arguments")
+
+
+def _shown(value: Any) -> str:
+    try:
+        text = repr(value)
+    except Exception:
+        text = f"a {type(value).__qualname__}"
+    return text if len(text) <= 80 else text[:77] + "…"
+
+
+def _parts(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield f"{path}.{key}", item
+    elif isinstance(value, list | tuple | set | frozenset):
+        for position, item in enumerate(value):
+            yield f"{path}[{position}]", item
+    elif isinstance(value, Struct):
+        for name in value.__struct_fields__:
+            yield f"{path}.{name}", getattr(value, name)
+    elif is_dataclass(value) and not isinstance(value, type):
+        for field in dataclass_fields(value):
+            yield f"{path}.{field.name}", getattr(value, field.name)
+
+
+def _too_deep(value: Any, path: str, depth: int = 0) -> None:
+    if type(value) in PLAIN:
+        return
+    if depth > DEEPEST:
+        raise TooLarge(f"{path[:200]} is nested over {DEEPEST} levels deep, or contains itself")
+    if isinstance(value, datetime | time) and value.tzinfo is None and isinstance(value, datetime):
+        raise NotEncodable(f"{path} is a datetime without a time zone: {value}; write datetime(…, tzinfo=UTC)", path=path)
+    for where, item in _parts(value, path):
+        _too_deep(item, where, depth + 1)
+
+
+def _first_unencodable(value: Any, path: str) -> tuple[str, Any]:
+    for where, item in _parts(value, path):
+        try:
+            _encoder.encode(item)
+        except Exception:
+            return _first_unencodable(item, where)
+    return path, value
+
+
+def _lost_in_json(value: Any) -> bool:
+    if isinstance(value, float):
+        return value != value or value in (float("inf"), float("-inf"))  # noqa: PLR0124
+    return any(_lost_in_json(item) for _, item in _parts(value, ""))
+
+
+def _compare(sent: Any, came: Any, path: str) -> None:
+    """Raise NotEncodable unless the value came back equal and of the same type."""
+    if type(sent) is int and type(came) is float and sent == came:
+        return  # PEP 484: an int is welcome where a float is declared
+    if type(sent) is not type(came):
+        raise NotEncodable(
+            f"{path} is a {type(sent).__qualname__} and would come back as {type(came).__qualname__}: {_shown(sent)};"
+            " annotate the parameter with its type, or pass what JSON can hold",
+            path=path,
+        )
+    parts = list(_parts(sent, path))
+    if isinstance(sent, Mapping):
+        if list(sent) != list(came):
+            raise NotEncodable(f"{path} has keys that JSON would change: {_shown(list(sent))}", path=path)
+        for key, item in sent.items():
+            _compare(item, came[key], f"{path}.{key}")
+    elif parts and not isinstance(sent, set | frozenset):
+        for (where, item), (_, back) in zip(parts, _parts(came, path), strict=True):
+            _compare(item, back, where)
+    elif sent != came:
+        raise NotEncodable(f"{path} would not come back equal: {_shown(sent)} becomes {_shown(came)}", path=path)
+
+
+# Specs and failures
+
+_spec_decoder = msgspec.json.Decoder(Spec)
+_failure_decoder = msgspec.json.Decoder(Failure)
+
+
+def encode_spec(spec: Spec) -> bytes:
+    """What was asked for, as the JSON that is stored."""
+    return msgspec.json.encode(spec)
+
+
+def decode_spec(raw: bytes) -> Spec:
+    """The reverse. Raises msgspec.DecodeError for bytes that are no spec."""
+    return _spec_decoder.decode(raw)
+
+
+def encode_failure(failure: Failure) -> bytes:
+    """One attempt's error, as the JSON that is stored."""
+    return msgspec.json.encode(failure)
+
+
+def decode_failure(raw: bytes) -> Failure:
+    """The reverse. Raises msgspec.DecodeError."""
+    return _failure_decoder.decode(raw)
+
+
+def failure_of(error: BaseException, *, attempt: int, worker: str = "", at: int = 0) -> Failure:
+    """An exception as bounded text, at once: nothing keeps the exception, its frames or what they hold alive."""
+    return Failure(
+        attempt=attempt,
+        type=type(error).__qualname__,
+        message=_cut(_message(error), MESSAGE_TEXT),
+        traceback=_traceback(error),
+        worker=worker,
+        at=at,
+    )
+
+
+def _message(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except BaseException as trouble:  # an error's own __str__ may raise anything
+        return f"(its __str__ raised {type(trouble).__qualname__})"
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 40]}… ({len(text) - most + 40:,} more characters)"
+
+
+def _traceback(error: BaseException) -> str:
+    blocks: list[str] = []
+    current: BaseException | None = error
+    link = ""
+    while current is not None and len(blocks) < CAUSES:
+        frames = "".join(traceback.format_tb(current.__traceback__, limit=-50))
+        members = ""
+        if isinstance(current, BaseExceptionGroup):
+            members = "".join(f"  · {type(it).__qualname__}: {_cut(_message(it), 300)}\n" for it in current.exceptions[:20])
+        line = f"{type(current).__qualname__}: {_cut(_message(current), MESSAGE_TEXT)}\n{members}"
+        blocks.append(f"Traceback (most recent call last):\n{frames}{line}{link}")
+        if current.__cause__ is not None:
+            current, link = current.__cause__, "\nThe above error led to this one:\n\n"
+        elif current.__context__ is not None and not current.__suppress_context__:
+            current, link = current.__context__, "\nWhile that was handled, this happened:\n\n"
+        else:
+            current = None
+    text = "".join(reversed(blocks)).encode("utf-8", "backslashreplace")
+    if len(text) > ERROR_TEXT - 4_096:
+        text = b"... (the beginning is cut off)\n" + text[-(ERROR_TEXT - 4_096) :]
+    return text.decode(errors="replace")
