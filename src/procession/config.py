@@ -1,0 +1,179 @@
+"""Settings: arguments, then `PROCESSION_*`, then `[tool.procession]` in pyproject.toml, then the defaults below.
+
+Each layer yields only what was set in it, and they are merged once, so that a default never hides a file. The source
+of each value is kept, to be shown. Called by the client and the command line; reads the environment and one file.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+from msgspec import Struct
+
+from procession.clock import milliseconds
+from procession.database import DAY, Policy
+from procession.errors import ConfigError
+from procession.names import check_namespace
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """Every setting and its default. Durations are seconds, or text such as "5m"."""
+
+    url: str = "embedded"
+    """`redis://`, `rediss://`, `valkey://`, `valkeys://`, `unix://`, `memory://`, or `embedded`."""
+    host: str = ""
+    """Instead of a URL: host, port, database, username, password."""
+    port: int = 6379
+    database: int = 0
+    username: str = ""
+    password: str = ""
+    namespace: str = "procession"
+    """Prefix of every key; namespaces never touch each other."""
+    lease: float | str = 15.0
+    """How long a queue worker counts as alive without a sign of life."""
+    heartbeat: float | str = 5.0
+    concurrency: int = 100
+    threads: int = 16
+    processes: int = 1
+    grace: float | str = 25.0
+    """At shutdown: how long running jobs may go on."""
+    budget: float | str = 2.0
+    """Deadline of one call to the store, connecting included."""
+    max_crashes: int = 3
+    processed_age: float | str = DAY / 1000
+    processed_count: int = 100_000
+    failed_age: float | str = 14 * DAY / 1000
+    failed_count: int = 100_000
+    cancelled_age: float | str = DAY / 1000
+    cancelled_count: int = 10_000
+
+    @classmethod
+    def load(cls, **arguments: Any) -> Settings:
+        """Merge all layers. An argument that is None counts as not given. Raises ConfigError naming layer and value."""
+        return _merge(arguments)[0]
+
+    @classmethod
+    def explain(cls, **arguments: Any) -> dict[str, tuple[Any, str]]:
+        """Each effective value and where it comes from; passwords are masked."""
+        settings, sources = _merge(arguments)
+        shown = {name: getattr(settings, name) for name in settings.__struct_fields__}
+        shown["password"] = "***" if settings.password else ""
+        shown["url"] = settings.shown_url
+        return {name: (value, sources.get(name, "default")) for name, value in shown.items()}
+
+    @property
+    def shown_url(self) -> str:
+        """The URL without its password."""
+        head, at, tail = self.url.rpartition("@")
+        scheme, _, user = head.partition("://")
+        return f"{scheme}://{user.partition(':')[0]}:***@{tail}" if at and ":" in user else self.url
+
+    def policy(self) -> Policy:
+        """The part of the settings that the store keeps to."""
+        return Policy(
+            processed_age=milliseconds(self.processed_age, "processed_age"),
+            processed_count=self.processed_count,
+            failed_age=milliseconds(self.failed_age, "failed_age"),
+            failed_count=self.failed_count,
+            cancelled_age=milliseconds(self.cancelled_age, "cancelled_age"),
+            cancelled_count=self.cancelled_count,
+            max_crashes=self.max_crashes,
+        )
+
+
+def project_root(start: Path | None = None) -> Path:
+    """`PROCESSION_HOME`, else the nearest folder upwards with `.procession/` or `pyproject.toml`, else the working directory."""
+    home = os.environ.get("PROCESSION_HOME")
+    if home:
+        return Path(home).expanduser().absolute()
+    here = (start or Path.cwd()).absolute()
+    for folder in (here, *here.parents):
+        if (folder / ".procession").is_dir() or (folder / "pyproject.toml").is_file():
+            return folder
+    return here
+
+
+def _file_layer() -> tuple[dict[str, Any], str]:
+    path = project_root() / "pyproject.toml"
+    if not path.is_file():
+        return {}, ""
+    try:
+        table = tomllib.loads(path.read_text("utf-8")).get("tool", {}).get("procession", {})
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from None
+    if not isinstance(table, dict):
+        raise ConfigError(f"{path}: [tool.procession] must be a table")
+    return table, f"[tool.procession] in {path}"
+
+
+def _environment_layer() -> dict[str, str]:
+    names = {f"PROCESSION_{name.upper()}": name for name in Settings.__struct_fields__}
+    layer = {}
+    for variable, value in os.environ.items():
+        if variable in names:
+            layer[names[variable]] = value
+    return layer
+
+
+def _merge(arguments: Mapping[str, Any]) -> tuple[Settings, dict[str, str]]:
+    table, file = _file_layer()
+    given = {name: value for name, value in arguments.items() if value is not None}
+    layers: list[tuple[Mapping[str, Any], str, bool]] = [
+        (table, file, True),
+        (_environment_layer(), "the environment", False),
+        (given, "an argument", True),
+    ]
+    merged: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for layer, source, strict in layers:
+        for name, value in layer.items():
+            if name not in Settings.__struct_fields__:
+                known = ", ".join(Settings.__struct_fields__)
+                raise ConfigError(f"unknown setting {name!r} from {source}; known are {known}")
+            merged[name] = _checked(name, value, source, strict=strict)
+            sources[name] = f"PROCESSION_{name.upper()}" if source == "the environment" else source
+            if name == "host":  # a host in a nearer layer replaces a URL of a farther one
+                merged.pop("url", None)
+            elif name == "url":
+                merged.pop("host", None)
+    if merged.get("host"):
+        merged["url"] = _url_of(merged)
+        sources["url"] = sources["host"]
+    settings = Settings(**merged)
+    check_namespace(settings.namespace)
+    for name in ("lease", "heartbeat", "grace", "budget"):
+        milliseconds(getattr(settings, name), name)
+    if milliseconds(settings.heartbeat) * 2 > milliseconds(settings.lease):
+        raise ConfigError(
+            f"heartbeat={settings.heartbeat} must be at most half of lease={settings.lease}, or one late beat costs the lease"
+        )
+    return settings, sources
+
+
+_fields = {field.name: field.type for field in msgspec.structs.fields(Settings)}
+_COUNTS = ("concurrency", "threads", "processes", "max_crashes", "processed_count", "failed_count", "cancelled_count")
+
+
+def _checked(name: str, value: Any, source: str, *, strict: bool) -> Any:
+    try:
+        converted = msgspec.convert(value, _fields[name], strict=strict)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{name}={value!r} from {source}: {error}") from None
+    if name in _COUNTS and converted < 1:
+        raise ConfigError(f"{name}={value!r} from {source} must be at least 1")
+    return converted
+
+
+def _url_of(merged: Mapping[str, Any]) -> str:
+    user = quote(merged.get("username", ""), safe="")
+    password = quote(merged.get("password", ""), safe="")
+    credentials = f"{user}:{password}@" if password else f"{user}@" if user else ""
+    host = merged["host"]
+    host = f"[{host}]" if ":" in host else host
+    return f"redis://{credentials}{host}:{merged.get('port', 6379)}/{merged.get('database', 0)}"

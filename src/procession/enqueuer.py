@@ -1,0 +1,119 @@
+"""From a call to a job in the store: options checked, record built, one operation. Pure; the client asks it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, Generic, TypedDict, TypeVar
+from uuid import UUID
+
+import msgspec
+from msgspec import Struct
+
+from procession.clock import instant, milliseconds
+from procession.codec import encode_spec
+from procession.database import Database, Operation
+from procession.errors import ConfigError, EnqueueError, Refused, StoreRefused, Unavailable
+from procession.job import NewJob, Spec, Stored, new_jid, parse_jid
+from procession.names import check_queue, check_tags
+from procession.registry import Registered, check_priority
+
+R = TypeVar("R")
+
+BATCH = 1_000
+"""Most jobs that travel in one round trip; `enqueue_many` makes as many trips as needed."""
+
+
+class Options(TypedDict, total=False):
+    """What `using()` takes: everything about one enqueue that is not an argument of the job."""
+
+    delay: float | str | timedelta | None
+    at: datetime | None
+    priority: int | None
+    queue: str | None
+    timeout: float | str | timedelta | None
+    attempts: int | None
+    jid: str | UUID | None
+    expires: float | str | timedelta | datetime | None
+    tags: Sequence[str] | None
+
+
+class Call(Struct, Generic[R], frozen=True):
+    """A call of a job as a value: its code, its arguments, already checked and encoded, and its options."""
+
+    registered: Registered
+    arguments: bytes
+    options: Options
+
+
+def check_options(options: Options) -> Options:
+    """Raises ConfigError for an option that cannot be kept. Options that are None count as not given."""
+    known = {name: value for name, value in options.items() if value is not None}
+    unknown = known.keys() - Options.__annotations__.keys()
+    if unknown:
+        raise ConfigError(f"unknown option {sorted(unknown)[0]!r}; known are {', '.join(Options.__annotations__)}")
+    if "delay" in known and "at" in known:
+        raise ConfigError("give delay= or at=, not both")
+    attempts = known.get("attempts")
+    if attempts is not None and (not isinstance(attempts, int) or attempts < 1):
+        raise ConfigError(f"attempts={attempts!r} must be at least 1, the first run included")
+    return Options(**known)  # type: ignore[typeddict-item]
+
+
+def new_job(call: Call[Any], queue: str | None = None) -> NewJob:
+    """The record that is stored for a call. Raises ConfigError."""
+    it, options = call.registered, call.options
+    due, expires = _due(options), _expires(options, it.expires)
+    timeout = options.get("timeout")
+    spec = Spec(
+        name=it.name,
+        args=msgspec.Raw(call.arguments),
+        attempts=options.get("attempts"),
+        timeout=None if timeout is None else milliseconds(timeout, "timeout"),
+        tags=check_tags(options["tags"]) if "tags" in options else it.tags,
+    )
+    return NewJob(
+        jid=parse_jid(options["jid"]) if options.get("jid") is not None else new_jid(),  # type: ignore[arg-type]
+        spec=encode_spec(spec),
+        queue=check_queue(queue or options.get("queue") or it.queue),
+        priority=check_priority(options["priority"]) if "priority" in options else it.priority,
+        **due,
+        **expires,
+    )
+
+
+def _due(options: Options) -> dict[str, int]:
+    delay, at = options.get("delay"), options.get("at")
+    if delay is not None:
+        return {"delay": milliseconds(delay, "delay")}
+    return {"at": instant(at, "at")} if at is not None else {}
+
+
+def _expires(options: Options, default: int) -> dict[str, int]:
+    expires = options.get("expires")
+    if isinstance(expires, datetime):
+        return {"expires_at": instant(expires, "expires")}
+    return {"expires_in": default if expires is None else milliseconds(expires, "expires")}
+
+
+class Enqueuer:
+    """Builds the question that stores jobs, and turns its failure into an error for the caller."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def enqueue(self, jobs: Sequence[NewJob]) -> Operation[list[Stored]]:
+        """Store jobs, waking one queue worker per queue. In one round trip; at most `BATCH` of them."""
+        return self._database.enqueue(jobs)
+
+    @staticmethod
+    def failed(error: Unavailable | StoreRefused, jobs: Sequence[NewJob]) -> EnqueueError:
+        """The error for the caller: does the job exist or not, and what to do."""
+        jids = tuple(job.jid for job in jobs)
+        if isinstance(error, StoreRefused):
+            return Refused(f"nothing was stored: {error}", jids=jids)
+        if error.asked:
+            return EnqueueError(
+                f"{error}; enqueue again with the same jid ({jids[0]}) and it stays one job", stored="unknown", jids=jids
+            )
+        return EnqueueError(f"nothing was stored: {error}", jids=jids)

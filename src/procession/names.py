@@ -1,0 +1,81 @@
+"""The names that users choose: queues, namespaces, tags, and the stable name of a job. Pure checks, at the edge."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from procession.errors import ConfigError, ReservedQueue
+from procession.job import RESERVED_QUEUES
+
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+TAGS = 16
+
+
+def is_reserved_queue(name: str) -> bool:
+    """True for `processed`, `failed` and `cancelled`: names of final states, to which nothing is enqueued."""
+    return name in RESERVED_QUEUES
+
+
+def check_queue(name: object) -> str:
+    """A queue name that may be used. Raises ConfigError, or ReservedQueue."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ConfigError(f"queue name {name!r} must be 1 to 64 of the characters A-Z a-z 0-9 _ . -")
+    if is_reserved_queue(name):
+        raise ReservedQueue(f"queue name {name!r} is the name of a final state; choose another")
+    return name
+
+
+def check_namespace(name: str) -> str:
+    """A namespace that may be used. Raises ConfigError."""
+    if not _NAME.fullmatch(name):
+        raise ConfigError(f"namespace {name!r} must be 1 to 64 of the characters A-Z a-z 0-9 _ . -")
+    return name
+
+
+def check_tags(tags: object) -> tuple[str, ...]:
+    """At most 16 tags of at most 64 characters. Raises ConfigError."""
+    if isinstance(tags, str) or not isinstance(tags, list | tuple | set | frozenset):
+        raise ConfigError(f"tags={tags!r} must be a list of strings")
+    found = tuple(tags)
+    if len(found) > TAGS or not all(isinstance(tag, str) and 0 < len(tag) <= 64 for tag in found):
+        raise ConfigError(f"tags={tags!r}: at most {TAGS} strings of 1 to 64 characters")
+    return found
+
+
+def job_name(source: Any, name: str | None) -> str:
+    """The stable name of a job function or worker class: `name`, else `module.qualname`.
+
+    What is defined in a script run as `__main__` takes the importable module name of that file.
+
+    Raises:
+        ConfigError: the code cannot be imported under that name by a queue worker.
+    """
+    if name is not None:
+        if not name or len(name) > 200 or not name.isprintable():
+            raise ConfigError(f"name={name!r} must be 1 to 200 printable characters")
+        return name
+    qualname: str = source.__qualname__
+    if "<locals>" in qualname or "<lambda>" in qualname:
+        qualname = qualname.replace("<locals>.", "").replace("<lambda>", "")
+        if not qualname or qualname.endswith("."):
+            raise ConfigError("a lambda has no name; give it one with name=")
+    module: str = source.__module__
+    if module == "__main__":
+        module = _main_module(qualname)
+    return f"{module}.{qualname}"
+
+
+def _main_module(qualname: str) -> str:
+    main = sys.modules["__main__"]
+    spec = getattr(main, "__spec__", None)
+    if spec is not None and spec.name:
+        return str(spec.name).removesuffix(".__main__")
+    file = getattr(main, "__file__", None)
+    if file is None or not Path(file).stem.isidentifier():
+        raise ConfigError(
+            f"{qualname} is defined in __main__, which no queue worker can import; give it a name= or move it to a module"
+        )
+    return Path(file).stem
