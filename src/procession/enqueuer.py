@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any, Generic, TypedDict, TypeVar
+from typing import Any, Generic, TypedDict, TypeVar, cast
 from uuid import UUID
 
 import msgspec
@@ -57,7 +57,7 @@ def check_options(options: Options) -> Options:
     attempts = known.get("attempts")
     if attempts is not None and (not isinstance(attempts, int) or attempts < 1):
         raise ConfigError(f"attempts={attempts!r} must be at least 1, the first run included")
-    return Options(**known)  # type: ignore[typeddict-item]
+    return cast("Options", known)
 
 
 def new_job(call: Call[Any], queue: str | None = None) -> NewJob:

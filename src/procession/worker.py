@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from functools import update_wrapper
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, Unpack, overload
 
 from procession.enqueuer import Call, Options, check_options
 from procession.errors import ConfigError
@@ -16,8 +16,6 @@ from procession.handle import JobHandle
 from procession.registry import Registered
 
 if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
     from procession.client import Procession
 
 P = ParamSpec("P")

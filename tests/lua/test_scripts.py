@@ -328,7 +328,7 @@ def test_list_pages_through_every_state_without_loss_or_repeat(keys: Keyspace) -
     for state, expected in ((State.QUEUED, jids[:5]), (State.RUNNING, jids[8:]), (State.PROCESSED, jids[5:8])):
         seen, cursor = [], None
         while True:
-            page = keys.connection.ask(keys.database.list(Query(state=state), cursor=cursor, limit=2))
+            page = keys.connection.ask(keys.database.page(Query(state=state), cursor=cursor, limit=2))
             seen += [job.jid.bytes for job in page.jobs]
             cursor = page.cursor
             if cursor is None:

@@ -89,7 +89,7 @@ class Jobs(Protocol):
         """
         ...
 
-    def list(self, query: Query, *, cursor: str | None = None, limit: int = 50) -> Operation[Page]:
+    def page(self, query: Query, *, cursor: str | None = None, limit: int = 50) -> Operation[Page]:
         """Read one page: finished jobs newest first, delayed by due time, queued and running in their order.
 
         - With a `queue` or `name` a page may hold fewer than `limit` jobs and still have a cursor.

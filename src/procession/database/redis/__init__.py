@@ -135,8 +135,8 @@ class RedisDatabase:
         """See `Jobs.find`."""
         return self._ask("find", [jid.bytes for jid in jids], lambda reply: [row and job_from(row) for row in reply])
 
-    def list(self, query: Query, *, cursor: str | None = None, limit: int = 50) -> Operation[Page]:
-        """See `Jobs.list`."""
+    def page(self, query: Query, *, cursor: str | None = None, limit: int = 50) -> Operation[Page]:
+        """See `Jobs.page`."""
         position, _, last = (cursor or "").partition(":")
         scanned = max(SCANNED, limit) if query.queue or query.name else limit
 
@@ -155,7 +155,7 @@ class RedisDatabase:
             return Page(jobs, at if more else None)
 
         arguments = [query.state, query.queue or "", scanned, position, bytes.fromhex(last)]
-        return self._ask("list", arguments, read)
+        return self._ask("page", arguments, read)
 
     def watch(self, jids: Sequence[UUID], waiter: str) -> Operation[list[State | None]]:
         """See `Jobs.watch`."""
@@ -188,7 +188,7 @@ class RedisDatabase:
 
     def resume(self, queues: Sequence[str]) -> Operation[None]:
         """See `Queues.resume`."""
-        return self._ask("resume", list_of(queues), _nothing)
+        return self._ask("resume", [*queues], _nothing)
 
     def peek(self, queue: str, *, limit: int = 1, rear: bool = False) -> Operation[list[Job]]:
         """See `Queues.peek`."""
@@ -221,11 +221,6 @@ def open(  # noqa: A001
 ) -> RedisDatabase:
     """See `procession.database.open`."""
     return RedisDatabase(url, namespace=namespace, policy=policy, now=now)
-
-
-def list_of(items: Sequence[T]) -> list[T]:
-    """A list, where the class's own `list` is in the way."""
-    return [*items]
 
 
 def _nothing(reply: Any) -> None:

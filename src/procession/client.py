@@ -1,0 +1,476 @@
+"""`Procession`, the object that an application holds: define jobs, enqueue them, look at them, steer them.
+
+Every verb stands beside its `_async` twin; what thinks is pure (`enqueuer.py`, `dequeuer.py`, the database's
+verbs), so a twin is one line that asks. Nothing connects before the first question. Connections belong to a process and, for async
+callers, to an event loop: after a fork, or on another loop, there is a new one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from functools import cached_property
+from types import ModuleType
+from typing import Any, ParamSpec, TypeVar, cast, overload
+from uuid import UUID
+from weakref import WeakKeyDictionary
+
+from procession import database as databases
+from procession.clock import milliseconds
+from procession.config import Settings
+from procession.database import AsyncConnection, Connection, Counts, Database, Operation, Page, Query, QueueInfo, WorkerInfo
+from procession.dequeuer import Dequeuer
+from procession.enqueuer import BATCH, Call, Enqueuer, Options, new_job
+from procession.errors import ConfigError, StoreRefused, Unavailable
+from procession.handle import JobHandle, Waiter
+from procession.job import Job, NewJob, State, Stored, parse_jid
+from procession.names import check_queue, is_reserved_queue
+from procession.registry import Registered, Registry, register
+from procession.stats import Stats
+from procession.worker import AsyncPerform, Caller, JobFunction, SyncPerform, Worker
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+W = TypeVar("W", bound=type)
+Jid = str | UUID
+
+PURGED = 1_000
+"""Most jobs that one trip of `purge` removes."""
+
+
+class Procession:
+    """Jobs of one application in one namespace of one store.
+
+    Args:
+        url: where the store is; None leaves it to `PROCESSION_URL`, `[tool.procession]`, and then the embedded Valkey.
+        namespace: prefix of every key; applications that share a store take different ones.
+        settings: any other field of `Settings` by name.
+
+    Raises:
+        ConfigError: a setting cannot be used.
+    """
+
+    def __init__(self, url: str | None = None, *, namespace: str | None = None, **settings: Any) -> None:
+        self.settings = Settings.load(url=url, namespace=namespace, **settings)
+        self.registry = Registry()
+        self._connection: tuple[int, Connection] | None = None
+        self._by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncConnection] = WeakKeyDictionary()
+        self._waiters: WeakKeyDictionary[asyncio.AbstractEventLoop, Waiter] = WeakKeyDictionary()
+
+    def __repr__(self) -> str:
+        return f"<Procession {self.settings.namespace!r} at {self.settings.shown_url}>"
+
+    # Defining jobs
+
+    @overload
+    def job(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> JobFunction[P, R, Coroutine[Any, Any, R]]: ...
+    @overload
+    def job(self, function: Callable[P, R], /) -> JobFunction[P, R, R]: ...
+    @overload
+    def job(self, /, **options: Any) -> _Decorator: ...
+    def job(self, function: Any = None, /, **options: Any) -> Any:
+        """Make a function a job. It stays callable; `.enqueue` has its parameters.
+
+        Args:
+            name, aliases: the stable name under which it is stored (default `module.qualname`), and former names.
+            queue, priority, tags: where it waits ("default"), how urgent it is (0; -100 to 100), up to 16 labels.
+            retry: a `Retry`, a number of runs, False; by default 5 runs with exponential backoff.
+            timeout: per attempt, one hour by default; None lifts it. expires: cancelled if not started by then.
+
+        Raises:
+            ConfigError: an option cannot be kept.
+        """
+        if function is None:
+            return _Decorator(self, options)
+        registered = register(function, **options)
+        self.registry.add(registered)
+        return JobFunction(self, registered)
+
+    @overload
+    def worker(self, worker_class: W, /) -> W: ...
+    @overload
+    def worker(self, /, **options: Any) -> Callable[[W], W]: ...
+    def worker(self, worker_class: Any = None, /, **options: Any) -> Any:
+        """Make a class with `perform` a job; takes what `job` takes."""
+        if worker_class is None:
+            return lambda decorated: self.worker(decorated, **options)
+        self.registry.add(register(worker_class, **options))
+        apps = worker_class.__dict__.get("__procession_apps__")
+        if apps is None:
+            worker_class.__procession_apps__ = apps = []
+        if self not in apps:
+            apps.append(self)
+        return worker_class
+
+    def include(self, source: type | ModuleType, **options: Any) -> None:
+        """Take in a worker class, or every worker class that a module defines."""
+        if not isinstance(source, ModuleType):
+            self.worker(source, **options)
+            return
+        found = [
+            it for it in vars(source).values()
+            if isinstance(it, type) and issubclass(it, Worker) and it.__module__ == source.__name__
+        ]  # fmt: skip
+        if not found:
+            raise ConfigError(f"module {source.__name__} defines no worker class")
+        for worker_class in found:
+            self.worker(worker_class, **options)
+
+    def caller(self, source: Any) -> Caller[Any, Any]:
+        """The enqueuing side of a job function or worker class of this app. Raises ConfigError for a stranger."""
+        if isinstance(source, Caller):
+            return source
+        registered = self.registry.of(source)
+        if registered is None:
+            name = getattr(source, "__qualname__", repr(source))
+            raise ConfigError(f"{name} is no job of this app: decorate it with @app.job or @app.worker, or include it")
+        return Caller(self, registered, Options())
+
+    # Enqueuing
+
+    @overload
+    def enqueue(self, call: Call[R], /) -> JobHandle[R]: ...
+    @overload
+    def enqueue(self, queue: str, call: Call[R], /) -> JobHandle[R]: ...
+    @overload
+    def enqueue(self, queue: str, job: Caller[P, R], /, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]: ...
+    @overload
+    def enqueue(self, queue: str, job: type[AsyncPerform[P, R]], /, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]: ...
+    @overload
+    def enqueue(self, queue: str, job: type[SyncPerform[P, R]], /, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]: ...
+    def enqueue(self, *words: Any, **kwargs: Any) -> JobHandle[Any]:
+        """Store one job: a bound call, or the brief's forms: queue, worker, params …; queue, job.
+
+        Raises:
+            EnqueueError: `stored` says "no" or "unknown"; with the same jid it may be repeated.
+            ReservedQueue, ConfigError: the queue or an option cannot be used.
+        """
+        call, queue = self._understood(words, kwargs)
+        job = new_job(call, queue)
+        return self._handles([call], self._store([job]))[0]
+
+    @overload
+    async def enqueue_async(self, call: Call[R], /) -> JobHandle[R]: ...
+    @overload
+    async def enqueue_async(self, queue: str, call: Call[R], /) -> JobHandle[R]: ...
+    @overload
+    async def enqueue_async(self, queue: str, job: Caller[P, R], /, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]: ...
+    @overload
+    async def enqueue_async(
+        self, queue: str, job: type[AsyncPerform[P, R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> JobHandle[R]: ...
+    @overload
+    async def enqueue_async(
+        self, queue: str, job: type[SyncPerform[P, R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> JobHandle[R]: ...
+    async def enqueue_async(self, *words: Any, **kwargs: Any) -> JobHandle[Any]:
+        """See `enqueue`."""
+        call, queue = self._understood(words, kwargs)
+        job = new_job(call, queue)
+        return self._handles([call], await self._store_async([job]))[0]
+
+    def enqueue_many(self, calls: Iterable[Call[R]]) -> list[JobHandle[R]]:
+        """Store many jobs, in order, in one round trip per thousand.
+
+        Raises:
+            EnqueueError: `jids` are those of the trip that failed; earlier trips are stored.
+        """
+        bound = list(calls)
+        jobs = [new_job(call) for call in bound]
+        stored: list[Stored] = []
+        for first in range(0, len(jobs), BATCH):
+            stored += self._store(jobs[first : first + BATCH])
+        return self._handles(bound, stored)
+
+    async def enqueue_many_async(self, calls: Iterable[Call[R]]) -> list[JobHandle[R]]:
+        """See `enqueue_many`."""
+        bound = list(calls)
+        jobs = [new_job(call) for call in bound]
+        stored: list[Stored] = []
+        for first in range(0, len(jobs), BATCH):
+            stored += await self._store_async(jobs[first : first + BATCH])
+        return self._handles(bound, stored)
+
+    # Single jobs
+
+    def find_job(self, jid: Jid) -> Job | None:
+        """The job as it is stored now, None when it is not there. O(1)."""
+        return self.ask(self._dequeuer.find_job(jid))[0]
+
+    async def find_job_async(self, jid: Jid) -> Job | None:
+        """See `find_job`."""
+        return (await self.ask_async(self._dequeuer.find_job(jid)))[0]
+
+    def handle(self, jid: Jid) -> JobHandle[Any]:
+        """A handle for a job enqueued elsewhere; its result is decoded as plain JSON."""
+        return JobHandle(self, parse_jid(jid))
+
+    def remove(self, jid: Jid) -> bool:
+        """Forget a job that is not running. False when it runs, or is not there."""
+        return _was(self.ask(self._dequeuer.remove(jid)), but={State.RUNNING})
+
+    async def remove_async(self, jid: Jid) -> bool:
+        """See `remove`."""
+        return _was(await self.ask_async(self._dequeuer.remove(jid)), but={State.RUNNING})
+
+    def cancel(self, jid: Jid, reason: str = "cancelled") -> bool:
+        """Cancel a job, whatever its state; a running one is told to stop. False when it was finished, or is not there."""
+        return _was(self.ask(self.database.cancel([parse_jid(jid)], reason)), but=_FINAL)
+
+    async def cancel_async(self, jid: Jid, reason: str = "cancelled") -> bool:
+        """See `cancel`."""
+        return _was(await self.ask_async(self.database.cancel([parse_jid(jid)], reason)), but=_FINAL)
+
+    def retry(self, jid: Jid) -> bool:
+        """Queue a finished job again, attempts counted anew. False when it is not finished, or is not there."""
+        return _was(self.ask(self.database.retry([parse_jid(jid)])), but=_NOT_FINAL)
+
+    async def retry_async(self, jid: Jid) -> bool:
+        """See `retry`."""
+        return _was(await self.ask_async(self.database.retry([parse_jid(jid)])), but=_NOT_FINAL)
+
+    def jobs(
+        self,
+        state: State | str,
+        *,
+        queue: str | None = None,
+        name: str | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> Page:
+        """One page of jobs of one state; `cursor` of the page asks for the next."""
+        return self.ask(self._listed(state, queue, name, cursor, limit))
+
+    async def jobs_async(
+        self,
+        state: State | str,
+        *,
+        queue: str | None = None,
+        name: str | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> Page:
+        """See `jobs`."""
+        return await self.ask_async(self._listed(state, queue, name, cursor, limit))
+
+    # Queues and the whole
+
+    def stats(self) -> Stats:
+        """What was processed, what failed, what is scheduled. O(1)."""
+        return Stats.of(self.ask(self.database.counts()))
+
+    async def stats_async(self) -> Stats:
+        """See `stats`."""
+        return Stats.of(await self.ask_async(self.database.counts()))
+
+    def counts(self) -> Counts:
+        """Every counter of the namespace. O(1)."""
+        return self.ask(self.database.counts())
+
+    async def counts_async(self) -> Counts:
+        """See `counts`."""
+        return await self.ask_async(self.database.counts())
+
+    def queues(self) -> list[QueueInfo]:
+        """Every queue that was ever used or paused."""
+        return self.ask(self.database.queues())
+
+    async def queues_async(self) -> list[QueueInfo]:
+        """See `queues`."""
+        return await self.ask_async(self.database.queues())
+
+    def workers(self) -> list[WorkerInfo]:
+        """Every queue worker that is alive, or whose jobs were not taken back yet."""
+        return self.ask(self.database.workers())
+
+    async def workers_async(self) -> list[WorkerInfo]:
+        """See `workers`."""
+        return await self.ask_async(self.database.workers())
+
+    def peek(self, queue: str, *, rear: bool = False) -> Job | None:
+        """The job that is claimed next from a queue, or with `rear` the last one; None when it is empty."""
+        return _first(self.ask(self.database.peek(check_queue(queue), rear=rear)))
+
+    async def peek_async(self, queue: str, *, rear: bool = False) -> Job | None:
+        """See `peek`."""
+        return _first(await self.ask_async(self.database.peek(check_queue(queue), rear=rear)))
+
+    def pause(self, queue: str, reason: str = "") -> None:
+        """Let nothing more be claimed from a queue; what runs finishes, what is enqueued waits."""
+        self.ask(self.database.pause([check_queue(queue)], reason))
+
+    async def pause_async(self, queue: str, reason: str = "") -> None:
+        """See `pause`."""
+        await self.ask_async(self.database.pause([check_queue(queue)], reason))
+
+    def resume(self, queue: str) -> None:
+        """Undo `pause`."""
+        self.ask(self.database.resume([check_queue(queue)]))
+
+    async def resume_async(self, queue: str) -> None:
+        """See `resume`."""
+        await self.ask_async(self.database.resume([check_queue(queue)]))
+
+    def purge(self, queue: str) -> int:
+        """Remove all queued jobs of a queue; returns how many. Delayed and running ones stay."""
+        removed = 0
+        while count := self.ask(self.database.purge(check_queue(queue), PURGED)):
+            removed += count
+        return removed
+
+    async def purge_async(self, queue: str) -> int:
+        """See `purge`."""
+        removed = 0
+        while count := await self.ask_async(self.database.purge(check_queue(queue), PURGED)):
+            removed += count
+        return removed
+
+    def flush(self, *, confirm: str) -> None:
+        """Remove everything in this namespace, and nothing of any other. `confirm` must be the namespace's name."""
+        self.ask(self._confirmed_flush(confirm))
+
+    async def flush_async(self, *, confirm: str) -> None:
+        """See `flush`."""
+        await self.ask_async(self._confirmed_flush(confirm))
+
+    @staticmethod
+    def is_reserved_queue(name: str) -> bool:
+        """True for the names of final states, to which nothing can be enqueued."""
+        return is_reserved_queue(name)
+
+    # Connections
+
+    @cached_property
+    def database(self) -> Database:
+        """The store, opened on first use; it connects with the first question."""
+        return databases.open(self.settings.url, namespace=self.settings.namespace, policy=self.settings.policy())
+
+    def connection(self) -> Connection:
+        """The connection of this process for sync callers."""
+        if self._connection is None or self._connection[0] != os.getpid():
+            self._connection = (os.getpid(), self.database.connect(self._budget))
+        return self._connection[1]
+
+    def connection_async(self) -> AsyncConnection:
+        """The connection of the running event loop."""
+        loop = asyncio.get_running_loop()
+        connection = self._by_loop.get(loop)
+        if connection is None:
+            connection = self._by_loop[loop] = self.database.connect_async(self._budget)
+        return connection
+
+    def waiter(self) -> Waiter:
+        """What waits for jobs on behalf of the running event loop."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._waiters:
+            self._waiters[loop] = Waiter(self.database, self.connection_async())
+        return self._waiters[loop]
+
+    def ask(self, operation: Operation[T]) -> T:
+        """Ask the store one question."""
+        return self.connection().ask(operation)
+
+    async def ask_async(self, operation: Operation[T]) -> T:
+        """See `ask`."""
+        return await self.connection_async().ask(operation)
+
+    def close(self) -> None:
+        """Give back the sync connection; the next question opens a new one."""
+        if self._connection is not None:
+            self._connection[1].close()
+
+    async def close_async(self) -> None:
+        """Give back what the running event loop holds."""
+        loop = asyncio.get_running_loop()
+        waiter, connection = self._waiters.pop(loop, None), self._by_loop.pop(loop, None)
+        if waiter is not None:
+            await waiter.close()
+        if connection is not None:
+            await connection.close()
+
+    # Within
+
+    @property
+    def _budget(self) -> float:
+        return milliseconds(self.settings.budget, "budget") / 1_000
+
+    @cached_property
+    def _enqueuer(self) -> Enqueuer:
+        return Enqueuer(self.database)
+
+    @cached_property
+    def _dequeuer(self) -> Dequeuer:
+        return Dequeuer(self.database)
+
+    def _understood(self, words: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Call[Any], str | None]:
+        match words:
+            case (Call() as call,) if not kwargs:
+                return call, None
+            case (str() as queue, Call() as call) if not kwargs:
+                return call, check_queue(queue)
+            case (str() as queue, job, *args) if not isinstance(job, Call):
+                return self.caller(job).bind(*args, **kwargs), check_queue(queue)
+        raise ConfigError("enqueue takes a bound call, or a queue and a bound call, or a queue, a job and its arguments")
+
+    def _store(self, jobs: Sequence[NewJob]) -> list[Stored]:
+        try:
+            return self.ask(self._enqueuer.enqueue(jobs))
+        except (Unavailable, StoreRefused) as error:
+            raise self._enqueuer.failed(error, jobs) from error
+
+    async def _store_async(self, jobs: Sequence[NewJob]) -> list[Stored]:
+        try:
+            return await self.ask_async(self._enqueuer.enqueue(jobs))
+        except (Unavailable, StoreRefused) as error:
+            raise self._enqueuer.failed(error, jobs) from error
+
+    def _handles(self, calls: Sequence[Call[R]], stored: Sequence[Stored]) -> list[JobHandle[R]]:
+        pairs = zip(calls, stored, strict=True)
+        return [JobHandle(self, it.jid, call.registered, duplicate=not it.new) for call, it in pairs]
+
+    def _listed(
+        self, state: State | str, queue: str | None, name: str | None, cursor: str | None, limit: int
+    ) -> Operation[Page]:
+        try:
+            wanted = State(state)
+        except ValueError:
+            raise ConfigError(f"state {state!r} must be one of {', '.join(State)}") from None
+        if not 1 <= limit <= 1_000:
+            raise ConfigError(f"limit={limit} must lie between 1 and 1,000")
+        return self.database.page(Query(state=wanted, queue=queue, name=name), cursor=cursor, limit=limit)
+
+    def _confirmed_flush(self, confirm: str) -> Operation[None]:
+        if confirm != self.settings.namespace:
+            raise ConfigError(f"flush removes every job; confirm it with confirm={self.settings.namespace!r}")
+        return self.database.flush()
+
+
+class _Decorator:
+    """What `@app.job(queue=…)` returns: its call keeps the types of the function, coroutine or not."""
+
+    def __init__(self, app: Procession, options: dict[str, Any]) -> None:
+        self._app = app
+        self._options = options
+
+    @overload
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> JobFunction[P, R, Coroutine[Any, Any, R]]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> JobFunction[P, R, R]: ...
+    def __call__(self, function: Any, /) -> Any:
+        registered = register(function, **self._options)
+        self._app.registry.add(registered)
+        return JobFunction(self._app, registered)
+
+
+_FINAL = frozenset(state for state in State if state.final)
+_NOT_FINAL = frozenset(State) - _FINAL
+
+
+def _was(states: list[State | None], *, but: frozenset[State] | set[State]) -> bool:
+    return states[0] is not None and states[0] not in but
+
+
+def _first(jobs: list[Job]) -> Job | None:
+    return jobs[0] if jobs else None
