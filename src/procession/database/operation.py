@@ -39,8 +39,8 @@ class Connection(Protocol):
     @overload
     def ask(self, a: Operation[A], b: Operation[B], c: Operation[C], /) -> tuple[A, B, C]: ...
 
-    def wait(self, bells: Sequence[str], timeout: float) -> bool:
-        """Block until one of the bells rings or `timeout` seconds passed. True when it rang.
+    def wait(self, bells: Sequence[str], timeout: float) -> str | None:
+        """Block until one of the bells rings or `timeout` seconds passed. Returns the one that rang, or None.
 
         A bell is a queue name (a job may be ready) or `@` and an id (of a queue worker or of a waiting caller).
         A ring is a hint and hands out nothing: whoever hears it asks again.
@@ -62,7 +62,7 @@ class AsyncConnection(Protocol):
     @overload
     async def ask(self, a: Operation[A], b: Operation[B], c: Operation[C], /) -> tuple[A, B, C]: ...
 
-    async def wait(self, bells: Sequence[str], timeout: float) -> bool:
+    async def wait(self, bells: Sequence[str], timeout: float) -> str | None:
         """See `Connection.wait`."""
         ...
 

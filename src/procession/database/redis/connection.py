@@ -117,6 +117,10 @@ class Target:
     def bells(self, bells: Sequence[str], timeout: float) -> tuple[Any, ...]:
         return ("BLPOP", *(f"{self.tag}:bell:{bell}" for bell in bells), f"{max(timeout, 0.001):.3f}")
 
+    def bell(self, ring: Any) -> str | None:
+        """The name of the bell in the answer to `bells`."""
+        return None if ring is None else ring[0].decode().removeprefix(f"{self.tag}:bell:")
+
 
 def shown(url: str) -> str:
     """A URL fit to be printed: no password in it."""
@@ -193,7 +197,7 @@ class RedisConnection:
         self._give_back(line)
         return _unpack_answers(operations, replies, self._target.url)
 
-    def wait(self, bells: Sequence[str], timeout: float) -> bool:
+    def wait(self, bells: Sequence[str], timeout: float) -> str | None:
         """See `Connection.wait`."""
         line = self._take(monotonic() + self._budget)
         try:
@@ -207,7 +211,7 @@ class RedisConnection:
         self._give_back(line)
         if isinstance(ring, Exception):
             raise _translated(ring, self._target.url)
-        return ring is not None
+        return self._target.bell(ring)
 
     def close(self) -> None:
         """See `Connection.close`."""
@@ -318,7 +322,7 @@ class RedisAsyncConnection:
             await self._drop("_line")
             raise
 
-    async def wait(self, bells: Sequence[str], timeout: float) -> bool:
+    async def wait(self, bells: Sequence[str], timeout: float) -> str | None:
         """See `AsyncConnection.wait`. One caller at a time."""
         try:
             if self._waiting is None:
@@ -334,7 +338,7 @@ class RedisAsyncConnection:
             raise
         if isinstance(ring, Exception):
             raise _translated(ring, self._target.url)
-        return ring is not None
+        return self._target.bell(ring)
 
     async def close(self) -> None:
         """See `AsyncConnection.close`."""

@@ -1,0 +1,82 @@
+"""Staying alive in the store's eyes: what to conclude from a heartbeat, and a thread that extends the lease.
+
+The loop of the queue worker beats and compares. The thread only extends, over a connection of its own, when the loop has
+not for a beat and a half: so sync code inside an `async def` job does not cost the lease. What keeps the
+interpreter's lock in C code starves a thread too; see docs/reliability.md.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+from uuid import UUID
+
+from procession.clock import monotonic
+from procession.database import Database, Held
+from procession.errors import DatabaseError
+
+log = logging.getLogger("procession.worker")
+
+
+class Conclusion(NamedTuple):
+    """What a queue worker has to do after comparing."""
+
+    lost: list[UUID]
+    """Running here, but no longer ours: stop, write nothing."""
+    strangers: list[Held]
+    """Ours in the store, but not here (a claim's reply was lost): give back."""
+    cancelled: list[UUID]
+    """Running here, and somebody asked for its cancellation."""
+
+
+def compare(store: Collection[Held], here: Mapping[UUID, bytes]) -> Conclusion:
+    """Compare what the store believes this worker to run with what it runs: jid → claim token."""
+    believed = {held.jid: held for held in store}
+    lost = [jid for jid, token in here.items() if jid not in believed or believed[jid].token != token]
+    strangers = [held for jid, held in believed.items() if jid not in here]
+    cancelled = [jid for jid, held in believed.items() if held.cancel and jid in here and jid not in lost]
+    return Conclusion(lost, strangers, cancelled)
+
+
+class LeaseKeeper:
+    """A thread that extends a worker's lease when its loop is late."""
+
+    def __init__(self, database: Database, worker: str, *, lease: int, heartbeat: float) -> None:
+        self._database = database
+        self._worker = worker
+        self._lease = lease
+        self._late = heartbeat * 1.5
+        self._last = monotonic()
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="procession-lease", daemon=True)
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self._thread.start()
+
+    def touched(self) -> None:
+        """The loop has just extended the lease itself."""
+        self._last = monotonic()
+
+    def close(self) -> None:
+        """End the thread."""
+        self._done.set()
+
+    def _run(self) -> None:
+        connection = self._database.connect()
+        blocked = False
+        while not self._done.wait(self._late / 3):
+            late = monotonic() - self._last
+            if late < self._late:
+                blocked = False
+                continue
+            if not blocked:
+                blocked = True
+                log.warning("the event loop has not turned for %.1f s; a thread extends the lease", late)
+            try:
+                connection.ask(self._database.extend([self._worker], lease=self._lease))
+            except DatabaseError:
+                continue  # the loop logs the outage
+        connection.close()

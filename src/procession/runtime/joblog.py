@@ -1,0 +1,81 @@
+"""The brief's log lines: started, finished in N ms, failed. Written to `procession.worker`, and only there.
+
+While jobs come slowly enough to read, each has its lines. Above `READABLE` a second, the lines of success give way to one
+summary a second: two formatted lines cost more than a whole no-op job. Failures are always logged.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from procession.clock import monotonic
+from procession.job import Outcome
+from procession.moves import Move
+from procession.runtime.executor import Run, Verdict
+
+log = logging.getLogger("procession.worker")
+
+READABLE = 50
+"""Jobs a second up to which each success has its own lines."""
+
+
+class JobLog:
+    """Decides line by line; `verbose` brings every line back."""
+
+    def __init__(self, verbose: bool = False) -> None:
+        self._verbose = verbose
+        self._second = 0
+        self._begun = 0
+        self._quiet = False
+        self._summed = 0
+        self._at_info = log.isEnabledFor(logging.INFO)
+
+    def started(self, run: Run) -> None:
+        """A run begins."""
+        if not self._at_info:
+            return
+        second = int(monotonic())
+        if second != self._second:
+            self._turn(second)
+        self._begun += 1
+        if self._begun > READABLE and not self._verbose:
+            self._quiet = True
+        if not self._quiet:
+            log.info("%s %s started, attempt %d", run.registered.name, run.claimed.jid, run.claimed.attempt)
+
+    def finished(self, run: Run, verdict: Verdict, seconds: float) -> None:
+        """A run came to an outcome."""
+        outcome = verdict.outcome
+        if outcome.move == Move.PROCESS:
+            if not self._at_info:
+                return
+            if self._quiet:
+                self._summed += 1
+                return
+            log.info("%s %s finished in %.0f ms", run.registered.name, outcome.jid, seconds * 1_000)
+        else:
+            self.ended(run.registered.name, outcome, verdict, seconds)
+
+    def ended(self, name: str, outcome: Outcome, verdict: Verdict, seconds: float = 0.0) -> None:
+        """A job was not processed: always logged."""
+        took = f" after {seconds * 1_000:.0f} ms" if seconds else ""
+        if outcome.move == Move.FAIL:
+            log.error("%s %s failed%s (%s): %s\n%s", name, outcome.jid, took, outcome.reason, verdict.error, verdict.traceback)
+        elif outcome.move == Move.RETRY:
+            log.warning(
+                "%s %s failed%s, again in %.1f s: %s\n%s",
+                name, outcome.jid, took, outcome.delay / 1_000, verdict.error, verdict.traceback,
+            )  # fmt: skip
+        else:
+            log.info("%s %s: %s%s (%s)", name, outcome.jid, outcome.move, took, outcome.reason)
+
+    def _turn(self, second: int) -> None:
+        if self._summed:
+            log.info("finished %d jobs in the last second", self._summed)
+        self._quiet = self._begun > READABLE and not self._verbose
+        self._second, self._begun, self._summed = second, 0, 0
+
+    def flush(self) -> None:
+        """Write what is summed up so far; called now and then, and at the end."""
+        if self._summed and int(monotonic()) != self._second:
+            self._turn(int(monotonic()))

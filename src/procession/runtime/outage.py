@@ -1,0 +1,56 @@
+"""Asking a store that may be away: wait for ever, with capped full jitter, and say so once, once a minute, and at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from typing import Any
+
+from procession.clock import monotonic
+from procession.database import AsyncConnection
+from procession.errors import StoreRefused, Unavailable
+
+log = logging.getLogger("procession.worker")
+
+LONGEST_PAUSE = 3.0
+
+
+class Patient:
+    """A connection for a queue worker. Only what may be repeated is asked through it: fenced, or with its token."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self.connection = connection
+        self._since: float | None = None
+        self._said = 0.0
+
+    async def ask(self, *operations: Any, until: float | None = None) -> Any:
+        """Ask until there is an answer. With `until` (monotonic seconds) the last error is raised when it passes."""
+        tries = 0
+        while True:
+            try:
+                answer = await self.connection.ask(*operations)
+            except (Unavailable, StoreRefused) as error:
+                self._lost(error)
+                if until is not None and monotonic() > until:
+                    raise
+                tries += 1
+                await asyncio.sleep(random.uniform(0.01, min(LONGEST_PAUSE, 0.05 * 2**tries)))
+            else:
+                self.returned()
+                return answer
+
+    def _lost(self, error: Exception) -> None:
+        now = monotonic()
+        if self._since is None:
+            self._since, self._said = now, now
+            log.warning("%s; running jobs go on, their outcomes wait", error)
+        elif now - self._said >= 60:
+            self._said = now
+            log.warning("the store has been away for %.0f s: %s", now - self._since, error)
+
+    def returned(self) -> None:
+        """The store has answered."""
+        if self._since is not None:
+            log.warning("the store is back after %.1f s", monotonic() - self._since)
+            self._since = None

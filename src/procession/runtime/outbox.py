@@ -1,0 +1,33 @@
+"""Outcomes that wait to be settled: kept until the store has accepted or refused each one, however long it is away.
+
+Bounded by what a queue worker may hold: nothing is claimed while the outbox is full, so it never outgrows its places.
+"""
+
+from __future__ import annotations
+
+from procession.job import Outcome
+
+BATCH = 500
+"""Most outcomes that one settle carries."""
+
+
+class Outbox:
+    """A queue of outcomes. What is `taken` stays until `settled` says that the store has answered."""
+
+    def __init__(self) -> None:
+        self._waiting: list[Outcome] = []
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def put(self, outcome: Outcome) -> None:
+        """Add one outcome."""
+        self._waiting.append(outcome)
+
+    def taken(self) -> list[Outcome]:
+        """The outcomes of the next trip, oldest first."""
+        return self._waiting[:BATCH]
+
+    def settled(self, count: int) -> None:
+        """The store has answered for the first `count` outcomes."""
+        del self._waiting[:count]

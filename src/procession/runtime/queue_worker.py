@@ -1,0 +1,447 @@
+"""The loop that performs jobs: one turn is one round trip.
+
+A turn settles what has finished, beats when it is time, promotes what is due, and claims what fits into the free
+places. It runs when an outcome is ready, a bell rings, or a timer says so. Everything that claims or settles happens inside
+a turn, so what the store believes and what runs here can be compared there without a race.
+
+1. claim → `executor.prepare` → a task on this loop, or a thread
+2. the attempt's verdict → outbox → settled in the next turn
+3. stop: claim nothing → release what has not begun → wait → cancel → release, uncharged → settle → leave
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, Literal
+from uuid import UUID, uuid4
+
+import msgspec
+
+from procession.client import Procession
+from procession.clock import milliseconds, monotonic
+from procession.database import Claims, Held, Promoted
+from procession.errors import ConfigError, DatabaseError, JobTimeout, Unavailable
+from procession.job import Claimed, Outcome
+from procession.moves import Move
+from procession.runtime.executor import Run, Verdict, judge, perform, perform_in_thread, prepare
+from procession.runtime.heartbeat import LeaseKeeper, compare
+from procession.runtime.joblog import JobLog
+from procession.runtime.outage import Patient
+from procession.runtime.outbox import Outbox
+from procession.runtime.pools import ThreadPool
+from procession.runtime.scheduler import duties
+from procession.runtime.slots import Kinds, claimable, rotated
+
+log = logging.getLogger("procession.worker")
+
+BLOCK = 5.0
+"""Longest that an idle worker blocks on its bells, in seconds: what a lost wake-up costs at most."""
+PROMOTED = 500
+LEAST_CLAIM = 1
+CANCEL_GRACE = 5.0
+"""Seconds that a cancelled `async def` job may take to end before it is written off."""
+
+
+class Active(msgspec.Struct, eq=False):
+    """One claimed job here, until its outcome is settled."""
+
+    run: Run
+    started: float = 0.0
+    task: asyncio.Task[None] | None = None
+    timer: asyncio.TimerHandle | None = None
+    done: bool = False
+    """Its outcome is known; what its code still does no longer counts."""
+    in_thread: bool = False
+
+
+class QueueWorker:
+    """Performs the jobs of some queues until it is told to stop.
+
+    Args:
+        app: whose jobs; its registry says which names are known.
+        queues: which queues; None means every queue that a registered job names.
+        concurrency, threads: places for `async def` jobs (and all claimed jobs together), and for `def` jobs.
+        burst: stop when nothing is ready and nothing runs.
+        worker_id: this worker's name in the store; new for each start, or the jobs of its predecessor would look alive.
+    """
+
+    def __init__(
+        self,
+        app: Procession,
+        *,
+        queues: Sequence[str] | None = None,
+        concurrency: int | None = None,
+        threads: int | None = None,
+        burst: bool = False,
+        worker_id: str | None = None,
+        verbose: bool = False,
+    ) -> None:
+        settings = app.settings
+        self.app = app
+        self.id = worker_id or new_worker_id()
+        self.queues = list(queues) if queues else app.registry.queues()
+        if not self.queues:
+            raise ConfigError("there is nothing to serve: the app has no jobs, and no queue was named")
+        self.concurrency = concurrency or settings.concurrency
+        self.threads = threads or settings.threads
+        self.burst = burst
+        self._database = app.database
+        self._lease = milliseconds(settings.lease, "lease")
+        self._beat_every = milliseconds(settings.heartbeat, "heartbeat") / 1_000
+        self._grace = milliseconds(settings.grace, "grace") / 1_000
+        self._kinds = self._kinds_served()
+        self._log = JobLog(verbose)
+        self._active: dict[UUID, Active] = {}
+        self._buffer: deque[Active] = deque()
+        self._outbox = Outbox()
+        self._pool = ThreadPool(self.threads)
+        self._executing = 0
+        self._in_threads = 0
+        self._lost_threads = 0
+        self._hungry = True
+        self._token = os.urandom(16)
+        self._turn = 0
+        self._beat_at = 0.0
+        self._due_at: float | None = None
+        self._stop_level = 0
+        self._started_at = 0
+
+    # Life
+
+    async def run(self) -> None:
+        """Perform jobs until `stop`, or with `burst` until nothing is ready. Raises DatabaseError when the store refuses us."""
+        self._loop = asyncio.get_running_loop()
+        self._wake = asyncio.Event()
+        self._room = asyncio.Event()
+        self._wake.set()
+        self._room.set()
+        self._patient = Patient(self._database.connect_async(milliseconds(self.app.settings.budget) / 1_000))
+        self._keeper = LeaseKeeper(self._database, self.id, lease=self._lease, heartbeat=self._beat_every)
+        self._keeper.start()
+        log.info("%s serves %s: %d places, %d threads", self.id, ", ".join(self.queues), self.concurrency, self.threads)
+        helpers = [
+            asyncio.ensure_future(self._listen()),
+            asyncio.ensure_future(duties(self._patient.connection, self._database, lease=self._lease)),
+        ]
+        try:
+            await self._work()
+            await self._wind_down()
+        finally:
+            for helper in helpers:
+                helper.cancel()
+            await asyncio.gather(*helpers, return_exceptions=True)
+            self._keeper.close()
+            self._pool.close()
+            await self._patient.connection.close()
+
+    def stop(self) -> None:
+        """Stop: the first time finish what runs, the second time release it at once. Call it on the worker's loop."""
+        self._stop_level += 1
+        self._wake.set()
+        self._room.set()
+
+    def request_stop(self) -> None:
+        """`stop` from any thread or signal handler."""
+        self._loop.call_soon_threadsafe(self.stop)
+
+    async def _work(self) -> None:
+        while self._stop_level == 0:
+            await self._wake.wait()
+            self._wake.clear()
+            if self._stop_level:
+                return
+            empty = await self._one_turn()
+            if self.burst and empty and not self._active and not len(self._outbox):
+                return
+
+    # One turn
+
+    async def _one_turn(self, *, claiming: bool = True) -> bool:
+        """Settle, beat, promote, claim: whatever is wanted, in one trip. True when a claim found nothing."""
+        operations: list[tuple[str, Any]] = []
+        outcomes = self._outbox.taken()
+        if outcomes:
+            operations.append(("settled", self._database.settle(self.id, outcomes)))
+        now = monotonic()
+        if now >= self._beat_at:
+            operations.append(("beat", self._database.heartbeat(self.id, lease=self._lease, info=self._info())))
+        if claiming and self._due_at is not None and now >= self._due_at:
+            operations.append(("promoted", self._database.promote(PROMOTED)))
+            self._hungry = True
+        limit = self._places() if claiming and self._hungry else 0
+        if limit:
+            queues = rotated(self.queues, self._turn)
+            claim = self._database.claim(queues, self.id, self._token, limit=limit, lease=self._lease)
+            operations.append(("claims", claim))
+        if not operations:
+            return False
+        self._turn += 1
+        answers = await self._patient.ask(*(operation for _, operation in operations))
+        named = dict(zip((name for name, _ in operations), answers if len(operations) > 1 else [answers], strict=True))
+        if outcomes:
+            self._settled(outcomes, named["settled"])
+        if "beat" in named:
+            self._beat(named["beat"])
+        if "promoted" in named:
+            self._promoted(named["promoted"])
+        if limit:
+            return self._claimed(named["claims"], limit)
+        if len(self._outbox):
+            self._wake.set()
+        return False
+
+    def _settled(self, outcomes: list[Outcome], accepted: list[bool]) -> None:
+        for outcome, kept in zip(outcomes, accepted, strict=True):
+            active = self._active.get(outcome.jid)
+            if active is not None and active.run.claimed.token == outcome.token:
+                del self._active[outcome.jid]
+            if not kept:
+                log.warning("job %s: the lease was lost, so its outcome (%s) counts no more", outcome.jid, outcome.move)
+        self._outbox.settled(len(outcomes))
+        if len(self._outbox):
+            self._wake.set()
+
+    def _beat(self, believed: list[Held]) -> None:
+        self._keeper.touched()
+        self._beat_at = monotonic() + self._beat_every
+        self._loop.call_later(self._beat_every, self._wake.set)
+        here = {jid: active.run.claimed.token for jid, active in self._active.items()}
+        conclusion = compare(believed, here)
+        for jid in conclusion.lost:
+            self._drop(self._active[jid])
+        for held in conclusion.strangers:
+            self._outbox.put(Outcome(jid=held.jid, token=held.token, move=Move.RELEASE, reason="claim not received"))
+            self._wake.set()
+        for jid in conclusion.cancelled:
+            self._stop_run(self._active[jid], "cancelled")
+        self._log.flush()
+
+    def _promoted(self, promoted: Promoted) -> None:
+        self._due(promoted.next_due, promoted.now)
+
+    def _due(self, next_due: int, now: int) -> None:
+        if not next_due:
+            self._due_at = None
+            return
+        wait = max(next_due - now, 0) / 1_000
+        due_at = monotonic() + wait
+        if self._due_at is None or abs(due_at - self._due_at) > 0.001:
+            self._due_at = due_at
+            if wait <= BLOCK:
+                self._loop.call_later(wait, self._wake.set)
+
+    def _claimed(self, claims: Claims, limit: int) -> bool:
+        self._token = os.urandom(16)
+        self._keeper.touched()
+        self._due(claims.next_due, claims.now)
+        self._hungry = len(claims.jobs) >= limit
+        for claimed in claims.jobs:
+            self._begin(claimed)
+        if self._hungry or len(self._outbox):
+            self._wake.set()
+        return not claims.jobs
+
+    def _places(self) -> int:
+        places = claimable(
+            self._kinds,
+            concurrency=self.concurrency,
+            threads=self.threads,
+            running=self._executing,
+            in_threads=self._in_threads,
+            buffered=len(self._buffer),
+            lost=self._lost_threads,
+        )
+        if places and len(self._outbox) < 10 * self.concurrency:
+            self._room.set()
+            return places
+        self._room.clear()
+        return 0
+
+    # One attempt
+
+    def _begin(self, claimed: Claimed) -> None:
+        prepared = prepare(claimed, self.app.registry, self.id)
+        if isinstance(prepared, Verdict):
+            self._log.ended("job", prepared.outcome, prepared)
+            self._outbox.put(prepared.outcome)
+            return
+        active = self._active[claimed.jid] = Active(prepared)
+        self._executing += 1
+        if prepared.registered.executor == "loop":
+            self._start(active)
+            active.task = self._loop.create_task(self._on_loop(active))
+        elif self._in_threads + self._lost_threads < self.threads:
+            self._start_thread(active)
+        else:
+            self._buffer.append(active)
+
+    def _start(self, active: Active) -> None:
+        active.started = monotonic()
+        if active.run.timeout is not None:
+            active.timer = self._loop.call_later(active.run.timeout, self._stop_run, active, "timeout")
+        self._log.started(active.run)
+
+    async def _on_loop(self, active: Active) -> None:
+        self._finished(active, await perform(active.run, self.id))
+
+    def _start_thread(self, active: Active) -> None:
+        active.in_thread = True
+        self._in_threads += 1
+        self._start(active)
+
+        def work() -> None:
+            verdict = perform_in_thread(active.run, self.id)
+            self._loop.call_soon_threadsafe(self._thread_returned, active, verdict)
+
+        self._pool.submit(work)
+
+    def _thread_returned(self, active: Active, verdict: Verdict) -> None:
+        if active.done:
+            self._lost_threads -= 1
+        else:
+            self._in_threads -= 1
+            self._finished(active, verdict)
+        self._next_thread()
+
+    def _next_thread(self) -> None:
+        while self._buffer and self._in_threads + self._lost_threads < self.threads:
+            self._start_thread(self._buffer.popleft())
+        self._hungry_again()
+
+    def _finished(self, active: Active, verdict: Verdict) -> None:
+        if active.done:
+            return
+        active.done = True
+        self._executing -= 1
+        if active.timer is not None:
+            active.timer.cancel()
+        self._log.finished(active.run, verdict, monotonic() - active.started)
+        self._outbox.put(verdict.outcome)
+        self._hungry_again()
+
+    def _hungry_again(self) -> None:
+        self._room.set()
+        self._wake.set()
+
+    def _stop_run(self, active: Active, why: Literal["timeout", "cancelled", "shutdown"]) -> None:
+        """End a run that is not to go on: cancel its task, or write its thread off."""
+        if active.done or active.run.stopped:
+            return
+        active.run.stopped = why
+        active.run.context.stop()
+        if active.task is not None:
+            active.task.cancel()
+            self._loop.call_later(CANCEL_GRACE, self._write_off, active)
+        elif active in self._buffer:
+            self._buffer.remove(active)
+            self._finished(active, judge(active.run, JobTimeout("never begun"), self.id))
+        else:
+            self._write_off(active)
+
+    def _write_off(self, active: Active) -> None:
+        if active.done:
+            return
+        if active.in_thread:
+            self._in_threads -= 1
+            self._lost_threads += 1
+        log.warning("job %s does not stop (%s); its place is lost until it does", active.run.claimed.jid, active.run.stopped)
+        self._finished(active, judge(active.run, JobTimeout("does not stop"), self.id))
+
+    def _drop(self, active: Active) -> None:
+        """The lease of this run was lost: stop it and write nothing."""
+        log.warning("job %s: the lease was lost, another worker owns it; this run is stopped", active.run.claimed.jid)
+        del self._active[active.run.claimed.jid]
+        if active.done:
+            return
+        active.done = True
+        active.run.stopped = "lost"
+        active.run.context.stop()
+        self._executing -= 1
+        if active.timer is not None:
+            active.timer.cancel()
+        if active.task is not None:
+            active.task.cancel()
+        elif active in self._buffer:
+            self._buffer.remove(active)
+        elif active.in_thread:
+            self._in_threads -= 1
+            self._lost_threads += 1
+        self._hungry_again()
+
+    # Waiting
+
+    async def _listen(self) -> None:
+        """Hear bells while there is room; a ring is a hint to claim, or (our own) to look for cancellations."""
+        bells = [*self.queues, f"@{self.id}"]
+        while True:
+            await self._room.wait()
+            left = BLOCK if self._due_at is None else min(BLOCK, max(self._due_at - monotonic(), 0.001))
+            try:
+                bell = await self._patient.connection.wait(bells, left)
+            except DatabaseError:
+                await asyncio.sleep(1.0)  # the turn logs the outage and waits for its end
+                bell = None
+            if bell == bells[-1]:
+                self._beat_at = 0.0
+            else:
+                self._hungry = True
+            self._wake.set()
+
+    # The end
+
+    async def _wind_down(self) -> None:
+        """Stop claiming → release unstarted → wait → cancel → release uncharged → settle → leave."""
+        while self._buffer:
+            self._stop_run(self._buffer[0], "shutdown")
+        deadline = monotonic() + self._grace
+        await self._until_idle(deadline, level=2)
+        for active in [*self._active.values()]:
+            self._stop_run(active, "shutdown")
+        await self._until_idle(monotonic() + CANCEL_GRACE + 1, level=3)
+        deadline = monotonic() + 5
+        try:
+            while len(self._outbox):
+                outcomes = self._outbox.taken()
+                self._settled(outcomes, await self._patient.ask(self._database.settle(self.id, outcomes), until=deadline))
+            await self._patient.ask(self._database.leave(self.id), until=deadline)
+        except Unavailable:
+            log.warning("the store is away; %d outcomes are lost, their jobs run again", len(self._outbox))
+            raise
+
+    async def _until_idle(self, deadline: float, *, level: int) -> None:
+        """Turn without claiming until nothing runs, the deadline passes, or the stop gets more urgent."""
+        timer = self._loop.call_at(self._loop.time() + max(deadline - monotonic(), 0), self._wake.set)
+        while self._executing and monotonic() < deadline and self._stop_level < level:
+            await self._wake.wait()
+            self._wake.clear()
+            await self._one_turn(claiming=False)
+        timer.cancel()
+
+    # What is said of this worker
+
+    def _info(self) -> bytes:
+        self._started_at = self._started_at or round(monotonic() * 1_000)
+        return msgspec.json.encode(
+            {
+                "host": socket.gethostname(),
+                "pid": os.getpid(),
+                "queues": self.queues,
+                "concurrency": self.concurrency,
+                "threads": self.threads,
+                "lost": self._lost_threads,
+            }
+        )
+
+    def _kinds_served(self) -> Kinds:
+        kinds = {it.executor for it in self.app.registry}
+        return "mixed" if len(kinds) > 1 else kinds.pop() if kinds else "loop"
+
+
+def new_worker_id() -> str:
+    """Host, process and chance: unique per start."""
+    return f"{socket.gethostname()[:60]}:{os.getpid()}:{uuid4().hex[:12]}"
