@@ -1,0 +1,5 @@
+"""`python -m procession` is the command line."""
+
+from procession.cli import main
+
+main()

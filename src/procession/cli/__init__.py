@@ -1,0 +1,73 @@
+"""The command line: thin calls of `Procession`, one file per group of commands.
+
+Exit codes: 0 done · 1 it failed · 2 wrong usage or setting · 3 not found · 4 the store is away. Errors of ours are one line on
+stderr. `--json` on everything that prints.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from procession.cli import demo, jobs, queues, server, worker
+from procession.cli.shared import FAILED, NOT_FOUND, UNAVAILABLE, USAGE
+from procession.errors import (
+    ConfigError,
+    DatabaseError,
+    EnqueueError,
+    JobNotFound,
+    ProcessionError,
+    Refused,
+    UnknownJob,
+)
+
+EPILOG = """Exit codes: 0 done, 1 it failed, 2 wrong usage or setting, 3 not found, 4 the store is away.
+
+Settings: arguments, then PROCESSION_* variables, then [tool.procession] in pyproject.toml, then defaults."""
+
+
+@click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="procession")
+def cli() -> None:
+    """Background jobs on Redis or Valkey: run workers, enqueue, look, steer."""
+
+
+for command in (
+    worker.worker,
+    jobs.enqueue,
+    jobs.jobs,
+    queues.stats,
+    queues.queues,
+    queues.workers,
+    queues.flush,
+    server.server,
+    demo.demo,
+):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Run the command line, turning our errors into a line and an exit code."""
+    try:
+        cli(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except click.Abort:
+        sys.exit(FAILED)
+    except ProcessionError as error:
+        click.echo(f"procession: {error}", err=True)
+        sys.exit(_code(error))
+
+
+def _code(error: ProcessionError) -> int:
+    if isinstance(error, JobNotFound | UnknownJob):
+        return NOT_FOUND
+    if isinstance(error, DatabaseError | Refused) or isinstance(error.__cause__, DatabaseError):
+        return UNAVAILABLE
+    if isinstance(error, ConfigError | EnqueueError):
+        return USAGE
+    return FAILED

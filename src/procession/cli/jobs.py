@@ -1,0 +1,189 @@
+"""`procession enqueue` and `procession jobs`: put a job in, and look after single ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+import msgspec
+
+from procession.cli.shared import jid_of, job_fields, json_option, moment, open_app, print_json, print_table, store_options
+from procession.client import Procession
+from procession.enqueuer import Call, Options, check_options
+from procession.errors import BadArguments, JobNotFound, UnknownJob
+from procession.job import Job, State
+
+
+def _value(text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return text
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("target", metavar="MODULE:APP")
+@click.argument("name")
+@click.argument("arguments", nargs=-1)
+@click.option("--queue")
+@click.option("--delay", help='Such as "5m".')
+@click.option("--priority", type=int)
+@click.option("--attempts", type=int)
+@click.option("--timeout")
+@click.option("--expires")
+@click.option("--jid")
+@click.option("--tag", "tags", multiple=True)
+@store_options
+@json_option
+def enqueue(
+    target: str,
+    name: str,
+    arguments: tuple[str, ...],
+    url: str | None,
+    namespace: str | None,
+    as_json: bool,
+    tags: tuple[str, ...],
+    **options: Any,
+) -> None:
+    """Enqueue the job NAME of MODULE:APP. ARGUMENTS are JSON, a bare word is a string; `key=value` goes by name."""
+    import os
+
+    from procession.runtime.child import load_app
+
+    for variable, value in (("PROCESSION_URL", url), ("PROCESSION_NAMESPACE", namespace)):
+        if value is not None:
+            os.environ[variable] = value
+    app = load_app(target)
+    registered = app.registry.get(name)
+    if registered is None:
+        raise UnknownJob(f"no job {name!r} in {target}; it has {', '.join(app.registry.names()) or 'none'}")
+    args = [_value(it) for it in arguments if not _is_named(it)]
+    kwargs = {key: _value(value) for key, _, value in (it.partition("=") for it in arguments if _is_named(it))}
+    encoded = _encoded(registered, args, kwargs)
+    given: Options = check_options({**options, "tags": list(tags) or None})  # type: ignore[typeddict-item]
+    handle = app.enqueue(Call(registered, encoded, given))
+    if as_json:
+        print_json({"jid": handle.jid, "duplicate": handle.duplicate})
+    else:
+        click.echo(f"{handle.jid}{' (was there already)' if handle.duplicate else ''}")
+
+
+def _encoded(registered: Any, args: list[Any], kwargs: dict[str, Any]) -> bytes:
+    """JSON from the command line, read by the annotations so that a date or a bytes value can be given as text."""
+    signature = registered.signature
+    try:
+        named = signature.signature.bind(*args, **kwargs).arguments
+    except TypeError as error:
+        raise BadArguments(f"{signature}: {error}") from None
+    values, by_name = signature.decode(msgspec.json.encode(named))
+    encoded: bytes = signature.encode(values, by_name)
+    return encoded
+
+
+def _is_named(text: str) -> bool:
+    key, equals, _ = text.partition("=")
+    return bool(equals) and key.isidentifier()
+
+
+@click.group()
+def jobs() -> None:
+    """List, show, retry, cancel and remove jobs."""
+
+
+@jobs.command("list")
+@click.option("--state", type=click.Choice([*State]), default="failed", show_default=True)
+@click.option("--queue")
+@click.option("--name")
+@click.option("--cursor", help="Go on where the last page ended.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
+@store_options
+@json_option
+def list_jobs(
+    state: str,
+    queue: str | None,
+    name: str | None,
+    cursor: str | None,
+    limit: int,
+    url: str | None,
+    namespace: str | None,
+    as_json: bool,
+) -> None:
+    """One page of jobs of one state."""
+    page = open_app(url, namespace).jobs(state, queue=queue, name=name, cursor=cursor, limit=limit)
+    if as_json:
+        print_json({"jobs": [job_fields(job) for job in page.jobs], "cursor": page.cursor})
+        return
+    rows = [(job.jid, job.name or "(undecodable)", job.queue, job.attempt, moment(_when(job)), _note(job)) for job in page.jobs]
+    print_table(("jid", "name", "queue", "attempt", "since", "note"), rows)
+    if page.cursor:
+        click.echo(f"more: --cursor {page.cursor}")
+
+
+def _when(job: Job) -> int:
+    return job.finish_at or (job.due_at if job.state is State.DELAYED else 0) or job.start_at or job.enqueued_at
+
+
+def _note(job: Job) -> str:
+    text = (job.error if job.state is State.FAILED else None) or job.reason
+    return text.splitlines()[0][:80] if text else ""
+
+
+@jobs.command()
+@click.argument("jid")
+@store_options
+@json_option
+def show(jid: str, url: str | None, namespace: str | None, as_json: bool) -> None:
+    """Everything that is stored of one job."""
+    job = open_app(url, namespace).find_job(jid_of(jid))
+    if job is None:
+        raise JobNotFound(f"no job {jid}")
+    if as_json:
+        print_json(job_fields(job))
+        return
+    for field, value in job_fields(job).items():
+        if field.endswith("_at"):
+            value = moment(value)  # noqa: PLW2901
+        if field == "failures":
+            for failure in value:
+                click.echo(f"attempt {failure.attempt}: {failure.type}: {failure.message}\n{failure.traceback}")
+        else:
+            click.echo(f"{field:>13}  {bytes(value).decode() if isinstance(value, msgspec.Raw) else value}")
+
+
+def _each(jids: tuple[str, ...], verb: str, done: str, url: str | None, namespace: str | None, as_json: bool) -> None:
+    app: Procession = open_app(url, namespace)
+    answers = {jid: bool(getattr(app, verb)(jid_of(jid))) for jid in jids}
+    if as_json:
+        print_json(answers)
+    else:
+        for jid, changed in answers.items():
+            click.echo(f"{jid} {done if changed else 'left as it is: not there, or not in a state for this'}")
+    if not all(answers.values()):
+        raise click.exceptions.Exit(3)
+
+
+@jobs.command()
+@click.argument("jids", nargs=-1, required=True)
+@store_options
+@json_option
+def retry(jids: tuple[str, ...], url: str | None, namespace: str | None, as_json: bool) -> None:
+    """Queue finished jobs again. Exit code 3 when one was not finished."""
+    _each(jids, "retry", "queued again", url, namespace, as_json)
+
+
+@jobs.command()
+@click.argument("jids", nargs=-1, required=True)
+@store_options
+@json_option
+def cancel(jids: tuple[str, ...], url: str | None, namespace: str | None, as_json: bool) -> None:
+    """Cancel jobs, whatever their state. Exit code 3 when one was finished already."""
+    _each(jids, "cancel", "cancelled", url, namespace, as_json)
+
+
+@jobs.command()
+@click.argument("jids", nargs=-1, required=True)
+@store_options
+@json_option
+def remove(jids: tuple[str, ...], url: str | None, namespace: str | None, as_json: bool) -> None:
+    """Forget jobs altogether. Exit code 3 when one is running or not there."""
+    _each(jids, "remove", "removed", url, namespace, as_json)

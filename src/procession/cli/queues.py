@@ -1,0 +1,95 @@
+"""`procession stats`, `queues`, `workers` and `flush`: the whole at a glance."""
+
+from __future__ import annotations
+
+import click
+
+from procession.cli.shared import json_option, moment, open_app, print_json, print_table, store_options
+
+
+@click.command()
+@store_options
+@json_option
+def stats(url: str | None, namespace: str | None, as_json: bool) -> None:
+    """What was processed, what failed, what is scheduled."""
+    found = open_app(url, namespace).stats().as_dict()
+    if as_json:
+        print_json(found)
+    else:
+        print_table(("", "jobs"), list(found.items()))
+
+
+@click.group(invoke_without_command=True)
+@store_options
+@json_option
+@click.pass_context
+def queues(context: click.Context, url: str | None, namespace: str | None, as_json: bool) -> None:
+    """List the queues; pause, resume or purge one."""
+    if context.invoked_subcommand is not None:
+        return
+    found = open_app(url, namespace).queues()
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        (it.name, it.queued, moment(it.oldest), f"paused since {moment(it.paused_at)} {it.reason}" if it.paused else "")
+        for it in found
+    ]
+    print_table(("queue", "queued", "oldest", ""), rows)
+
+
+@queues.command()
+@click.argument("queue")
+@click.option("--reason", default="", help="Why, for whoever wonders.")
+@store_options
+def pause(queue: str, reason: str, url: str | None, namespace: str | None) -> None:
+    """Let nothing more be claimed from QUEUE."""
+    open_app(url, namespace).pause(queue, reason)
+    click.echo(f"{queue} is paused; `procession queues resume {queue}` undoes it")
+
+
+@queues.command()
+@click.argument("queue")
+@store_options
+def resume(queue: str, url: str | None, namespace: str | None) -> None:
+    """Let QUEUE be served again."""
+    open_app(url, namespace).resume(queue)
+    click.echo(f"{queue} is served again")
+
+
+@queues.command()
+@click.argument("queue")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@store_options
+@json_option
+def purge(queue: str, yes: bool, url: str | None, namespace: str | None, as_json: bool) -> None:
+    """Remove all queued jobs of QUEUE."""
+    if not yes:
+        click.confirm(f"remove every queued job of {queue}?", abort=True)
+    removed = open_app(url, namespace).purge(queue)
+    if as_json:
+        print_json({"removed": removed})
+    else:
+        click.echo(f"removed {removed} jobs")
+
+
+@click.command()
+@store_options
+@json_option
+def workers(url: str | None, namespace: str | None, as_json: bool) -> None:
+    """The queue workers that are alive."""
+    found = open_app(url, namespace).workers()
+    if as_json:
+        print_json(found)
+        return
+    rows = [(it.id, ",".join(it.queues), f"{it.running}/{it.concurrency}", it.lost, moment(it.beat_at)) for it in found]
+    print_table(("worker", "queues", "running", "lost", "last beat"), rows)
+
+
+@click.command()
+@click.option("--confirm", required=True, metavar="NAMESPACE", help="The namespace's name, once more.")
+@store_options
+def flush(confirm: str, url: str | None, namespace: str | None) -> None:
+    """Remove everything in the namespace."""
+    open_app(url, namespace).flush(confirm=confirm)
+    click.echo(f"{confirm} is empty")

@@ -1,0 +1,49 @@
+"""`procession server`: the embedded Valkey of this project."""
+
+from __future__ import annotations
+
+import click
+import msgspec
+
+from procession.cli.shared import FAILED, json_option, print_json
+
+
+@click.group()
+def server() -> None:
+    """Run, stop or look at the embedded Valkey of this project."""
+
+
+@server.command()
+@click.pass_context
+def run(context: click.Context) -> None:
+    """Run it in the foreground. Programs of the project start it by themselves, too."""
+    from procession.database.redis.embedded import Server
+
+    context.exit(Server().run())
+
+
+@server.command()
+def stop() -> None:
+    """Stop it; its data stays. Exit code 1 when none was running."""
+    from procession.database.redis.embedded import Server
+
+    if not Server().stop():
+        click.echo("the embedded Valkey is not running")
+        raise click.exceptions.Exit(FAILED)
+    click.echo("stopped")
+
+
+@server.command()
+@json_option
+def status(as_json: bool) -> None:
+    """Whether it runs. Exit code 1 when not."""
+    from procession.database.redis.embedded import Server
+
+    found = Server().status()
+    if as_json:
+        print_json(found)
+    else:
+        for name, value in msgspec.structs.asdict(found).items():
+            click.echo(f"{name:>8}  {value}")
+    if not found.running:
+        raise click.exceptions.Exit(FAILED)

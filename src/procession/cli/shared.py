@@ -1,0 +1,84 @@
+"""What the commands share: the store options, exit codes, tables and JSON. Prints; decides nothing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+from uuid import UUID
+
+import click
+import msgspec
+
+from procession.client import Procession
+from procession.job import Job
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+DONE, FAILED, USAGE, NOT_FOUND, UNAVAILABLE = 0, 1, 2, 3, 4
+
+
+def store_options(command: F) -> F:
+    """`--url` and `--namespace`, on every command that asks a store."""
+    command = click.option("--namespace", help="Namespace in the store.")(command)
+    return click.option("--url", help="The store; default: PROCESSION_URL, pyproject.toml, the embedded Valkey.")(command)
+
+
+def json_option(command: F) -> F:
+    """`--json`, on every command that prints."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+
+
+def open_app(url: str | None, namespace: str | None) -> Procession:
+    """An app without jobs: enough to look and steer."""
+    return Procession(url, namespace=namespace)
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout."""
+    click.echo(msgspec.json.format(msgspec.json.encode(value)).decode())
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """A table: with rich on a terminal where it is installed, in plain columns otherwise."""
+    cells = [[str(value) for value in row] for row in rows]
+    if sys.stdout.isatty():
+        try:
+            from rich.console import Console
+            from rich.table import Table
+        except ImportError:
+            pass
+        else:
+            table = Table(*columns, box=None, header_style="bold")
+            for row in cells:
+                table.add_row(*row)
+            Console().print(table, markup=False)
+            return
+    widths = [max(len(line[i]) for line in [list(columns), *cells]) for i in range(len(columns))]
+    for line in [list(columns), *cells]:
+        click.echo("  ".join(value.ljust(width) for value, width in zip(line, widths, strict=True)).rstrip())
+
+
+def moment(milliseconds: int) -> str:
+    """An instant for people, in UTC."""
+    if not milliseconds:
+        return "-"
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def job_fields(job: Job) -> dict[str, Any]:
+    """A job as JSON shows it: everything that is stored."""
+    fields = {name: getattr(job, name) for name in job.__struct_fields__ if name not in ("result", "raw")}
+    fields["result"] = job.result
+    if job.raw:
+        fields["raw"] = job.raw.decode(errors="replace")
+    return fields
+
+
+def jid_of(text: str) -> UUID:
+    """A jid given on the command line."""
+    try:
+        return UUID(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not a jid") from None
