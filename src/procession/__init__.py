@@ -1,4 +1,5 @@
-"""Procession: background jobs on Redis or Valkey that are leased, fenced, typed, and seen live. The front door; no logic.
+"""Procession: background jobs on Redis or Valkey that are leased, fenced, typed, and seen live. The front door; no
+logic.
 
 The functions here work on a default app, made on first use from the environment, pyproject.toml and the defaults.
 """

@@ -1,7 +1,8 @@
 """`Procession`, the object that an application holds: define jobs, enqueue them, look at them, steer them.
 
 Every verb stands beside its `_async` twin; what thinks is pure (`enqueuer.py`, `dequeuer.py`, the database's
-verbs), so a twin is one line that asks. Nothing connects before the first question. Connections belong to a process and, for async
+verbs), so a twin is one line that asks. Nothing connects before the first question. Connections belong to a
+process and, for async
 callers, to an event loop: after a fork, or on another loop, there is a new one.
 """
 
@@ -12,21 +13,31 @@ import os
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import cached_property
 from types import ModuleType
-from typing import Any, ParamSpec, TypeVar, cast, overload
+from typing import Any, ParamSpec, TypeVar, overload
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
 from procession import database as databases
 from procession.clock import milliseconds
 from procession.config import Settings
-from procession.database import AsyncConnection, Connection, Counts, Database, Operation, Page, Query, QueueInfo, WorkerInfo
+from procession.database import (
+    AsyncConnection,
+    Connection,
+    Counts,
+    Database,
+    Operation,
+    Page,
+    Query,
+    QueueInfo,
+    WorkerInfo,
+)
 from procession.dequeuer import Dequeuer
 from procession.enqueuer import BATCH, Call, Enqueuer, Options, new_job
 from procession.errors import ConfigError, StoreRefused, Unavailable
 from procession.handle import JobHandle, Waiter
 from procession.job import Job, NewJob, State, Stored, parse_jid
 from procession.names import check_queue, is_reserved_queue
-from procession.registry import Registered, Registry, register
+from procession.registry import Registry, register
 from procession.stats import Stats
 from procession.worker import AsyncPerform, Caller, JobFunction, SyncPerform, Worker
 
@@ -137,10 +148,14 @@ class Procession:
     @overload
     def enqueue(self, queue: str, job: Caller[P, R], /, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]: ...
     @overload
-    def enqueue(self, queue: str, job: type[AsyncPerform[P, R]], /, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]: ...
+    def enqueue(
+        self, queue: str, job: type[AsyncPerform[P, R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> JobHandle[R]: ...
     @overload
-    def enqueue(self, queue: str, job: type[SyncPerform[P, R]], /, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]: ...
-    def enqueue(self, *words: Any, **kwargs: Any) -> JobHandle[Any]:
+    def enqueue(
+        self, queue: str, job: type[SyncPerform[P, R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> JobHandle[R]: ...
+    def enqueue(self, *words: Any, **kwargs: Any) -> Any:  # type: ignore[misc]  # mypy on ParamSpec after positionals
         """Store one job: a bound call, or the brief's forms: queue, worker, params …; queue, job.
 
         Raises:
@@ -156,7 +171,9 @@ class Procession:
     @overload
     async def enqueue_async(self, queue: str, call: Call[R], /) -> JobHandle[R]: ...
     @overload
-    async def enqueue_async(self, queue: str, job: Caller[P, R], /, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]: ...
+    async def enqueue_async(
+        self, queue: str, job: Caller[P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> JobHandle[R]: ...
     @overload
     async def enqueue_async(
         self, queue: str, job: type[AsyncPerform[P, R]], /, *args: P.args, **kwargs: P.kwargs
@@ -165,7 +182,7 @@ class Procession:
     async def enqueue_async(
         self, queue: str, job: type[SyncPerform[P, R]], /, *args: P.args, **kwargs: P.kwargs
     ) -> JobHandle[R]: ...
-    async def enqueue_async(self, *words: Any, **kwargs: Any) -> JobHandle[Any]:
+    async def enqueue_async(self, *words: Any, **kwargs: Any) -> Any:  # type: ignore[misc]  # as above
         """See `enqueue`."""
         call, queue = self._understood(words, kwargs)
         job = new_job(call, queue)
@@ -216,7 +233,8 @@ class Procession:
         return _was(await self.ask_async(self._dequeuer.remove(jid)), but={State.RUNNING})
 
     def cancel(self, jid: Jid, reason: str = "cancelled") -> bool:
-        """Cancel a job, whatever its state; a running one is told to stop. False when it was finished, or is not there."""
+        """Cancel a job, whatever its state; a running one is told to stop. False when it was finished, or is not
+        there."""
         return _was(self.ask(self.database.cancel([parse_jid(jid)], reason)), but=_FINAL)
 
     async def cancel_async(self, jid: Jid, reason: str = "cancelled") -> bool:
@@ -412,7 +430,9 @@ class Procession:
                 return call, check_queue(queue)
             case (str() as queue, job, *args) if not isinstance(job, Call):
                 return self.caller(job).bind(*args, **kwargs), check_queue(queue)
-        raise ConfigError("enqueue takes a bound call, or a queue and a bound call, or a queue, a job and its arguments")
+        raise ConfigError(
+            "enqueue takes a bound call, or a queue and a bound call, or a queue, a job and its arguments"
+        )
 
     def _store(self, jobs: Sequence[NewJob]) -> list[Stored]:
         try:
@@ -455,7 +475,9 @@ class _Decorator:
         self._options = options
 
     @overload
-    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> JobFunction[P, R, Coroutine[Any, Any, R]]: ...
+    def __call__(
+        self, function: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> JobFunction[P, R, Coroutine[Any, Any, R]]: ...
     @overload
     def __call__(self, function: Callable[P, R], /) -> JobFunction[P, R, R]: ...
     def __call__(self, function: Any, /) -> Any:

@@ -37,7 +37,9 @@ def milliseconds(value: float | str | timedelta, what: str = "duration") -> int:
     elif isinstance(value, str) and _WHOLE.fullmatch(value.strip()):
         result = sum(float(number) * UNITS[unit] for number, unit in _PART.findall(value))
     else:
-        raise ConfigError(f'{what} {value!r} is not a duration; write seconds, a timedelta, or text such as "5m" or "1h30m"')
+        raise ConfigError(
+            f'{what} {value!r} is not a duration; write seconds, a timedelta, or text such as "5m" or "1h30m"'
+        )
     if not 0 <= result <= LONGEST:
         raise ConfigError(f"{what} {value!r} must lie between 0 and ten years")
     return round(result)

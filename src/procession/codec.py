@@ -1,6 +1,7 @@
 """Calls, results and errors as JSON, and back by the annotations of the function.
 
-A call's arguments become one JSON object, parameter name to value, that a person can read. They are checked in the caller:
+A call's arguments become one JSON object, parameter name to value, that a person can read. They are checked in the
+caller:
 what would not come back equal, with the same type, is refused there with the path of the value, and nothing
 reaches the store. Callers: the enqueuer and the executor. No pickle, no import by name from data.
 """
@@ -8,6 +9,7 @@ reaches the store. Callers: the enqueuer and the executor. No pickle, no import 
 from __future__ import annotations
 
 import inspect
+import math
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields as dataclass_fields
@@ -62,7 +64,9 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
         known = {}
         for name, text in getattr(function, "__annotations__", {}).items():
             try:
-                known[name] = get_type_hints(type("_", (), {"__annotations__": {name: text}}), vars(inspect.getmodule(function)))[name]
+                known[name] = get_type_hints(
+                    type("_", (), {"__annotations__": {name: text}}), vars(inspect.getmodule(function))
+                )[name]
             except Exception:
                 known[name] = Any
         return known
@@ -144,8 +148,8 @@ class Signature:
         try:
             came = self._call.decode(raw)
         except msgspec.ValidationError as error:
-            kind = NotEncodable if _lost_in_json(given) else BadArguments
-            raise kind(f"{self}: {_located(error)}") from None
+            refusal = NotEncodable if _lost_in_json(given) else BadArguments
+            raise refusal(f"{self}: {_located(error)}") from None
         for position, name in enumerate(self._names):
             if name in given:
                 value, kind = given[name], self.signature.parameters[name].kind
@@ -158,7 +162,8 @@ class Signature:
         return NotEncodable(f"{self}: {path} cannot be kept as JSON: {_shown(value)}: {error}", path=path)
 
     def decode(self, raw: bytes | msgspec.Raw) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The arguments of a stored call. Raises BadArguments when the code has changed meanwhile and they no longer fit."""
+        """The arguments of a stored call. Raises BadArguments when the code has changed meanwhile and they no
+        longer fit."""
         try:
             shape = self._call.decode(raw)
         except (msgspec.ValidationError, msgspec.DecodeError, ValueError, NotImplementedError) as error:
@@ -197,12 +202,16 @@ class Signature:
         except (NotEncodable, TooLarge):
             raise
         except msgspec.ValidationError as error:
-            raise NotEncodable(f"the result of {self} is not what it declares: {_located(error)}", path="result") from None
+            raise NotEncodable(
+                f"the result of {self} is not what it declares: {_located(error)}", path="result"
+            ) from None
         except Exception as error:
             path, bad = _first_unencodable(value, "result")
             raise NotEncodable(f"{path} of {self} cannot be kept as JSON: {_shown(bad)}: {error}", path=path) from None
         if len(raw) > LARGEST:
-            raise TooLarge(f"the result of {self} takes {len(raw):,} bytes, {LARGEST:,} are allowed; store it elsewhere")
+            raise TooLarge(
+                f"the result of {self} takes {len(raw):,} bytes, {LARGEST:,} are allowed; store it elsewhere"
+            )
         return raw
 
     def decode_result(self, raw: bytes | msgspec.Raw) -> Any:
@@ -258,7 +267,9 @@ def _too_deep(value: Any, path: str, depth: int = 0) -> None:
     if depth > DEEPEST:
         raise TooLarge(f"{path[:200]} is nested over {DEEPEST} levels deep, or contains itself")
     if isinstance(value, datetime | time) and value.tzinfo is None and isinstance(value, datetime):
-        raise NotEncodable(f"{path} is a datetime without a time zone: {value}; write datetime(…, tzinfo=UTC)", path=path)
+        raise NotEncodable(
+            f"{path} is a datetime without a time zone: {value}; write datetime(…, tzinfo=UTC)", path=path
+        )
     for where, item in _parts(value, path):
         _too_deep(item, where, depth + 1)
 
@@ -274,7 +285,7 @@ def _first_unencodable(value: Any, path: str) -> tuple[str, Any]:
 
 def _lost_in_json(value: Any) -> bool:
     if isinstance(value, float):
-        return value != value or value in (float("inf"), float("-inf"))  # noqa: PLR0124
+        return not math.isfinite(value)
     return any(_lost_in_json(item) for _, item in _parts(value, ""))
 
 
@@ -289,7 +300,7 @@ def _compare(sent: Any, came: Any, path: str) -> None:
             path=path,
         )
     parts = list(_parts(sent, path))
-    if isinstance(sent, Mapping):
+    if isinstance(sent, Mapping) and isinstance(came, Mapping):
         if list(sent) != list(came):
             raise NotEncodable(f"{path} has keys that JSON would change: {_shown(list(sent))}", path=path)
         for key, item in sent.items():
@@ -359,7 +370,9 @@ def _traceback(error: BaseException) -> str:
         frames = "".join(traceback.format_tb(current.__traceback__, limit=-50))
         members = ""
         if isinstance(current, BaseExceptionGroup):
-            members = "".join(f"  · {type(it).__qualname__}: {_cut(_message(it), 300)}\n" for it in current.exceptions[:20])
+            members = "".join(
+                f"  · {type(it).__qualname__}: {_cut(_message(it), 300)}\n" for it in current.exceptions[:20]
+            )
         line = f"{type(current).__qualname__}: {_cut(_message(current), MESSAGE_TEXT)}\n{members}"
         blocks.append(f"Traceback (most recent call last):\n{frames}{line}{link}")
         if current.__cause__ is not None:

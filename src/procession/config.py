@@ -88,7 +88,8 @@ class Settings(Struct, frozen=True, kw_only=True):
 
 
 def project_root(start: Path | None = None) -> Path:
-    """`PROCESSION_HOME`, else the nearest folder upwards with `.procession/` or `pyproject.toml`, else the working directory."""
+    """`PROCESSION_HOME`, else the nearest folder upwards with `.procession/` or `pyproject.toml`, else the working
+    directory."""
     home = os.environ.get("PROCESSION_HOME")
     if home:
         return Path(home).expanduser().absolute()
@@ -151,7 +152,7 @@ def _merge(arguments: Mapping[str, Any]) -> tuple[Settings, dict[str, str]]:
         milliseconds(getattr(settings, name), name)
     if milliseconds(settings.heartbeat) * 2 > milliseconds(settings.lease):
         raise ConfigError(
-            f"heartbeat={settings.heartbeat} must be at most half of lease={settings.lease}, or one late beat costs the lease"
+            f"heartbeat={settings.heartbeat} may be at most half of lease={settings.lease}, else a late beat costs it"
         )
     return settings, sources
 

@@ -18,7 +18,7 @@ class DummyWorker(Worker):
 
     def perform(self, number: int, seed: int = 0) -> str:
         """Sleep 1–3 s (times PROCESSION_DEMO_PACE), then return, or raise for about one job in three."""
-        chance = random.Random(seed * 1_000 + number) if seed else random.Random()  # noqa: S311
+        chance = random.Random(seed * 1_000 + number) if seed else random.Random()
         time.sleep(chance.uniform(1, 3) * float(os.environ.get("PROCESSION_DEMO_PACE", "1")))
         if chance.random() < 1 / 3:
             raise RuntimeError(f"job {number} was unlucky")

@@ -1,4 +1,7 @@
-"""Out of the store by id: `find_job` and `remove`, the brief's Dequeuer. Pure; what a queue worker takes is in `runtime/`."""
+"""Out of the store by id: `find_job` and `remove`, the brief's Dequeuer.
+
+Pure. What a queue worker takes out is claimed in `runtime/`.
+"""
 
 from __future__ import annotations
 

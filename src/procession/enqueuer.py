@@ -51,7 +51,7 @@ def check_options(options: Options) -> Options:
     known = {name: value for name, value in options.items() if value is not None}
     unknown = known.keys() - Options.__annotations__.keys()
     if unknown:
-        raise ConfigError(f"unknown option {sorted(unknown)[0]!r}; known are {', '.join(Options.__annotations__)}")
+        raise ConfigError(f"unknown option {min(unknown)!r}; known are {', '.join(Options.__annotations__)}")
     if "delay" in known and "at" in known:
         raise ConfigError("give delay= or at=, not both")
     attempts = known.get("attempts")
@@ -114,6 +114,8 @@ class Enqueuer:
             return Refused(f"nothing was stored: {error}", jids=jids)
         if error.asked:
             return EnqueueError(
-                f"{error}; enqueue again with the same jid ({jids[0]}) and it stays one job", stored="unknown", jids=jids
+                f"{error}; enqueue again with the same jid ({jids[0]}) and it stays one job",
+                stored="unknown",
+                jids=jids,
             )
         return EnqueueError(f"nothing was stored: {error}", jids=jids)

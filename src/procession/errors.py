@@ -1,27 +1,27 @@
 """The errors of Procession, as a tree. Each inherits the fitting builtin, carries data, and says what to do next.
 
-    ProcessionError
-    ├── ConfigError (ValueError)          a setting, a registration or an impossible promise
-    │   └── ReservedQueue                 enqueuing to processed, failed or cancelled
-    ├── EnqueueError                      .stored: "no" or "unknown"
-    │   ├── NotEncodable (TypeError)      an argument that would not make the round trip; .path
-    │   ├── BadArguments (TypeError)      arguments that do not fit the signature
-    │   ├── TooLarge (ValueError)         over a documented limit
-    │   └── Refused                       the store takes no new work now (full, read-only …)
-    ├── UnknownJob (LookupError)          no job function or worker class has this name
-    ├── JobError                          .jid
-    │   ├── JobNotFound (LookupError)
-    │   ├── JobFailed                     .job: final state failed
-    │   ├── JobCancelled                  .job: final state cancelled
-    │   ├── JobTimeout (TimeoutError)     an attempt ran longer than its timeout
-    │   ├── LeaseLost                     another worker owns this job now
-    │   └── ResultPending (TimeoutError)  waited long enough; the job is not finished
-    └── DatabaseError (ConnectionError)
-        ├── StoreRefused                  answered "not now": full, read-only, loading; nothing changed
-        ├── Unavailable                   no answer in time; .asked says whether the question may have run
-        └── WrongVersion                  the server or the stored format is too old or too new
+ProcessionError
+├── ConfigError (ValueError)          a setting, a registration or an impossible promise
+│   └── ReservedQueue                 enqueuing to processed, failed or cancelled
+├── EnqueueError                      .stored: "no" or "unknown"
+│   ├── NotEncodable (TypeError)      an argument that would not make the round trip; .path
+│   ├── BadArguments (TypeError)      arguments that do not fit the signature
+│   ├── TooLarge (ValueError)         over a documented limit
+│   └── Refused                       the store takes no new work now (full, read-only …)
+├── UnknownJob (LookupError)          no job function or worker class has this name
+├── JobError                          .jid
+│   ├── JobNotFound (LookupError)
+│   ├── JobFailed                     .job: final state failed
+│   ├── JobCancelled                  .job: final state cancelled
+│   ├── JobTimeout (TimeoutError)     an attempt ran longer than its timeout
+│   ├── LeaseLost                     another worker owns this job now
+│   └── ResultPending (TimeoutError)  waited long enough; the job is not finished
+└── DatabaseError (ConnectionError)
+    ├── StoreRefused                  answered "not now": full, read-only, loading; nothing changed
+    ├── Unavailable                   no answer in time; .asked says whether the question may have run
+    └── WrongVersion                  the server or the stored format is too old or too new
 
-    Control: Snooze · RetryLater · Discard · Fail   raised by a job to choose its own fate; not errors of ours
+Control: Snooze · RetryLater · Discard · Fail   raised by a job to choose its own fate; not errors of ours
 """
 
 from __future__ import annotations
@@ -49,9 +49,7 @@ class ReservedQueue(ConfigError):
 class EnqueueError(ProcessionError):
     """A job could not be enqueued. `stored` says whether it may exist all the same: "no" or "unknown"."""
 
-    def __init__(
-        self, message: str, *, stored: Literal["no", "unknown"] = "no", jids: tuple[UUID, ...] = ()
-    ) -> None:
+    def __init__(self, message: str, *, stored: Literal["no", "unknown"] = "no", jids: tuple[UUID, ...] = ()) -> None:
         super().__init__(message)
         self.stored = stored
         self.jids = jids

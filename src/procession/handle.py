@@ -35,7 +35,9 @@ class JobHandle(Generic[R]):
 
     __slots__ = ("_app", "_registered", "duplicate", "jid")
 
-    def __init__(self, app: Procession, jid: UUID, registered: Registered | None = None, duplicate: bool = False) -> None:
+    def __init__(
+        self, app: Procession, jid: UUID, registered: Registered | None = None, duplicate: bool = False
+    ) -> None:
         self._app = app
         self._registered = registered
         self.jid = jid

@@ -61,28 +61,30 @@ NEW, QUEUED, DELAYED, BLOCKED, RUNNING = None, State.QUEUED, State.DELAYED, Stat
 PROCESSED, FAILED, CANCELLED = State.PROCESSED, State.FAILED, State.CANCELLED
 WAITING = _states(QUEUED, DELAYED, BLOCKED)
 
-MOVES: Mapping[Move, Row] = MappingProxyType({
-    Move.ENQUEUE: Row(_states(NEW), QUEUED, "a new job, ready at once"),
-    Move.DELAY: Row(_states(NEW), DELAYED, "a new job, due later"),
-    Move.BLOCK: Row(_states(NEW), BLOCKED, "a new job that waits for another (unreachable until workflows)"),
-    Move.PROMOTE: Row(_states(DELAYED), QUEUED, "its time has come"),
-    Move.FREE: Row(_states(BLOCKED), QUEUED, "what it waited for is done (unreachable until workflows)"),
-    Move.CLAIM: Row(_states(QUEUED), RUNNING, "a queue worker takes it; attempt + 1"),
-    Move.PROCESS: Row(_states(RUNNING), PROCESSED, "the attempt returned", fenced=True),
-    Move.RETRY: Row(_states(RUNNING), DELAYED, "the attempt failed, another follows", fenced=True),
-    Move.SNOOZE: Row(_states(RUNNING), DELAYED, "the job asked to run later; attempt uncharged", fenced=True),
-    Move.RELEASE: Row(_states(RUNNING), QUEUED, "given back unfinished; attempt uncharged", fenced=True),
-    Move.POSTPONE: Row(_states(RUNNING), DELAYED, "this worker cannot perform it; uncharged", fenced=True),
-    Move.FAIL: Row(_states(RUNNING), FAILED, "no attempt is left, or the job said so", fenced=True),
-    Move.DISCARD: Row(_states(RUNNING), CANCELLED, "the job gave itself up, or was cancelled", fenced=True),
-    Move.RECOVER: Row(_states(RUNNING), QUEUED, "its worker died; crashes + 1"),
-    Move.POISON: Row(_states(RUNNING), FAILED, "its worker died once too often"),
-    Move.CANCEL: Row(WAITING, CANCELLED, "somebody cancelled it before it ran"),
-    Move.EXPIRE: Row(_states(QUEUED, DELAYED), CANCELLED, "not started in time"),
-    Move.REVIVE: Row(FINAL, QUEUED, "somebody retries a finished job; attempts start anew"),
-    Move.REMOVE: Row(WAITING | FINAL, None, "somebody removed it"),
-    Move.FORGET: Row(FINAL, None, "its retention is over"),
-})
+MOVES: Mapping[Move, Row] = MappingProxyType(
+    {
+        Move.ENQUEUE: Row(_states(NEW), QUEUED, "a new job, ready at once"),
+        Move.DELAY: Row(_states(NEW), DELAYED, "a new job, due later"),
+        Move.BLOCK: Row(_states(NEW), BLOCKED, "a new job that waits for another (unreachable until workflows)"),
+        Move.PROMOTE: Row(_states(DELAYED), QUEUED, "its time has come"),
+        Move.FREE: Row(_states(BLOCKED), QUEUED, "what it waited for is done (unreachable until workflows)"),
+        Move.CLAIM: Row(_states(QUEUED), RUNNING, "a queue worker takes it; attempt + 1"),
+        Move.PROCESS: Row(_states(RUNNING), PROCESSED, "the attempt returned", fenced=True),
+        Move.RETRY: Row(_states(RUNNING), DELAYED, "the attempt failed, another follows", fenced=True),
+        Move.SNOOZE: Row(_states(RUNNING), DELAYED, "the job asked to run later; attempt uncharged", fenced=True),
+        Move.RELEASE: Row(_states(RUNNING), QUEUED, "given back unfinished; attempt uncharged", fenced=True),
+        Move.POSTPONE: Row(_states(RUNNING), DELAYED, "this worker cannot perform it; uncharged", fenced=True),
+        Move.FAIL: Row(_states(RUNNING), FAILED, "no attempt is left, or the job said so", fenced=True),
+        Move.DISCARD: Row(_states(RUNNING), CANCELLED, "the job gave itself up, or was cancelled", fenced=True),
+        Move.RECOVER: Row(_states(RUNNING), QUEUED, "its worker died; crashes + 1"),
+        Move.POISON: Row(_states(RUNNING), FAILED, "its worker died once too often"),
+        Move.CANCEL: Row(WAITING, CANCELLED, "somebody cancelled it before it ran"),
+        Move.EXPIRE: Row(_states(QUEUED, DELAYED), CANCELLED, "not started in time"),
+        Move.REVIVE: Row(FINAL, QUEUED, "somebody retries a finished job; attempts start anew"),
+        Move.REMOVE: Row(WAITING | FINAL, None, "somebody removed it"),
+        Move.FORGET: Row(FINAL, None, "its retention is over"),
+    }
+)
 
 
 def target(move: Move, state: State | None) -> State | None:

@@ -76,6 +76,6 @@ def _main_module(qualname: str) -> str:
     file = getattr(main, "__file__", None)
     if file is None or not Path(file).stem.isidentifier():
         raise ConfigError(
-            f"{qualname} is defined in __main__, which no queue worker can import; give it a name= or move it to a module"
+            f"{qualname} is defined in __main__, which no queue worker can import; give it a name= or a module"
         )
     return Path(file).stem

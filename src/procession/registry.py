@@ -42,7 +42,7 @@ def check_priority(priority: object) -> int:
     """A priority that may be used. Raises ConfigError: never clamped."""
     if not isinstance(priority, int) or isinstance(priority, bool) or priority not in PRIORITIES:
         raise ConfigError(
-            f"priority={priority!r} must be a whole number from {PRIORITIES[0]} to {PRIORITIES[-1]}; a higher one goes first"
+            f"priority={priority!r} must be a whole number, {PRIORITIES[0]} to {PRIORITIES[-1]}; the higher goes first"
         )
     return priority
 
@@ -75,7 +75,9 @@ def register(
         raise ConfigError(f"{function.__qualname__} is a generator; a job returns one value")
     wanted: Literal["loop", "thread"] = "loop" if inspect.iscoroutinefunction(function) else "thread"
     if executor == "process" or hard_timeout is not None:
-        raise ConfigError("executor='process' and hard_timeout= are not there yet: nothing here can kill a thread or the loop")
+        raise ConfigError(
+            "executor='process' and hard_timeout= are not there yet: nothing here can kill a thread or the loop"
+        )
     if executor not in (None, wanted):
         raise ConfigError(f"executor={executor!r}: {function.__qualname__} runs in executor {wanted!r}")
     return Registered(

@@ -26,14 +26,16 @@ def exponential(first: float = 1.0, cap: float = 600.0, base: float = 2.0) -> Ca
 
 def constant(seconds: float) -> Callable[[int], float]:
     """The same wait before every retry."""
-    return lambda retry: seconds
+    return lambda _retry: seconds
 
 
 class Retry(Struct, frozen=True, kw_only=True):
     """The policy: how many runs, how long between them, for which errors.
 
-    `attempts` counts runs, so 1 means "no retry". A wait is drawn evenly between zero and what `backoff` says ("full jitter"
-    of the AWS Architecture Blog's "Exponential Backoff And Jitter"), so that what failed together is not retried together.
+    `attempts` counts runs, so 1 means "no retry". A wait is drawn evenly between zero and what `backoff` says
+    ("full jitter"
+    of the AWS Architecture Blog's "Exponential Backoff And Jitter"), so that what failed together is not retried
+    together.
     """
 
     attempts: int = 5
@@ -65,7 +67,7 @@ class Retry(Struct, frozen=True, kw_only=True):
         """True when the policy retries this error, attempts permitting."""
         return isinstance(error, self.on) and not isinstance(error, self.never)
 
-    def delay(self, attempt: int, rng: Random = random) -> int:  # type: ignore[assignment]
+    def delay(self, attempt: int, rng: Random = random) -> int:
         """Milliseconds to wait after run number `attempt` failed."""
         most = max(0.0, self.backoff(attempt)) * 1_000
         return min(round(rng.uniform(0, most) if self.jitter else most), LONGEST_DELAY)

@@ -1,6 +1,7 @@
 """The two ways to write a job, as equals: a function made a job by `@app.job`, and a class with `perform`.
 
-Both answer to the same words (`enqueue`, `enqueue_async`, `bind`, `using`), typed from the user's own signature. The class form
+Both answer to the same words (`enqueue`, `enqueue_async`, `bind`, `using`), typed from the user's own signature.
+The class form
 gets its types from a descriptor whose owner is a protocol with a generic `perform`; `tests/typing` pins that.
 """
 
@@ -95,10 +96,12 @@ def _caller(owner: type) -> Caller[Any, Any]:
     apps: list[Procession] = owner.__dict__.get("__procession_apps__", [])
     if not apps:
         raise ConfigError(
-            f"{owner.__qualname__} belongs to no app yet: decorate it with @app.worker or call app.include({owner.__qualname__})"
+            f"{owner.__qualname__} belongs to no app yet: decorate it with @app.worker, or app.include it"
         )
     if len(apps) > 1:
-        raise ConfigError(f"{owner.__qualname__} belongs to {len(apps)} apps; say which: app.enqueue({owner.__qualname__}, …)")
+        raise ConfigError(
+            f"{owner.__qualname__} belongs to {len(apps)} apps; say which: app.enqueue({owner.__qualname__}, …)"
+        )
     return apps[0].caller(owner)
 
 
@@ -151,7 +154,8 @@ class _Using:
 class Worker:
     """A job as a class: subclass it and write `perform`, as `def` or `async def`.
 
-    Each attempt makes a fresh instance, so nothing is shared between jobs. `Resize.enqueue(…)` takes what `perform` takes.
+    Each attempt makes a fresh instance, so nothing is shared between jobs. `Resize.enqueue(…)` takes what
+    `perform` takes.
     """
 
     enqueue = _Enqueue()

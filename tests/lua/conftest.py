@@ -1,4 +1,5 @@
-"""A real server, a keyspace written by hand, a script called, the keyspace read back. Each test ends with the leak check."""
+"""A real server, a keyspace written by hand, a script called, the keyspace read back. Each test ends with the leak
+check."""
 
 from __future__ import annotations
 
@@ -55,7 +56,13 @@ class Keyspace:
             "queue": "mail", "worker": "", "token": b"", "reason": "", **fields,
         }  # fmt: skip
         packed = struct.pack(
-            ">BBbHBB", 1, STATES.index(state) + 1, record["priority"], record["attempt"], record["crashes"], record["cancel"]
+            ">BBbHBB",
+            1,
+            STATES.index(state) + 1,
+            record["priority"],
+            record["attempt"],
+            record["crashes"],
+            record["cancel"],
         )
         packed += b"".join(at.to_bytes(6, "big") for at in record["times"])
         for text in (record["queue"], record["worker"], record["token"], record["reason"]):

@@ -276,7 +276,9 @@ def test_cancel_of_a_running_job_wins_over_its_retry(keys: Keyspace) -> None:
 
 def test_retry_starts_a_finished_job_anew_and_keeps_its_errors(keys: Keyspace) -> None:
     keys.running(A)
-    keys.connection.ask(keys.database.settle("w", [out(A, Move.FAIL, failure=b'{"attempt":1,"type":"E","message":""}')]))
+    keys.connection.ask(
+        keys.database.settle("w", [out(A, Move.FAIL, failure=b'{"attempt":1,"type":"E","message":""}')])
+    )
     assert keys.connection.ask(keys.database.retry([UUID(bytes=A)])) == [State.FAILED]
     assert keys.members("failed") == set()
     assert keys.lane() == [A]
@@ -395,6 +397,7 @@ def test_a_script_that_the_server_forgot_is_asked_again_alone(keys: Keyspace) ->
 
 def test_a_claim_of_ten_times_as_many_costs_about_ten_times_as_much(keys: Keyspace) -> None:
     keys.connection.ask(keys.database.enqueue([new(n.to_bytes(16, "big")) for n in range(1, 3_301)]))
+
     def seconds(limit: int, token: int) -> float:
         started = time.perf_counter()
         keys.connection.ask(keys.database.claim(["mail"], "w", bytes([token]) * 16, limit=limit, lease=15_000))

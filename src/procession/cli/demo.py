@@ -83,6 +83,7 @@ def _workers(processes: int, home: Path) -> Iterator[subprocess.Popen[bytes]]:
     """The queue workers of the demo, in processes of their own; their log goes to a file beside the store."""
     with (home / "worker.log").open("wb") as log:
         command = [sys.executable, "-m", "procession", "worker", "procession.demo:app", "--processes", str(processes)]
+        command += ["--threads", "2"]  # few enough that some wait
         process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         try:
             yield process

@@ -7,10 +7,20 @@ from typing import Any
 import click
 import msgspec
 
-from procession.cli.shared import jid_of, job_fields, json_option, moment, open_app, print_json, print_table, store_options
+from procession.cli.shared import (
+    jid_of,
+    job_fields,
+    json_option,
+    moment,
+    open_app,
+    print_json,
+    print_table,
+    store_options,
+)
 from procession.client import Procession
 from procession.enqueuer import Call, Options, check_options
 from procession.errors import BadArguments, JobNotFound, UnknownJob
+from procession.handle import JobHandle
 from procession.job import Job, State
 
 
@@ -61,7 +71,7 @@ def enqueue(
     kwargs = {key: _value(value) for key, _, value in (it.partition("=") for it in arguments if _is_named(it))}
     encoded = _encoded(registered, args, kwargs)
     given: Options = check_options({**options, "tags": list(tags) or None})  # type: ignore[typeddict-item]
-    handle = app.enqueue(Call(registered, encoded, given))
+    handle: JobHandle[Any] = app.enqueue(Call(registered, encoded, given))
     if as_json:
         print_json({"jid": handle.jid, "duplicate": handle.duplicate})
     else:
@@ -113,7 +123,10 @@ def list_jobs(
     if as_json:
         print_json({"jobs": [job_fields(job) for job in page.jobs], "cursor": page.cursor})
         return
-    rows = [(job.jid, job.name or "(undecodable)", job.queue, job.attempt, moment(_when(job)), _note(job)) for job in page.jobs]
+    rows = [
+        (job.jid, job.name or "(undecodable)", job.queue, job.attempt, moment(_when(job)), _note(job))
+        for job in page.jobs
+    ]
     print_table(("jid", "name", "queue", "attempt", "since", "note"), rows)
     if page.cursor:
         click.echo(f"more: --cursor {page.cursor}")
@@ -140,14 +153,14 @@ def show(jid: str, url: str | None, namespace: str | None, as_json: bool) -> Non
     if as_json:
         print_json(job_fields(job))
         return
-    for field, value in job_fields(job).items():
+    fields = job_fields(job)
+    fields.pop("failures")
+    for field, value in fields.items():
         if field.endswith("_at"):
-            value = moment(value)  # noqa: PLW2901
-        if field == "failures":
-            for failure in value:
-                click.echo(f"attempt {failure.attempt}: {failure.type}: {failure.message}\n{failure.traceback}")
-        else:
-            click.echo(f"{field:>13}  {bytes(value).decode() if isinstance(value, msgspec.Raw) else value}")
+            value = moment(value)
+        click.echo(f"{field:>13}  {bytes(value).decode() if isinstance(value, msgspec.Raw) else value}")
+    for failure in job.failures:
+        click.echo(f"attempt {failure.attempt}: {failure.type}: {failure.message}\n{failure.traceback}")
 
 
 def _each(jids: tuple[str, ...], verb: str, done: str, url: str | None, namespace: str | None, as_json: bool) -> None:

@@ -22,7 +22,9 @@ DONE, FAILED, USAGE, NOT_FOUND, UNAVAILABLE = 0, 1, 2, 3, 4
 def store_options(command: F) -> F:
     """`--url` and `--namespace`, on every command that asks a store."""
     command = click.option("--namespace", help="Namespace in the store.")(command)
-    return click.option("--url", help="The store; default: PROCESSION_URL, pyproject.toml, the embedded Valkey.")(command)
+    return click.option("--url", help="The store; default: PROCESSION_URL, pyproject.toml, the embedded Valkey.")(
+        command
+    )
 
 
 def json_option(command: F) -> F:

@@ -12,7 +12,13 @@ from procession.cli.shared import store_options
 
 @click.command()
 @click.argument("target", metavar="MODULE:APP")
-@click.option("-q", "--queue", "queues", multiple=True, help="Serve this queue (repeatable); default: all that the app's jobs name.")
+@click.option(
+    "-q",
+    "--queue",
+    "queues",
+    multiple=True,
+    help="Serve this queue (repeatable); default: all that the app's jobs name.",
+)
 @click.option("--concurrency", type=click.IntRange(1), help="Jobs at once in one process (100).")
 @click.option("--threads", type=click.IntRange(1), help="Threads for `def` jobs in one process (16).")
 @click.option("--processes", type=click.IntRange(1), help="Worker processes (1).")

@@ -39,7 +39,8 @@ DAY = 24 * 3600 * 1000
 
 
 class Policy(Struct, frozen=True, kw_only=True):
-    """How long finished jobs are kept, and how often a job may kill its worker. Ages in milliseconds, counts per shard."""
+    """How long finished jobs are kept, and how often a job may kill its worker. Ages in milliseconds, counts per
+    shard."""
 
     processed_age: int = DAY
     processed_count: int = 100_000

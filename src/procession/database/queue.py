@@ -57,9 +57,7 @@ class Queue(Protocol):
         """
         ...
 
-    def claim(
-        self, queues: Sequence[str], worker: str, token: bytes, *, limit: int, lease: int
-    ) -> Operation[Claims]:
+    def claim(self, queues: Sequence[str], worker: str, token: bytes, *, limit: int, lease: int) -> Operation[Claims]:
         """Take up to `limit` ready jobs from `queues`, in the order named, the highest priority of each first.
 
         - A claimed job is `running`, its attempt is one more, and worker and token are written with it, in one step.
@@ -76,7 +74,8 @@ class Queue(Protocol):
         """Report what attempts came to. True for each that was accepted.
 
         - Only the current claim counts: another token, or a job that is not running, answers False and changes nothing.
-        - A repeated settle of the same claim, after the job moved on to a final state, answers True and changes nothing.
+        - A repeated settle of the same claim, after the job moved on to a final state, answers True and changes
+        nothing.
         - `snooze`, `release` and `postpone` take the attempt back off; the others keep it.
         - A released job goes to the front of its queue and priority; so it is the next to run.
         - `failure` is appended to the job's errors, `value` becomes its result.

@@ -1,4 +1,5 @@
-"""One queue worker in a process of its own: what the supervisor starts. Its stdin is a pipe that ends with the supervisor.
+"""One queue worker in a process of its own: what the supervisor starts. Its stdin is a pipe that ends with the
+supervisor.
 
 Exit codes: 0 done, 1 the store refused us, 3 it could not begin (the app cannot be imported, a wrong setting).
 """
@@ -6,6 +7,7 @@ Exit codes: 0 done, 1 the store refused us, 3 it could not begin (the app cannot
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import json
 import logging
@@ -105,10 +107,8 @@ def _until_orphaned(worker: QueueWorker) -> None:
     except OSError:
         pass
     logging.getLogger("procession.worker").warning("the supervisor is gone; finishing what runs")
-    try:
+    with contextlib.suppress(RuntimeError):  # the loop may have ended already
         worker.request_stop()
-    except RuntimeError:
-        pass  # the loop has ended already
 
 
 if __name__ == "__main__":

@@ -132,7 +132,9 @@ def judge(run: Run, error: BaseException, worker: str) -> Verdict:
             case Fail():
                 return _ended(claimed, Move.FAIL, error.reason, error, worker)
             case RetryLater():
-                return _retried(claimed, run.registered, run.attempts, error, worker, milliseconds(error.after, "RetryLater"))
+                return _retried(
+                    claimed, run.registered, run.attempts, error, worker, milliseconds(error.after, "RetryLater")
+                )
     except ConfigError as wrong:
         error = wrong
     return _retried(claimed, run.registered, run.attempts, error, worker)
@@ -159,9 +161,6 @@ def _ended(claimed: Claimed, move: Move, reason: str, error: BaseException, work
 def _short(reason: str) -> str:
     text = str(reason).encode("utf-8", "backslashreplace")[:200]
     return text.decode("utf-8", "ignore")
-
-
-
 
 
 def _outcome(claimed: Claimed, move: Move, **fields: Any) -> Outcome:

@@ -1,6 +1,7 @@
 """Staying alive in the store's eyes: what to conclude from a heartbeat, and a thread that extends the lease.
 
-The loop of the queue worker beats and compares. The thread only extends, over a connection of its own, when the loop has
+The loop of the queue worker beats and compares. The thread only extends, over a connection of its own, when the
+loop has
 not for a beat and a half: so sync code inside an `async def` job does not cost the lease. What keeps the
 interpreter's lock in C code starves a thread too; see docs/reliability.md.
 """

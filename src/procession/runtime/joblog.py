@@ -1,6 +1,7 @@
 """The brief's log lines: started, finished in N ms, failed. Written to `procession.worker`, and only there.
 
-While jobs come slowly enough to read, each has its lines. Above `READABLE` a second, the lines of success give way to one
+While jobs come slowly enough to read, each has its lines. Above `READABLE` a second, the lines of success give way
+to one
 summary a second: two formatted lines cost more than a whole no-op job. Failures are always logged.
 """
 
@@ -60,7 +61,9 @@ class JobLog:
         """A job was not processed: always logged."""
         took = f" after {seconds * 1_000:.0f} ms" if seconds else ""
         if outcome.move == Move.FAIL:
-            log.error("%s %s failed%s (%s): %s\n%s", name, outcome.jid, took, outcome.reason, verdict.error, verdict.traceback)
+            log.error(
+                "%s %s failed%s (%s): %s\n%s", name, outcome.jid, took, outcome.reason, verdict.error, verdict.traceback
+            )
         elif outcome.move == Move.RETRY:
             log.warning(
                 "%s %s failed%s, again in %.1f s: %s\n%s",

@@ -1,4 +1,5 @@
-"""Asking a store that may be away: wait for ever, with capped full jitter, and say so once, once a minute, and at the end."""
+"""Asking a store that may be away: wait for ever, with capped full jitter, and say so once, once a minute, and at
+the end."""
 
 from __future__ import annotations
 

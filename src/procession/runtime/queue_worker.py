@@ -1,7 +1,8 @@
 """The loop that performs jobs: one turn is one round trip.
 
 A turn settles what has finished, beats when it is time, promotes what is due, and claims what fits into the free
-places. It runs when an outcome is ready, a bell rings, or a timer says so. Everything that claims or settles happens inside
+places. It runs when an outcome is ready, a bell rings, or a timer says so. Everything that claims or settles
+happens inside
 a turn, so what the store believes and what runs here can be compared there without a race.
 
 1. claim → `executor.prepare` → a task on this loop, or a thread
@@ -114,7 +115,8 @@ class QueueWorker:
     # Life
 
     async def run(self) -> None:
-        """Perform jobs until `stop`, or with `burst` until nothing is ready. Raises DatabaseError when the store refuses us."""
+        """Perform jobs until `stop`, or with `burst` until nothing is ready. Raises DatabaseError when the store
+        refuses us."""
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
@@ -349,7 +351,9 @@ class QueueWorker:
         if active.in_thread:
             self._in_threads -= 1
             self._lost_threads += 1
-        log.warning("job %s does not stop (%s); its place is lost until it does", active.run.claimed.jid, active.run.stopped)
+        log.warning(
+            "job %s does not stop (%s); its place is lost until it does", active.run.claimed.jid, active.run.stopped
+        )
         self._finished(active, judge(active.run, JobTimeout("does not stop"), self.id))
 
     def _drop(self, active: Active) -> None:
@@ -407,7 +411,9 @@ class QueueWorker:
         try:
             while len(self._outbox):
                 outcomes = self._outbox.taken()
-                self._settled(outcomes, await self._patient.ask(self._database.settle(self.id, outcomes), until=deadline))
+                self._settled(
+                    outcomes, await self._patient.ask(self._database.settle(self.id, outcomes), until=deadline)
+                )
             await self._patient.ask(self._database.leave(self.id), until=deadline)
         except Unavailable:
             log.warning("the store is away; %d outcomes are lost, their jobs run again", len(self._outbox))
@@ -438,8 +444,10 @@ class QueueWorker:
         )
 
     def _kinds_served(self) -> Kinds:
-        kinds = {it.executor for it in self.app.registry}
-        return "mixed" if len(kinds) > 1 else kinds.pop() if kinds else "loop"
+        served = {it.executor for it in self.app.registry if it.queue in self.queues}
+        if served == {"thread"}:
+            return "thread"
+        return "mixed" if "thread" in served else "loop"
 
 
 def new_worker_id() -> str:

@@ -12,7 +12,8 @@ def claimable(
 ) -> int:
     """How many more jobs fit.
 
-    A claim cannot choose between `async def` and `def` jobs, so where a worker serves both, `def` jobs that find no free thread wait
+    A claim cannot choose between `async def` and `def` jobs, so where a worker serves both, `def` jobs that find
+    no free thread wait
     in a buffer of at most `threads`; while it is full nothing is claimed.
 
     Args:

@@ -1,7 +1,9 @@
 """The supervisor: queue workers as OS processes, one for one. It runs no user code and no event loop.
 
-It starts children (never forks: each is a fresh interpreter), watches them, and when one dies it says so to the store at
-once, so that its jobs are taken back in a moment and not after the lease; then it starts another, with backoff. It passes
+It starts children (never forks: each is a fresh interpreter), watches them, and when one dies it says so to the
+store at
+once, so that its jobs are taken back in a moment and not after the lease; then it starts another, with backoff. It
+passes
 signals on: the first asks the children to finish what runs, the second to stop now.
 """
 
@@ -15,6 +17,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from types import FrameType
 from uuid import uuid4
 
@@ -98,10 +101,8 @@ class Supervisor:
             for _ in range(self.processes):
                 self._start()
             while self._children or self._due:
-                try:
+                with suppress(TimeoutError):
                     reader.recv(64)  # a signal, a child's death, or half a second
-                except TimeoutError:
-                    pass
                 self._look()
             return self._code
         finally:
@@ -175,7 +176,9 @@ class Supervisor:
         self._deaths = 0 if monotonic() - child.started > HEALTHY else self._deaths
         pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2**self._deaths)
         self._deaths += 1
-        log.error("queue worker %s died: %s; its jobs are taken back, another starts in %.1f s", child.worker_id, how, pause)
+        log.error(
+            "queue worker %s died: %s; its jobs are taken back, another starts in %.1f s", child.worker_id, how, pause
+        )
         self._due.append(monotonic() + pause)
 
     def _tell(self) -> None:

@@ -1,6 +1,7 @@
 """The Redis and Valkey database: verbs of the seam as scripts with arguments. No I/O; connections ask.
 
-What is stored where is in `keys.py`, how it moves in `lua/`, how it is asked in `connection.py`. Redis 7.0 or Valkey 7.2 at
+What is stored where is in `keys.py`, how it moves in `lua/`, how it is asked in `connection.py`. Redis 7.0 or
+Valkey 7.2 at
 least: scripts declare their flags, so that a full store refuses new work and still drains.
 """
 
@@ -15,7 +16,13 @@ import msgspec
 from procession.database import Policy
 from procession.database.operation import AsyncConnection, Connection, Operation
 from procession.database.queue import Claims, Held, Promoted
-from procession.database.redis.connection import RedisAsyncConnection, RedisConnection, RedisOperation, Target, shown
+from procession.database.redis.connection import (
+    RedisAsyncConnection,
+    RedisConnection,
+    RedisOperation,
+    Target,
+    shown,
+)
 from procession.database.redis.keys import tag
 from procession.database.redis.records import job_from
 from procession.database.redis.scripts import script
@@ -72,9 +79,7 @@ class RedisDatabase:
             "enqueue", arguments, lambda reply: [Stored(jid, bool(new)) for jid, new in zip(jids, reply, strict=True)]
         )
 
-    def claim(
-        self, queues: Sequence[str], worker: str, token: bytes, *, limit: int, lease: int
-    ) -> Operation[Claims]:
+    def claim(self, queues: Sequence[str], worker: str, token: bytes, *, limit: int, lease: int) -> Operation[Claims]:
         """See `Queue.claim`."""
 
         def read(reply: list[Any]) -> Claims:
@@ -101,9 +106,7 @@ class RedisDatabase:
         """See `Queue.heartbeat`."""
 
         def read(reply: list[Any]) -> list[Held]:
-            return [
-                Held(UUID(bytes=reply[at]), reply[at + 1], bool(reply[at + 2])) for at in range(0, len(reply), 3)
-            ]
+            return [Held(UUID(bytes=reply[at]), reply[at + 1], bool(reply[at + 2])) for at in range(0, len(reply), 3)]
 
         return self._ask("heartbeat", [worker, lease, info], read)
 
@@ -223,7 +226,7 @@ def open(  # noqa: A001
     return RedisDatabase(url, namespace=namespace, policy=policy, now=now)
 
 
-def _nothing(reply: Any) -> None:
+def _nothing(_reply: Any) -> None:
     return None
 
 
@@ -243,7 +246,12 @@ def _queue_info(row: list[Any]) -> QueueInfo:
     name, queued, paused, oldest = row
     since, _, reason = (paused or b"").decode().partition(" ")
     return QueueInfo(
-        name=name.decode(), queued=queued, paused=paused is not None, reason=reason, paused_at=int(since or 0), oldest=oldest
+        name=name.decode(),
+        queued=queued,
+        paused=paused is not None,
+        reason=reason,
+        paused_at=int(since or 0),
+        oldest=oldest,
     )
 
 

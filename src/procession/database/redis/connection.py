@@ -1,7 +1,8 @@
 """Connections to Redis or Valkey: the only file that imports the driver.
 
 The driver gives sockets, handshake and the wire format. Deadlines, what may be asked again, and which error means
-what are decided here: every call has a budget by our own clock; after any doubt a connection is thrown away and the next
+what are decided here: every call has a budget by our own clock; after any doubt a connection is thrown away and
+the next
 is made from a fresh name look-up; nothing is repeated but a script that the server did not know (`NOSCRIPT`), and of a
 pipeline only those. `wait` blocks on bells over a connection of its own.
 """
@@ -26,7 +27,14 @@ from redis.retry import Retry
 from procession.clock import monotonic
 from procession.database.operation import Operation
 from procession.database.redis.scripts import Script
-from procession.errors import ConfigError, DatabaseError, ProcessionError, StoreRefused, Unavailable, WrongVersion
+from procession.errors import (
+    ConfigError,
+    DatabaseError,
+    ProcessionError,
+    StoreRefused,
+    Unavailable,
+    WrongVersion,
+)
 
 T = TypeVar("T")
 
@@ -67,12 +75,14 @@ class Target:
         named, _, rest = url.partition("://")
         scheme = {"valkey": "redis", "valkeys": "rediss"}.get(named, named)
         try:
-            settings = dict(driver.parse_url(f"{scheme}://{rest}"))
+            settings = dict(cast("Any", driver).parse_url(f"{scheme}://{rest}"))
         except ValueError as error:
             raise ConfigError(f"cannot use the store URL {shown(url)!r}: {error}") from None
         settings.pop("connection_class", None)
         if scheme == "unix" and not settings.get("path"):
-            raise ConfigError(f"cannot use the store URL {shown(url)!r}: no path of a socket, as in unix:///run/valkey.sock")
+            raise ConfigError(
+                f"cannot use the store URL {shown(url)!r}: no path of a socket, as in unix:///run/valkey.sock"
+            )
         return scheme, {"protocol": 2, **settings}
 
     def sync(self, timeout: float) -> Any:
@@ -80,7 +90,7 @@ class Target:
         scheme, settings = self.settings(self.revive() if self.revive else self.url)
         settings.update(socket_timeout=timeout, retry=Retry(NoBackoff(), 0))
         if scheme == "unix":
-            return driver.UnixDomainSocketConnection(**settings)
+            return cast("Any", driver).UnixDomainSocketConnection(**settings)
         kind = driver.SSLConnection if scheme == "rediss" else driver.Connection
         return kind(socket_connect_timeout=timeout, socket_keepalive=True, **settings)
 
@@ -291,7 +301,9 @@ class RedisAsyncConnection:
             except BaseException as error:
                 for _, future in batch:
                     if not future.done():
-                        future.set_exception(error if isinstance(error, Exception) else _unavailable(error, self._target.url, True))
+                        future.set_exception(
+                            error if isinstance(error, Exception) else _unavailable(error, self._target.url, True)
+                        )
                 if not isinstance(error, Exception):
                     raise
                 continue

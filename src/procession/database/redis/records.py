@@ -73,6 +73,4 @@ def job_from(row: list[Any]) -> Job:
         args = _args.decode(asked.args)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return Job(name="", args={}, raw=spec or b"", **fields)
-    return Job(
-        name=asked.name, args=args, attempts=asked.attempts, timeout=asked.timeout, tags=asked.tags, **fields
-    )
+    return Job(name=asked.name, args=args, attempts=asked.attempts, timeout=asked.timeout, tags=asked.tags, **fields)

@@ -59,7 +59,7 @@ def _bindings(args: tuple[str, ...]) -> str:
 @cache
 def script(name: str) -> Script:
     """The script of one verb. Raises ValueError when its header is not whole."""
-    folder = files(__package__) / "lua"
+    folder = files("procession.database.redis") / "lua"
     source = (folder / f"{name}.lua").read_text("utf-8")
     header = _header(name, source)
     args = tuple(header["args"].split())
@@ -72,4 +72,8 @@ def script(name: str) -> Script:
 
 def names() -> list[str]:
     """All verbs that have a script."""
-    return sorted(entry.name[:-4] for entry in (files(__package__) / "lua").iterdir() if entry.name.endswith(".lua"))
+    return sorted(
+        entry.name[:-4]
+        for entry in (files("procession.database.redis") / "lua").iterdir()
+        if entry.name.endswith(".lua")
+    )

@@ -1,0 +1,40 @@
+# What a contributor and CI call. Needs python >= 3.11 and make; everything else goes into .venv.
+
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check fmt bench clean
+
+help:  ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+$(READY): pyproject.toml
+	@test -n "$(PYTHON)" || { echo "no python >= 3.11 found; install one, or call make PYTHON=/path/to/python"; exit 1; }
+	@echo "setting up $(VENV) with $(PYTHON)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $(READY)
+
+demo: $(READY)  ## the brief's demonstration: ten jobs, seen moving
+	@$(BIN)/procession demo
+
+test: $(READY)  ## all tests but the slow suites
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+check: $(READY)  ## ruff, mypy --strict, pyright
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+fmt: $(READY)  ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+
+bench: $(READY)  ## drain, enqueue and latency on the embedded server
+	$(BIN)/python bench/quick.py
+
+clean:  ## remove what was set up here
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
