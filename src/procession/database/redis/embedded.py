@@ -192,7 +192,11 @@ class Server:
 
 
 def open(  # noqa: A001
-    url: str,  # noqa: ARG001 *, namespace: str, policy: Policy, now: Callable[[], int] | None = None
+    url: str,  # noqa: ARG001
+    *,
+    namespace: str,
+    policy: Policy,
+    now: Callable[[], int] | None = None,
 ) -> RedisDatabase:
     """The embedded store as a database; each new connection makes sure that the server runs."""
     server = Server()
