@@ -19,7 +19,7 @@ import stat
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import sleep
@@ -29,6 +29,7 @@ from msgspec import Struct
 
 from procession.clock import monotonic
 from procession.config import project_root
+from procession.database import Policy
 from procession.database.redis import RedisDatabase
 from procession.errors import ConfigError, DatabaseError
 

@@ -1,0 +1,231 @@
+"""The data of one memory database, and the one way to change a job's state: `move`."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
+from uuid import UUID
+
+import msgspec
+from msgspec import Struct
+
+from procession.codec import decode_spec, encode_failure
+from procession.database import Policy
+from procession.job import FINAL, Failure, Job, State
+from procession.moves import Move, target
+
+T = TypeVar("T")
+
+ERRORS_KEPT = 25
+
+
+class Record(Struct):
+    """One job here: what changes, beside what was asked."""
+
+    jid: UUID
+    spec: bytes
+    queue: str
+    priority: int
+    enqueued_at: int
+    expires_at: int
+    state: State = State.QUEUED
+    attempt: int = 0
+    crashes: int = 0
+    due_at: int = 0
+    start_at: int = 0
+    finish_at: int = 0
+    worker: str = ""
+    token: bytes = b""
+    reason: str = ""
+    cancel: bool = False
+    failures: list[bytes] = []
+    result: bytes | None = None
+
+
+class Store:
+    """Dicts for what Redis holds in keys. All access is under one lock."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self._lock = threading.RLock()
+        self._listeners: list[Callable[[], None]] = []
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.jobs: dict[UUID, Record] = {}
+        self.lanes: defaultdict[tuple[str, int], list[UUID]] = defaultdict(list)
+        self.queue_names: set[str] = set()
+        self.paused: dict[str, tuple[int, str]] = {}
+        self.leases: dict[str, int] = {}
+        self.info: dict[str, tuple[int, bytes]] = {}
+        self.tokens: dict[str, bytes] = {}
+        self.counters: defaultdict[str, int] = defaultdict(int)
+        self.watchers: defaultdict[UUID, set[str]] = defaultdict(set)
+        self.fence = 0
+        self.recovered_at: int | None = None
+        self.grace_until = 0
+        self._rung: dict[str, None] = {}
+
+    def locked(self, run: Callable[[], T]) -> T:
+        """Run one operation alone."""
+        with self._lock:
+            return run()
+
+    # Bells
+
+    def ring(self, bell: str) -> None:
+        """A ring that nobody waited for is kept for the next who waits."""
+        self._rung[bell] = None
+        for listener in self._listeners:
+            listener()
+
+    def heard(self, bells: Sequence[str]) -> str | None:
+        """Take one ring of these bells."""
+        with self._lock:
+            for bell in bells:
+                if bell in self._rung:
+                    del self._rung[bell]
+                    return bell
+        return None
+
+    @contextmanager
+    def listening(self, listener: Callable[[], None]) -> Iterator[None]:
+        """Call `listener` at each ring."""
+        with self._lock:
+            self._listeners.append(listener)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._listeners.remove(listener)
+
+    # Moves
+
+    def move(
+        self, record: Record, move: Move, now: int, *, reason: str = "", due: int = 0, front: bool = False
+    ) -> None:
+        """Apply one row of the table. Raises ValueError when the table forbids it: a bug of the caller."""
+        before, after = record.state, target(move, record.state)
+        if after is None:
+            self.forget(record)
+            return
+        if before is State.QUEUED:
+            self.lanes[record.queue, record.priority].remove(record.jid)
+        record.state, record.reason, record.due_at = after, reason[:200], due
+        if after is State.QUEUED:
+            self.into_lane(record, front=front)
+        elif after in FINAL:
+            record.finish_at = now
+            self.counters[after.value] += 1
+            self.ring_watchers(record.jid)
+        if before is State.RUNNING and after not in FINAL:
+            record.worker, record.token = "", b""
+
+    def into_lane(self, record: Record, *, front: bool = False) -> None:
+        """Put a queued job at one end of its lane."""
+        lane = self.lanes[record.queue, record.priority]
+        lane.insert(0 if front else len(lane), record.jid)
+
+    def forget(self, record: Record) -> None:
+        """Leave nothing of a job."""
+        if record.state is State.QUEUED:
+            self.lanes[record.queue, record.priority].remove(record.jid)
+        self.ring_watchers(record.jid)
+        del self.jobs[record.jid]
+
+    def ring_watchers(self, jid: UUID) -> None:
+        """Ring the callers who wait for a job."""
+        for waiter in self.watchers.pop(jid, set()):
+            self.ring(f"@{waiter}")
+
+    def add_failure(self, record: Record, failure: bytes) -> None:
+        """Keep an attempt's error, the newest 25."""
+        record.failures = [*record.failures, failure][-ERRORS_KEPT:]
+
+    def take_back(self, record: Record, now: int, died: str) -> None:
+        """A job's worker is gone: count the crash and decide."""
+        record.crashes = min(record.crashes + 1, 255)
+        self.counters["recovered"] += 1
+        failure = Failure(attempt=record.attempt, type="WorkerDied", message=died, at=now, worker=record.worker)
+        self.add_failure(record, encode_failure(failure))
+        if record.cancel:
+            self.move(record, Move.DISCARD, now, reason=record.reason)
+        elif record.crashes >= self.policy.max_crashes:
+            self.move(record, Move.POISON, now, reason="poison")
+        else:
+            self.move(record, Move.RECOVER, now, front=True)
+            self.ring(record.queue)
+        record.token = b""
+
+    def trim(self, state: State, most: int) -> int:
+        """Push the oldest finished jobs of one state out over its bound."""
+        kept = self.in_order(state)
+        bound = getattr(self.policy, f"{state.value}_count")
+        over = min(max(len(kept) - bound, 0), most)
+        for record in kept[:over]:
+            self.move(record, Move.FORGET, 0)
+        return over
+
+    # Reading
+
+    def of_state(self, state: State) -> list[Record]:
+        """All jobs of one state, unordered."""
+        return [record for record in self.jobs.values() if record.state is state]
+
+    def in_order(self, state: State) -> list[Record]:
+        """Finished jobs oldest first; delayed by due time; running by id."""
+        key: Callable[[Record], Any]
+        if state in FINAL:
+            key = lambda record: (record.finish_at, record.jid.bytes)  # noqa: E731
+        elif state is State.DELAYED:
+            key = lambda record: (record.due_at, record.jid.bytes)  # noqa: E731
+        else:
+            key = lambda record: record.jid.bytes  # noqa: E731
+        return sorted(self.of_state(state), key=key)
+
+    def queued_in(self, queue: str) -> list[Record]:
+        """The queued jobs of one queue in the order in which they are claimed."""
+        lanes = sorted((lane for lane in self.lanes if lane[0] == queue), key=lambda lane: -lane[1])
+        return [self.jobs[jid] for lane in lanes for jid in self.lanes[lane]]
+
+    def held_by(self, worker: str) -> list[Record]:
+        """What a worker runs."""
+        return sorted(
+            (it for it in self.jobs.values() if it.state is State.RUNNING and it.worker == worker),
+            key=lambda it: it.jid.bytes,
+        )
+
+    def next_due(self) -> int:
+        """When the next delayed job is due, or 0."""
+        return min((record.due_at for record in self.of_state(State.DELAYED)), default=0)
+
+
+def job_of(record: Record) -> Job:
+    """A record as a reader sees it."""
+    fields: dict[str, Any] = {
+        "jid": record.jid,
+        "queue": record.queue,
+        "state": record.state,
+        "priority": record.priority,
+        "attempt": record.attempt,
+        "crashes": record.crashes,
+        "enqueued_at": record.enqueued_at,
+        "due_at": record.due_at,
+        "start_at": record.start_at,
+        "finish_at": record.finish_at,
+        "expires_at": record.expires_at,
+        "worker": record.worker,
+        "reason": record.reason,
+        "cancel_asked": record.cancel,
+        "failures": tuple(msgspec.json.decode(line, type=Failure) for line in record.failures),
+        "result": None if record.result is None else msgspec.Raw(record.result),
+    }
+    with suppress(msgspec.DecodeError, UnicodeDecodeError):
+        spec = decode_spec(record.spec)
+        args = msgspec.json.decode(spec.args, type=dict[str, Any])
+        return Job(name=spec.name, args=args, attempts=spec.attempts, timeout=spec.timeout, tags=spec.tags, **fields)
+    return Job(name="", args={}, raw=record.spec, **fields)

@@ -1,0 +1,405 @@
+"""The verbs of the seam over `Store`: each a few lines that say what the docstring in the protocol promises."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+from uuid import UUID
+
+import msgspec
+
+from procession.database import Claims, Counts, Held, Operation, Page, Promoted, Query, QueueInfo, WorkerInfo
+from procession.database.memory.store import Record, Store, job_of
+from procession.job import FINAL, Claimed, Job, NewJob, Outcome, State, Stored
+from procession.moves import Move
+
+T = TypeVar("T")
+
+UNCHARGED = (Move.SNOOZE, Move.RELEASE, Move.POSTPONE)
+AGES = {State.PROCESSED: "processed_age", State.FAILED: "failed_age", State.CANCELLED: "cancelled_age"}
+
+
+class Verbs(ABC):
+    """All verbs; `operation` turns a function into a question."""
+
+    def __init__(self, store: Store, now: Callable[[], int]) -> None:
+        self.store = store
+        self.now = now
+
+    @abstractmethod
+    def operation(self, run: Callable[[], T]) -> Operation[T]:
+        """A verb not yet asked."""
+
+    # Hot
+
+    def enqueue(self, jobs: Sequence[NewJob]) -> Operation[list[Stored]]:
+        """See `Queue.enqueue`."""
+        return self.operation(lambda: [Stored(job.jid, self._enqueue(job)) for job in jobs])
+
+    def _enqueue(self, job: NewJob) -> bool:
+        store, now = self.store, self.now()
+        if job.jid in store.jobs:
+            return False
+        due = now + job.delay if job.delay else job.at
+        expires = now + job.expires_in if job.expires_in else job.expires_at
+        record = Record(job.jid, job.spec, job.queue, job.priority, now, expires)
+        first = store.next_due()
+        store.jobs[job.jid] = record
+        store.queue_names.add(job.queue)
+        store.counters["enqueued"] += 1
+        if due > now:
+            record.state, record.due_at = State.DELAYED, due
+            if not first or due < first:
+                store.ring(job.queue)
+        else:
+            store.into_lane(record)
+            store.ring(job.queue)
+        return True
+
+    def claim(self, queues: Sequence[str], worker: str, token: bytes, *, limit: int, lease: int) -> Operation[Claims]:
+        """See `Queue.claim`."""
+
+        def run() -> Claims:
+            store, now = self.store, self.now()
+            if store.tokens.get(worker) == token:
+                taken = [record for record in store.held_by(worker) if record.token == token]
+            else:
+                store.tokens[worker] = token
+                taken = self._take(queues, worker, token, limit)
+            store.leases[worker] = max(store.leases.get(worker, 0), now + lease)
+            jobs = []
+            for record in taken:
+                store.fence = max(now * 1_000, store.fence + 1)
+                jobs.append(
+                    Claimed(record.jid, token, record.queue, record.spec, record.attempt, record.crashes, store.fence)
+                )
+            return Claims(jobs, now, store.next_due())
+
+        return self.operation(run)
+
+    def _take(self, queues: Sequence[str], worker: str, token: bytes, limit: int) -> list[Record]:
+        store, now = self.store, self.now()
+        taken: list[Record] = []
+        for queue in queues:
+            if queue in store.paused:
+                continue
+            for record in store.queued_in(queue):
+                if len(taken) == limit:
+                    break
+                if 0 < record.expires_at <= now:
+                    store.move(record, Move.EXPIRE, now, reason="expired")
+                    continue
+                store.move(record, Move.CLAIM, now)
+                record.attempt = min(record.attempt + 1, 65_535)
+                record.worker, record.token, record.start_at, record.finish_at = worker, token, now, 0
+                record.cancel = False
+                taken.append(record)
+            if store.queued_in(queue):
+                store.ring(queue)
+        return taken
+
+    def settle(self, worker: str, outcomes: Sequence[Outcome]) -> Operation[list[bool]]:
+        """See `Queue.settle`."""
+
+        def run() -> list[bool]:
+            answers = [self._settle(outcome) for outcome in outcomes]
+            for state in FINAL:
+                self.store.trim(state, 2 * len(outcomes) + 10)
+            return answers
+
+        return self.operation(run)
+
+    def _settle(self, outcome: Outcome) -> bool:
+        store, now = self.store, self.now()
+        record = store.jobs.get(outcome.jid)
+        if record is None or record.token != outcome.token or not outcome.token:
+            return False
+        if record.state is not State.RUNNING:
+            return record.state.final
+        move = Move(outcome.move)
+        if outcome.failure:
+            store.add_failure(record, outcome.failure)
+        if move in UNCHARGED:
+            record.attempt = max(record.attempt - 1, 0)
+        if record.cancel and move is not Move.PROCESS:
+            store.move(record, Move.DISCARD, now, reason=record.reason)
+            return True
+        if move is Move.PROCESS:
+            record.result = outcome.value
+        if move is Move.RETRY:
+            store.counters["retried"] += 1
+        due = now + outcome.delay if move in (Move.RETRY, Move.SNOOZE, Move.POSTPONE) else 0
+        first = store.next_due()
+        store.move(record, move, now, reason=outcome.reason, due=due, front=True)
+        if move is Move.RELEASE or (due and (not first or due < first)):
+            store.ring(record.queue)
+        return True
+
+    def heartbeat(self, worker: str, *, lease: int, info: bytes) -> Operation[list[Held]]:
+        """See `Queue.heartbeat`."""
+
+        def run() -> list[Held]:
+            self.store.leases[worker] = self.now() + lease
+            self.store.info[worker] = (self.now(), info)
+            return [Held(it.jid, it.token, it.cancel) for it in self.store.held_by(worker)]
+
+        return self.operation(run)
+
+    def extend(self, workers: Sequence[str], *, lease: int) -> Operation[None]:
+        """See `Queue.extend`."""
+
+        def run() -> None:
+            for worker in workers:
+                if worker in self.store.leases:
+                    self.store.leases[worker] = self.now() + lease
+
+        return self.operation(run)
+
+    def promote(self, limit: int) -> Operation[Promoted]:
+        """See `Queue.promote`."""
+
+        def run() -> Promoted:
+            store, now = self.store, self.now()
+            due = [record for record in store.in_order(State.DELAYED) if record.due_at <= now][:limit]
+            for record in due:
+                if 0 < record.expires_at <= now:
+                    store.move(record, Move.EXPIRE, now, reason="expired")
+                else:
+                    store.move(record, Move.PROMOTE, now, reason=record.reason)
+                    store.ring(record.queue)
+            return Promoted(len(due), now, store.next_due())
+
+        return self.operation(run)
+
+    def recover(self, limit: int, *, lease: int) -> Operation[list[UUID]]:
+        """See `Queue.recover`."""
+
+        def run() -> list[UUID]:
+            store, now = self.store, self.now()
+            last = now if store.recovered_at is None else store.recovered_at
+            if abs(now - last) > lease / 2:
+                store.grace_until = now + lease
+            store.recovered_at = now
+            if now < store.grace_until:
+                return []
+            taken: list[UUID] = []
+            expired = sorted((until, worker) for worker, until in store.leases.items() if until <= now)
+            for _, worker in expired:
+                if not self._take_back_all(worker, limit - len(taken), "lease ended", taken):
+                    break
+            return taken
+
+        return self.operation(run)
+
+    def leave(self, worker: str, *, died: str = "") -> Operation[list[UUID]]:
+        """See `Queue.leave`."""
+
+        def run() -> list[UUID]:
+            taken: list[UUID] = []
+            self._take_back_all(worker, 100_000, died or "worker left", taken)
+            return taken
+
+        return self.operation(run)
+
+    def _take_back_all(self, worker: str, limit: int, died: str, taken: list[UUID]) -> bool:
+        held = self.store.held_by(worker)[::-1]
+        for record in held[:limit]:
+            self.store.take_back(record, self.now(), died)
+            taken.append(record.jid)
+        if len(held) > limit:
+            return False
+        self.store.leases.pop(worker, None)
+        self.store.info.pop(worker, None)
+        self.store.tokens.pop(worker, None)
+        return True
+
+    def prune(self, limit: int) -> Operation[int]:
+        """See `Queue.prune`."""
+
+        def run() -> int:
+            store, gone = self.store, 0
+            for state, age in AGES.items():
+                oldest = self.now() - getattr(store.policy, age)
+                for record in [it for it in store.in_order(state) if it.finish_at <= oldest][: limit - gone]:
+                    store.move(record, Move.FORGET, self.now())
+                    gone += 1
+                gone += store.trim(state, limit - gone)
+            return gone
+
+        return self.operation(run)
+
+    # Calm
+
+    def find(self, jids: Sequence[UUID]) -> Operation[list[Job | None]]:
+        """See `Jobs.find`."""
+        return self.operation(
+            lambda: [job_of(self.store.jobs[jid]) if jid in self.store.jobs else None for jid in jids]
+        )
+
+    def page(self, query: Query, *, cursor: str | None = None, limit: int = 50) -> Operation[Page]:
+        """See `Jobs.page`. The cursor is an offset."""
+
+        def run() -> Page:
+            if query.state is State.QUEUED:
+                names = [query.queue] if query.queue else sorted(self.store.queue_names)
+                records = [record for name in names for record in self.store.queued_in(name)]
+            else:
+                records = self.store.in_order(query.state)
+                if query.state in FINAL:
+                    records.reverse()
+            jobs = [job_of(record) for record in records if query.queue in (None, record.queue)]
+            jobs = [job for job in jobs if query.name in (None, job.name)]
+            first = int(cursor or 0)
+            return Page(jobs[first : first + limit], str(first + limit) if len(jobs) > first + limit else None)
+
+        return self.operation(run)
+
+    def watch(self, jids: Sequence[UUID], waiter: str) -> Operation[list[State | None]]:
+        """See `Jobs.watch`."""
+
+        def run() -> list[State | None]:
+            for jid in jids:
+                if jid in self.store.jobs and not self.store.jobs[jid].state.final:
+                    self.store.watchers[jid].add(waiter)
+            return [self._state(jid) for jid in jids]
+
+        return self.operation(run)
+
+    def cancel(self, jids: Sequence[UUID], reason: str = "cancelled") -> Operation[list[State | None]]:
+        """See `Jobs.cancel`."""
+
+        def cancel(record: Record) -> None:
+            if record.state is State.RUNNING:
+                record.cancel, record.reason = True, reason[:200]
+                self.store.ring(f"@{record.worker}")
+            elif not record.state.final:
+                self.store.move(record, Move.CANCEL, self.now(), reason=reason)
+                self.store.trim(State.CANCELLED, 2 * len(jids) + 10)
+
+        return self._each(jids, cancel)
+
+    def retry(self, jids: Sequence[UUID]) -> Operation[list[State | None]]:
+        """See `Jobs.retry`."""
+
+        def retry(record: Record) -> None:
+            if not record.state.final:
+                return
+            self.store.move(record, Move.REVIVE, self.now())
+            record.attempt = record.crashes = record.start_at = record.finish_at = record.expires_at = 0
+            record.worker, record.token, record.cancel, record.result = "", b"", False, None
+            self.store.ring(record.queue)
+
+        return self._each(jids, retry)
+
+    def remove(self, jids: Sequence[UUID]) -> Operation[list[State | None]]:
+        """See `Jobs.remove`."""
+
+        def remove(record: Record) -> None:
+            if record.state is not State.RUNNING:
+                self.store.move(record, Move.REMOVE, self.now())
+
+        return self._each(jids, remove)
+
+    def _each(self, jids: Sequence[UUID], change: Callable[[Record], None]) -> Operation[list[State | None]]:
+        def run() -> list[State | None]:
+            found: list[State | None] = []
+            for jid in jids:
+                found.append(self._state(jid))
+                if jid in self.store.jobs:
+                    change(self.store.jobs[jid])
+            return found
+
+        return self.operation(run)
+
+    def _state(self, jid: UUID) -> State | None:
+        return self.store.jobs[jid].state if jid in self.store.jobs else None
+
+    def queues(self) -> Operation[list[QueueInfo]]:
+        """See `Queues.queues`."""
+
+        def run() -> list[QueueInfo]:
+            found = []
+            for name in sorted(self.store.queue_names):
+                records = self.store.queued_in(name)
+                at, reason = self.store.paused.get(name, (0, ""))
+                oldest = records[0].enqueued_at if records else 0
+                paused = name in self.store.paused
+                found.append(
+                    QueueInfo(name=name, queued=len(records), paused=paused, reason=reason, paused_at=at, oldest=oldest)
+                )
+            return found
+
+        return self.operation(run)
+
+    def pause(self, queues: Sequence[str], reason: str = "") -> Operation[None]:
+        """See `Queues.pause`."""
+
+        def run() -> None:
+            self.store.queue_names.update(queues)
+            self.store.paused.update({queue: (self.now(), reason) for queue in queues})
+
+        return self.operation(run)
+
+    def resume(self, queues: Sequence[str]) -> Operation[None]:
+        """See `Queues.resume`."""
+
+        def run() -> None:
+            for queue in queues:
+                if self.store.paused.pop(queue, None) is not None:
+                    self.store.ring(queue)
+
+        return self.operation(run)
+
+    def peek(self, queue: str, *, limit: int = 1, rear: bool = False) -> Operation[list[Job]]:
+        """See `Queues.peek`."""
+
+        def run() -> list[Job]:
+            records = self.store.queued_in(queue)
+            return [job_of(record) for record in (records[::-1] if rear else records)[:limit]]
+
+        return self.operation(run)
+
+    def purge(self, queue: str, limit: int) -> Operation[int]:
+        """See `Queues.purge`."""
+
+        def run() -> int:
+            records = self.store.queued_in(queue)[:limit]
+            for record in records:
+                self.store.move(record, Move.REMOVE, self.now())
+            return len(records)
+
+        return self.operation(run)
+
+    def counts(self) -> Operation[Counts]:
+        """See `Watch.counts`."""
+
+        def run() -> Counts:
+            here = {state: len(self.store.of_state(state)) for state in State}
+            kept = {f"kept_{state.value}": here[state] for state in FINAL}
+            waiting = (State.QUEUED, State.DELAYED, State.BLOCKED, State.RUNNING)
+            return Counts(**self.store.counters, **kept, **{state.value: here[state] for state in waiting})
+
+        return self.operation(run)
+
+    def workers(self) -> Operation[list[WorkerInfo]]:
+        """See `Watch.workers`."""
+
+        def run() -> list[WorkerInfo]:
+            found = []
+            for worker, until in sorted(self.store.leases.items(), key=lambda it: (it[1], it[0])):
+                beat_at, info = self.store.info.get(worker, (0, b"{}"))
+                fields = {
+                    "id": worker,
+                    "beat_at": beat_at,
+                    "lease_until": until,
+                    "running": len(self.store.held_by(worker)),
+                }
+                found.append(msgspec.convert({**msgspec.json.decode(info), **fields}, WorkerInfo))
+            return found
+
+        return self.operation(run)
+
+    def flush(self) -> Operation[None]:
+        """See `Watch.flush`."""
+        return self.operation(self.store.clear)

@@ -1,0 +1,311 @@
+"""The hot verbs, sentence by sentence of their docstrings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from procession.database import Database
+from procession.job import Job, NewJob, Outcome, State, new_jid
+from procession.moves import Move
+from tests.contract.conftest import Clock
+
+Ask = Callable[..., Any]
+LEASE = 15_000
+FAILURE = b'{"attempt":1,"type":"ValueError","message":"no"}'
+
+
+def new(**fields: Any) -> NewJob:
+    return NewJob(**{"jid": new_jid(), "spec": b'{"name":"app.f","args":{"n":1}}', "queue": "mail", **fields})
+
+
+def claim(
+    database: Database, ask: Ask, limit: int = 10, *, worker: str = "w", queues: tuple[str, ...] = ("mail",)
+) -> Any:
+    return ask(database.claim(list(queues), worker, new_jid().bytes, limit=limit, lease=LEASE))
+
+
+def settle(database: Database, ask: Ask, job: Any, move: Move, worker: str = "w", **fields: Any) -> bool:
+    return ask(database.settle(worker, [Outcome(jid=job.jid, token=job.token, move=move, **fields)]))[0]
+
+
+def find(database: Database, ask: Ask, jid: UUID) -> Job:
+    job = ask(database.find([jid]))[0]
+    assert job is not None
+    return job
+
+
+def test_a_new_job_is_queued_with_what_was_asked(database: Database, ask: Ask, clock: Clock) -> None:
+    job = new(priority=7)
+    assert [it.new for it in ask(database.enqueue([job]))] == [True]
+    found = find(database, ask, job.jid)
+    assert (found.state, found.name, found.args, found.priority) == (State.QUEUED, "app.f", {"n": 1}, 7)
+    assert (found.enqueued_at, found.attempt, found.start_at) == (clock.now, 0, 0)
+
+
+def test_enqueuing_a_jid_twice_makes_one_job(database: Database, ask: Ask) -> None:
+    job = new()
+    assert [it.new for it in ask(database.enqueue([job, job]))] == [True, False]
+    assert [it.new for it in ask(database.enqueue([job]))] == [False]
+    assert len(claim(database, ask).jobs) == 1
+    assert [it.new for it in ask(database.enqueue([job]))] == [False]
+
+
+def test_jobs_are_claimed_first_in_first_out_within_a_priority(database: Database, ask: Ask) -> None:
+    jobs = [new(priority=p) for p in (0, 5, -3, 0, 5)]
+    ask(database.enqueue(jobs))
+    order = [jobs.index(next(job for job in jobs if job.jid == it.jid)) for it in claim(database, ask).jobs]
+    assert order == [1, 4, 0, 3, 2]
+
+
+def test_queues_are_served_in_the_order_named_and_limits_honoured(database: Database, ask: Ask) -> None:
+    ask(database.enqueue([new(queue="b"), new(queue="a"), new(queue="a")]))
+    assert [job.queue for job in claim(database, ask, 2, queues=("b", "a")).jobs] == ["b", "a"]
+    assert len(claim(database, ask, 0, queues=("a",)).jobs) == 0
+    assert len(claim(database, ask, 5, queues=("a", "missing")).jobs) == 1
+
+
+@pytest.mark.parametrize("fields", [{"delay": 2_000}, {"at": 1_800_000_002_000}])
+def test_a_delayed_job_waits_until_it_is_due(
+    database: Database, ask: Ask, clock: Clock, fields: dict[str, int]
+) -> None:
+    job = new(**fields)
+    ask(database.enqueue([job]))
+    found = find(database, ask, job.jid)
+    assert (found.state, found.due_at) == (State.DELAYED, clock.now + 2_000)
+    assert claim(database, ask).next_due == clock.now + 2_000
+    assert ask(database.promote(10)).moved == 0
+    clock.pass_(2_000)
+    promoted = ask(database.promote(10))
+    assert (promoted.moved, promoted.next_due) == (1, 0)
+    assert [it.jid for it in claim(database, ask).jobs] == [job.jid]
+
+
+def test_a_moment_in_the_past_is_now(database: Database, ask: Ask) -> None:
+    job = new(at=1_000)
+    ask(database.enqueue([job]))
+    assert find(database, ask, job.jid).state is State.QUEUED
+
+
+def test_promotion_goes_by_due_time_and_is_bounded(database: Database, ask: Ask, clock: Clock) -> None:
+    jobs = [new(delay=d) for d in (300, 100, 200)]
+    ask(database.enqueue(jobs))
+    clock.pass_(400)
+    assert ask(database.promote(2)).moved == 2
+    assert ask(database.promote(2)).moved == 1
+    assert [it.jid for it in claim(database, ask).jobs] == [jobs[1].jid, jobs[2].jid, jobs[0].jid]
+
+
+def test_a_claimed_job_is_running_with_owner_and_counted_attempt(database: Database, ask: Ask, clock: Clock) -> None:
+    job = new()
+    ask(database.enqueue([job]))
+    claimed = claim(database, ask).jobs[0]
+    found = find(database, ask, job.jid)
+    assert (found.state, found.worker, found.attempt, found.start_at) == (State.RUNNING, "w", 1, clock.now)
+    assert (claimed.attempt, claimed.crashes, claimed.spec) == (1, 0, job.spec)
+    assert ask(database.workers())[0].lease_until == clock.now + LEASE
+
+
+def test_a_claim_repeated_with_its_token_answers_the_same_and_takes_nothing(database: Database, ask: Ask) -> None:
+    ask(database.enqueue([new() for _ in range(4)]))
+    token = new_jid().bytes
+    first = ask(database.claim(["mail"], "w", token, limit=2, lease=LEASE)).jobs
+    again = ask(database.claim(["mail"], "w", token, limit=2, lease=LEASE)).jobs
+    assert {it.jid for it in again} == {it.jid for it in first}
+    assert ask(database.counts()).queued == 2
+
+
+def test_fences_only_rise(database: Database, ask: Ask) -> None:
+    ask(database.enqueue([new() for _ in range(6)]))
+    fences = [job.fence for _ in range(3) for job in claim(database, ask, 2).jobs]
+    assert fences == sorted(set(fences))
+
+
+def test_a_paused_queue_gives_nothing_until_it_is_resumed(database: Database, ask: Ask) -> None:
+    ask(database.enqueue([new()]))
+    ask(database.pause(["mail"], "why not"))
+    assert claim(database, ask).jobs == []
+    ask(database.resume(["mail"]))
+    assert len(claim(database, ask).jobs) == 1
+
+
+def test_an_expired_job_is_cancelled_and_never_handed_out(database: Database, ask: Ask, clock: Clock) -> None:
+    queued, delayed = new(expires_in=1_000), new(delay=500, expires_at=clock.now + 900)
+    ask(database.enqueue([queued, delayed]))
+    clock.pass_(1_000)
+    ask(database.promote(10))
+    assert claim(database, ask).jobs == []
+    for jid in (queued.jid, delayed.jid):
+        assert (find(database, ask, jid).state, find(database, ask, jid).reason) == (State.CANCELLED, "expired")
+
+
+@pytest.mark.parametrize(
+    ("move", "state", "attempt"),
+    [
+        (Move.PROCESS, State.PROCESSED, 1),
+        (Move.FAIL, State.FAILED, 1),
+        (Move.DISCARD, State.CANCELLED, 1),
+        (Move.RETRY, State.DELAYED, 1),
+        (Move.SNOOZE, State.DELAYED, 0),
+        (Move.POSTPONE, State.DELAYED, 0),
+        (Move.RELEASE, State.QUEUED, 0),
+    ],
+)
+def test_an_outcome_moves_the_job_and_charges_the_attempt_or_not(
+    database: Database, ask: Ask, clock: Clock, move: Move, state: State, attempt: int
+) -> None:
+    job = new()
+    ask(database.enqueue([job]))
+    claimed = claim(database, ask).jobs[0]
+    assert settle(database, ask, claimed, move, delay=700, reason="because")
+    found = find(database, ask, job.jid)
+    assert (found.state, found.attempt, found.reason) == (state, attempt, "because")
+    assert found.due_at == (clock.now + 700 if state is State.DELAYED else 0)
+    assert found.finish_at == (clock.now if state.final else 0)
+    assert ask(database.counts()).running == 0
+
+
+def test_only_the_current_claim_counts(database: Database, ask: Ask) -> None:
+    ask(database.enqueue([new()]))
+    stale = claim(database, ask).jobs[0]
+    assert settle(database, ask, stale, Move.RELEASE)
+    assert not settle(database, ask, stale, Move.PROCESS)
+    current = claim(database, ask, worker="v").jobs[0]
+    assert not settle(database, ask, stale, Move.FAIL)
+    assert settle(database, ask, current, Move.PROCESS, worker="v")
+
+
+def test_a_settle_repeated_is_accepted_and_counted_once(database: Database, ask: Ask) -> None:
+    ask(database.enqueue([new()]))
+    claimed = claim(database, ask).jobs[0]
+    assert settle(database, ask, claimed, Move.PROCESS, value=b"1")
+    assert settle(database, ask, claimed, Move.FAIL, failure=FAILURE)
+    found = find(database, ask, claimed.jid)
+    assert (found.state, found.failures) == (State.PROCESSED, ())
+    assert ask(database.counts()).processed == 1
+
+
+def test_results_and_errors_are_kept_with_the_job(database: Database, ask: Ask) -> None:
+    ask(database.enqueue([new()]))
+    claimed = claim(database, ask).jobs[0]
+    settle(database, ask, claimed, Move.RELEASE, failure=FAILURE)
+    claimed = claim(database, ask).jobs[0]
+    settle(database, ask, claimed, Move.PROCESS, value=b'{"a":1}')
+    found = find(database, ask, claimed.jid)
+    assert found.error == "ValueError: no"
+    assert found.result is not None
+    assert bytes(found.result) == b'{"a":1}'
+
+
+def test_a_released_job_is_the_next_to_run(database: Database, ask: Ask) -> None:
+    first, second = new(), new()
+    ask(database.enqueue([first, second]))
+    settle(database, ask, claim(database, ask, 1).jobs[0], Move.RELEASE)
+    assert claim(database, ask, 1).jobs[0].jid == first.jid
+
+
+def test_the_oldest_finished_job_is_pushed_out_over_the_bound(database: Database, ask: Ask, clock: Clock) -> None:
+    jobs = [new() for _ in range(25)]
+    ask(database.enqueue(jobs))
+    for claimed in claim(database, ask, 25).jobs:
+        clock.pass_(1)
+        settle(database, ask, claimed, Move.PROCESS)
+    assert ask(database.find([job.jid for job in jobs[:5]])) == [None] * 5
+    counts = ask(database.counts())
+    assert (counts.kept_processed, counts.processed) == (20, 25)
+
+
+def test_a_heartbeat_extends_the_lease_and_tells_what_is_held(database: Database, ask: Ask, clock: Clock) -> None:
+    ask(database.enqueue([new()]))
+    claimed = claim(database, ask).jobs[0]
+    clock.pass_(5_000)
+    held = ask(database.heartbeat("w", lease=LEASE, info=b'{"host":"here","pid":7}'))
+    assert [(it.jid, it.token, it.cancel) for it in held] == [(claimed.jid, claimed.token, False)]
+    info = ask(database.workers())[0]
+    assert (info.host, info.pid, info.running, info.lease_until) == ("here", 7, 1, clock.now + LEASE)
+
+
+def _recovered(database: Database, ask: Ask, clock: Clock) -> list[UUID]:
+    for _ in range(12):
+        taken = ask(database.recover(100, lease=LEASE))
+        if taken:
+            return taken
+        clock.pass_(3_000)
+    return []
+
+
+def test_the_jobs_of_a_dead_worker_are_taken_back_and_its_late_outcome_refused(
+    database: Database, ask: Ask, clock: Clock
+) -> None:
+    ask(database.enqueue([new(), new()]))
+    lost = claim(database, ask).jobs
+    assert set(_recovered(database, ask, clock)) == {job.jid for job in lost}
+    assert not settle(database, ask, lost[0], Move.PROCESS)
+    again = claim(database, ask, worker="v").jobs
+    assert [(job.attempt, job.crashes) for job in again] == [(2, 1), (2, 1)]
+    assert ask(database.heartbeat("w", lease=LEASE, info=b"{}")) == []
+
+
+def test_a_worker_that_lives_keeps_its_jobs(database: Database, ask: Ask, clock: Clock) -> None:
+    ask(database.enqueue([new()]))
+    claim(database, ask)
+    for _ in range(10):
+        ask(database.extend(["w"], lease=LEASE))
+        assert ask(database.recover(100, lease=LEASE)) == []
+        clock.pass_(3_000)
+
+
+def test_a_lease_that_ran_out_is_resumed_while_nobody_took_the_jobs(database: Database, ask: Ask, clock: Clock) -> None:
+    ask(database.enqueue([new()]))
+    claimed = claim(database, ask).jobs[0]
+    clock.pass_(10 * LEASE)
+    assert len(ask(database.heartbeat("w", lease=LEASE, info=b"{}"))) == 1
+    assert settle(database, ask, claimed, Move.PROCESS)
+
+
+def test_recovery_waits_one_lease_after_an_outage(database: Database, ask: Ask, clock: Clock) -> None:
+    ask(database.enqueue([new()]))
+    claim(database, ask)
+    ask(database.recover(100, lease=LEASE))
+    clock.pass_(10 * LEASE)
+    assert ask(database.recover(100, lease=LEASE)) == []
+    clock.pass_(LEASE // 3)
+    assert ask(database.recover(100, lease=LEASE)) == []
+
+
+def test_a_job_that_keeps_killing_its_worker_fails_as_poison_after_three_runs(
+    database: Database, ask: Ask, clock: Clock
+) -> None:
+    job = new()
+    ask(database.enqueue([job]))
+    for run in range(3):
+        assert len(claim(database, ask, worker=f"w{run}").jobs) == 1
+        assert ask(database.leave(f"w{run}", died="signal 9")) == [job.jid]
+    found = find(database, ask, job.jid)
+    assert (found.state, found.reason, found.crashes, found.attempt) == (State.FAILED, "poison", 3, 3)
+    assert [failure.message for failure in found.failures] == ["signal 9"] * 3
+
+
+def test_a_worker_that_leaves_with_nothing_is_forgotten(database: Database, ask: Ask) -> None:
+    claim(database, ask)
+    assert ask(database.leave("w")) == []
+    assert ask(database.workers()) == []
+
+
+def test_prune_forgets_what_is_too_old(database: Database, ask: Ask, clock: Clock) -> None:
+    ask(database.enqueue([new(), new()]))
+    first, second = claim(database, ask).jobs
+    settle(database, ask, first, Move.PROCESS)
+    settle(database, ask, second, Move.FAIL)
+    clock.pass_(25 * 3600 * 1000)
+    assert ask(database.prune(100)) == 1
+    assert [it is None for it in ask(database.find([first.jid, second.jid]))] == [True, False]
+
+
+def test_several_operations_travel_together_and_answer_in_order(database: Database, ask: Ask) -> None:
+    stored, counts = ask(database.enqueue([new()]), database.counts())
+    assert stored[0].new
+    assert counts.queued == 1

@@ -1,0 +1,174 @@
+"""The calm verbs, sentence by sentence of their docstrings."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from procession.database import Database, Query
+from procession.job import State, new_jid
+from procession.moves import Move
+from tests.contract.conftest import Clock
+from tests.contract.test_queue import LEASE, Ask, claim, find, new, settle
+
+
+def test_find_answers_in_order_and_none_for_a_stranger(database: Database, ask: Ask) -> None:
+    jobs = [new(), new()]
+    ask(database.enqueue(jobs))
+    found = ask(database.find([jobs[1].jid, new_jid(), jobs[0].jid]))
+    assert [it and it.jid for it in found] == [jobs[1].jid, None, jobs[0].jid]
+
+
+def test_a_record_that_cannot_be_decoded_is_shown_with_its_bytes(database: Database, ask: Ask) -> None:
+    job = new(spec=b"\xff not json")
+    ask(database.enqueue([job]))
+    found = find(database, ask, job.jid)
+    assert (found.name, found.raw, found.state) == ("", b"\xff not json", State.QUEUED)
+
+
+def test_cancel_ends_waiting_jobs_at_once_and_for_good(database: Database, ask: Ask) -> None:
+    jobs = [new(), new(delay=5_000)]
+    ask(database.enqueue(jobs))
+    assert ask(database.cancel([job.jid for job in jobs] + [new_jid()])) == [State.QUEUED, State.DELAYED, None]
+    assert claim(database, ask).jobs == []
+    assert find(database, ask, jobs[0].jid).reason == "cancelled"
+    assert ask(database.cancel([jobs[0].jid])) == [State.CANCELLED]
+    assert ask(database.counts()).cancelled == 2
+
+
+def test_cancel_of_a_running_job_wins_over_its_retry_and_loses_against_its_success(
+    database: Database, ask: Ask
+) -> None:
+    ask(database.enqueue([new(), new()]))
+    first, second = claim(database, ask).jobs
+    assert ask(database.cancel([first.jid, second.jid], "enough")) == [State.RUNNING, State.RUNNING]
+    assert [it.cancel for it in ask(database.heartbeat("w", lease=LEASE, info=b"{}"))] == [True, True]
+    settle(database, ask, first, Move.RETRY, delay=10)
+    settle(database, ask, second, Move.PROCESS)
+    assert (find(database, ask, first.jid).state, find(database, ask, first.jid).reason) == (State.CANCELLED, "enough")
+    assert find(database, ask, second.jid).state is State.PROCESSED
+
+
+def test_cancel_of_a_running_job_wins_over_its_recovery(database: Database, ask: Ask) -> None:
+    ask(database.enqueue([new()]))
+    claimed = claim(database, ask).jobs[0]
+    ask(database.cancel([claimed.jid]))
+    ask(database.leave("w", died="signal 9"))
+    assert find(database, ask, claimed.jid).state is State.CANCELLED
+
+
+def test_retry_queues_finished_jobs_anew_and_leaves_others(database: Database, ask: Ask) -> None:
+    ask(database.enqueue([new(), new()]))
+    claimed = claim(database, ask, 1).jobs[0]
+    waiting = ask(database.peek("mail"))[0].jid
+    settle(database, ask, claimed, Move.FAIL, failure=b'{"attempt":1,"type":"E","message":"m"}')
+    assert ask(database.retry([claimed.jid, waiting, new_jid()])) == [State.FAILED, State.QUEUED, None]
+    found = find(database, ask, claimed.jid)
+    assert (found.state, found.attempt, found.crashes, len(found.failures)) == (State.QUEUED, 0, 0, 1)
+    assert not settle(database, ask, claimed, Move.PROCESS)
+
+
+def test_remove_forgets_all_but_running_jobs(database: Database, ask: Ask) -> None:
+    ask(database.enqueue([new(), new(), new(delay=9_000)]))
+    claimed = claim(database, ask, 1).jobs[0]
+    queued = ask(database.peek("mail"))[0].jid
+    delayed = ask(database.page(Query(state=State.DELAYED))).jobs[0].jid
+    states = ask(database.remove([claimed.jid, queued, delayed, new_jid()]))
+    assert states == [State.RUNNING, State.QUEUED, State.DELAYED, None]
+    assert [it is None for it in ask(database.find([claimed.jid, queued, delayed]))] == [False, True, True]
+    assert claim(database, ask).jobs == []
+
+
+def test_a_removed_jid_can_be_enqueued_again_elsewhere(database: Database, ask: Ask) -> None:
+    job = new()
+    ask(database.enqueue([job]))
+    ask(database.remove([job.jid]))
+    ask(database.enqueue([new(jid=job.jid, queue="other")]))
+    assert claim(database, ask).jobs == []
+    assert [it.jid for it in claim(database, ask, queues=("other",)).jobs] == [job.jid]
+
+
+def test_pages_are_newest_first_and_filtered(database: Database, ask: Ask, clock: Clock) -> None:
+    jobs = [new(queue="a" if n % 2 else "b") for n in range(6)]
+    ask(database.enqueue(jobs))
+    for claimed in claim(database, ask, queues=("b", "a")).jobs:
+        clock.pass_(1)
+        settle(database, ask, claimed, Move.FAIL)
+    page = ask(database.page(Query(state=State.FAILED), limit=4))
+    assert [job.finish_at for job in page.jobs] == sorted((job.finish_at for job in page.jobs), reverse=True)
+    rest = ask(database.page(Query(state=State.FAILED), cursor=page.cursor, limit=4))
+    assert (len(page.jobs), len(rest.jobs), rest.cursor) == (4, 2, None)
+    assert len(ask(database.page(Query(state=State.FAILED, queue="a"))).jobs) == 3
+    assert len(ask(database.page(Query(state=State.FAILED, name="app.f"))).jobs) == 6
+    assert ask(database.page(Query(state=State.FAILED, name="app.g"))).jobs == []
+
+
+def test_peek_looks_at_both_ends_and_takes_nothing(database: Database, ask: Ask) -> None:
+    jobs = [new(), new(), new(priority=9)]
+    ask(database.enqueue(jobs))
+    assert [it.jid for it in ask(database.peek("mail", limit=5))] == [jobs[2].jid, jobs[0].jid, jobs[1].jid]
+    assert [it.jid for it in ask(database.peek("mail", rear=True))] == [jobs[1].jid]
+    assert ask(database.peek("empty")) == []
+    assert ask(database.counts()).queued == 3
+
+
+def test_purge_takes_queued_jobs_only(database: Database, ask: Ask) -> None:
+    ask(database.enqueue([new(), new(), new(), new(delay=5_000), new(queue="other")]))
+    claim(database, ask, 1)
+    assert ask(database.purge("mail", 1)) == 1
+    assert ask(database.purge("mail", 10)) == 1
+    counts = ask(database.counts())
+    assert (counts.queued, counts.delayed, counts.running) == (1, 1, 1)
+
+
+def test_queues_tell_depth_age_and_pause(database: Database, ask: Ask, clock: Clock) -> None:
+    since = clock.now
+    ask(database.enqueue([new()]))
+    clock.pass_(100)
+    ask(database.pause(["other"], "moving house"))
+    mail, other = ask(database.queues())
+    assert (mail.name, mail.queued, mail.oldest, mail.paused) == ("mail", 1, since, False)
+    assert (other.name, other.queued, other.paused, other.reason) == ("other", 0, True, "moving house")
+    assert other.paused_at == clock.now
+
+
+def test_counts_follow_every_move(database: Database, ask: Ask) -> None:
+    ask(database.enqueue([new() for _ in range(3)] + [new(delay=1_000)]))
+    first, second, _third = claim(database, ask).jobs
+    settle(database, ask, first, Move.PROCESS)
+    settle(database, ask, second, Move.RETRY, delay=10)
+    counts = ask(database.counts())
+    assert (counts.enqueued, counts.processed, counts.running, counts.delayed, counts.retried) == (4, 1, 1, 2, 1)
+
+
+def test_a_waiting_caller_is_rung_when_a_job_becomes_final(database: Database, ask: Ask) -> None:
+    job = new()
+    ask(database.enqueue([job]))
+    assert ask(database.watch([job.jid, new_jid()], "me")) == [State.QUEUED, None]
+    connection = database.connect()
+    heard: list[str | None] = []
+    thread = threading.Thread(target=lambda: heard.append(connection.wait(["@me"], 5)))
+    thread.start()
+    settle(database, ask, claim(database, ask).jobs[0], Move.PROCESS)
+    thread.join()
+    assert heard == ["@me"]
+    assert ask(database.watch([job.jid], "me")) == [State.PROCESSED]
+    connection.close()
+
+
+def test_an_enqueue_rings_the_bell_of_its_queue_even_before_anyone_listens(database: Database, ask: Ask) -> None:
+    connection = database.connect()
+    ask(database.enqueue([new(), new()]))
+    assert connection.wait(["other", "mail"], 5) == "mail"
+    started = time.monotonic()
+    assert connection.wait(["other", "mail"], 0.05) is None
+    assert time.monotonic() - started >= 0.04
+    connection.close()
+
+
+def test_flush_leaves_nothing(database: Database, ask: Ask) -> None:
+    ask(database.enqueue([new(), new(delay=9)]))
+    claim(database, ask)
+    ask(database.flush())
+    assert ask(database.counts()).enqueued == 0
+    assert ask(database.queues()) == []
