@@ -56,13 +56,14 @@ class Keyspace:
             "queue": "mail", "worker": "", "token": b"", "reason": "", **fields,
         }  # fmt: skip
         packed = struct.pack(
-            ">BBbHBB",
+            ">BBbHBBH",
             1,
             STATES.index(state) + 1,
             record["priority"],
             record["attempt"],
             record["crashes"],
             record["cancel"],
+            0,
         )
         packed += b"".join(at.to_bytes(6, "big") for at in record["times"])
         for text in (record["queue"], record["worker"], record["token"], record["reason"]):
@@ -75,7 +76,7 @@ class Keyspace:
         """Write queued jobs with their lane, depth and counter."""
         for jid in jids:
             self.put(jid, State.QUEUED, queue=queue, priority=priority)
-            self.server.rpush(self.key(f"lane:{queue}:{priority}"), jid)
+            self.server.rpush(self.key(f"lane:{queue}:{priority}"), jid + b"\0\0")
         self.server.zadd(self.key(f"lanes:{queue}"), {str(priority): -priority})
         self.server.hincrby(self.key("depth"), queue, len(jids))
         self.server.hincrby(self.key("counters"), "queued", len(jids))
@@ -93,7 +94,7 @@ class Keyspace:
         return STATES[record[1] - 1] if record else None
 
     def lane(self, queue: str = "mail", priority: int = 0) -> list[bytes]:
-        return self.server.lrange(self.key(f"lane:{queue}:{priority}"), 0, -1)
+        return [entry[:16] for entry in self.server.lrange(self.key(f"lane:{queue}:{priority}"), 0, -1)]
 
     def members(self, name: str) -> set[bytes]:
         kind = self.server.type(self.key(name))

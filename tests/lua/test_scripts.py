@@ -91,7 +91,9 @@ def test_claim_steps_over_tombstones_and_never_hands_one_out(keys: Keyspace) -> 
 
 
 def test_claim_steps_over_at_most_a_bounded_number_of_tombstones(keys: Keyspace) -> None:
-    keys.server.rpush(keys.key("lane:mail:0"), *[bytes([9]) * 8 + n.to_bytes(8, "big") for n in range(350)], A)
+    keys.server.rpush(
+        keys.key("lane:mail:0"), *[bytes([9]) * 10 + n.to_bytes(8, "big") for n in range(350)], A + b"\0\0"
+    )
     keys.server.zadd(keys.key("lanes:mail"), {"0": 0})
     keys.put(A, State.QUEUED)
     keys.server.hset(keys.key("depth"), "mail", 1)
@@ -312,7 +314,7 @@ def test_prune_forgets_by_age_and_by_count(keys: Keyspace) -> None:
 
 def test_prune_clears_tombstones_and_keeps_the_order(keys: Keyspace) -> None:
     live = [bytes([7]) * 8 + n.to_bytes(8, "big") for n in range(20)]
-    dead = [bytes([8]) * 8 + n.to_bytes(8, "big") for n in range(2_000)]
+    dead = [bytes([8]) * 10 + n.to_bytes(8, "big") for n in range(2_000)]
     for n, jid in enumerate(live):
         keys.queued(jid)
         keys.server.rpush(keys.key("lane:mail:0"), *dead[n * 100 : n * 100 + 100])

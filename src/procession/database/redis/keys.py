@@ -23,7 +23,9 @@ class Key(NamedTuple):
 
 
 KEYS = (
-    Key("meta", "hash", "format version, last fence, time of the last recovery", "4 fields", "flush"),
+    Key(
+        "meta", "hash", "format version, last fence, lane entries made, time of the last recovery", "5 fields", "flush"
+    ),
     Key("specs", "hash", "jid → JSON of what was asked, written once", "one per job", "with its job"),
     Key("states", "hash", "jid → packed record: state, attempt, times, owner, token", "one per job", "with its job"),
     Key("errors", "hash", "jid → errors of attempts, a JSON document per line", "25 × 32 kB per job", "with its job"),
@@ -35,7 +37,7 @@ KEYS = (
     Key(
         "lane:<queue>:<priority>",
         "list",
-        "jids in order; removed ones stay as tombstones",
+        "entries (jid, two bytes) in order; removed ones stay as tombstones",
         "queued + tombstones",
         "claim, compaction",
     ),

@@ -13,7 +13,7 @@ import msgspec
 
 from procession.job import Failure, Job, Spec, State
 
-LAYOUT = struct.Struct(">BBbHBB")
+LAYOUT = struct.Struct(">BBbHBBH")
 STATES = (
     State.QUEUED,
     State.DELAYED,
@@ -33,7 +33,7 @@ _failure = msgspec.json.Decoder(Failure)
 
 def unpack(record: bytes) -> dict[str, Any]:
     """The fields of a packed state record, named as in `Job`."""
-    _version, state, priority, attempt, crashes, cancel = LAYOUT.unpack_from(record)
+    _version, state, priority, attempt, crashes, cancel, _place = LAYOUT.unpack_from(record)
     at = LAYOUT.size
     times = []
     for _ in range(TIMES):

@@ -18,19 +18,19 @@ for i = 1, #jobs, 8 do
     local expires_in, expires_at = tonumber(jobs[i + 6]), tonumber(jobs[i + 7])
     local due = delay > 0 and now + delay or at
     local r = {
-      state = QUEUED, priority = tonumber(jobs[i + 3]), attempt = 0, crashes = 0, cancel = 0, enqueued = now,
+      state = DELAYED, place = 0, priority = tonumber(jobs[i + 3]), attempt = 0, crashes = 0, cancel = 0, enqueued = now,
       due = 0, started = 0, finished = 0, expires = expires_in > 0 and now + expires_in or expires_at,
       queue = queue, worker = '', token = '', reason = '',
     }
     if due > now then
-      r.state, r.due = DELAYED, due
+      r.due = due
+      save(jid, r)
       redis.call('ZADD', DUE, due, jid)
       if not first_due or due < first_due then first_due, rung[queue] = due, true end
     else
       to_lane(jid, r, false)
       rung[queue] = true
     end
-    save(jid, r)
     used[queue] = true
     answers[#answers + 1] = 1
     count('enqueued', 1)

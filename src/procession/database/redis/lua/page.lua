@@ -35,7 +35,7 @@ local function from_index(key, newest_first)
 end
 
 -- Walk lists one after the other as if they were one, from an offset on.
-local function from_lists(lists, wanted)
+local function from_lists(lists)
   local offset, passed = tonumber(position ~= '' and position or 0), 0
   local seen = 0
   for _, list in ipairs(lists) do
@@ -43,9 +43,9 @@ local function from_lists(lists, wanted)
     if passed + length > offset and seen < limit then
       local first = math.max(offset - passed, 0)
       local ids = redis.call('LRANGE', list[1], first, first + limit - seen - 1)
-      for i, jid in ipairs(ids) do
-        local r = load(jid)
-        if wanted(r, list) then add_row(reply, jid, passed + first + i) end
+      for i, entry in ipairs(ids) do
+        local jid, place = split(entry)
+        if is_live(load(jid), place, list[2], list[3]) then add_row(reply, jid, passed + first + i) end
       end
       seen = seen + #ids
     end
@@ -69,7 +69,7 @@ elseif state == 'queued' then
       lists[#lists + 1] = {lane_key(name, priority), name, priority}
     end
   end
-  from_lists(lists, function(r, list) return is_live(r, list[2], list[3]) end)
+  from_lists(lists)
 elseif state == 'running' then
   local ids = {}
   for _, worker in ipairs(redis.call('ZRANGE', T .. ':leases', 0, -1)) do

@@ -5,7 +5,7 @@
 -- reply: rows
 -- uses: record lanes rows
 
-local reply, seen = {}, {}
+local reply = {}
 
 local function walk(key, priority)
   local at = 0
@@ -15,9 +15,8 @@ local function walk(key, priority)
     local ids = redis.call('LRANGE', key, first, last)
     if #ids == 0 then return end
     for i = 1, #ids do
-      local jid = ids[rear == 1 and #ids + 1 - i or i]
-      if #reply < limit and not seen[jid] and is_live(load(jid), queue, priority) then add_row(reply, jid, '') end
-      seen[jid] = true
+      local jid, place = split(ids[rear == 1 and #ids + 1 - i or i])
+      if #reply < limit and is_live(load(jid), place, queue, priority) then add_row(reply, jid, '') end
     end
     at = at + 100
   end

@@ -14,8 +14,7 @@ for _, jid in ipairs(due) do
     if r.expires > 0 and r.expires <= now then
       finish(jid, r, CANCELLED, 'expired')
     else
-      r.state, r.due = QUEUED, 0
-      save(jid, r)
+      r.due = 0
       to_lane(jid, r, false)
       rung[r.queue] = true
     end

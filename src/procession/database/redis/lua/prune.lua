@@ -31,10 +31,10 @@ local function compact(queue, priority)
     if redis.call('EXISTS', front) == 1 then redis.call('RENAME', front, lane) end
     return
   end
-  local records, live, seen = redis.call('HMGET', STATES, unpack(ids)), {}, {}
-  for i, jid in ipairs(ids) do
-    if records[i] and not seen[jid] and is_live(unpacked(records[i]), queue, priority) then live[#live + 1] = jid end
-    seen[jid] = true
+  local live = {}
+  for _, entry in ipairs(ids) do
+    local jid, place = split(entry)
+    if is_live(load(jid), place, queue, priority) then live[#live + 1] = entry end
   end
   if #live > 0 then redis.call('RPUSH', front, unpack(live)) end
   if redis.call('EXISTS', lane) == 0 then

@@ -12,9 +12,8 @@ for i, jid in ipairs(jids) do
   if r and r.state >= PROCESSED then
     redis.call('ZREM', KEPT[r.state], jid)
     redis.call('HDEL', RESULTS, jid)
-    r.state, r.attempt, r.crashes, r.cancel, r.started, r.finished, r.expires = QUEUED, 0, 0, 0, 0, 0, 0
+    r.attempt, r.crashes, r.cancel, r.started, r.finished, r.expires = 0, 0, 0, 0, 0, 0
     r.worker, r.token, r.reason = '', '', ''
-    save(jid, r)
     to_lane(jid, r, false)
     ring(r.queue)
   end

@@ -27,15 +27,14 @@ local function settle(jid, r, move, delay, reason, value)
   r.worker, r.token, r.reason = '', '', string.sub(reason, 1, 200)
   if move == 'retry' then count('retried', 1) end
   if move == 'release' then
-    r.state = QUEUED
     to_lane(jid, r, true)
     released[r.queue] = true
   else
     r.state, r.due = DELAYED, now + delay
     redis.call('ZADD', DUE, r.due, jid)
     if not first_due or r.due < first_due then first_due, due_rung[r.queue] = r.due, true end
+    save(jid, r)
   end
-  save(jid, r)
 end
 
 for i = 1, #outcomes, 7 do

@@ -57,8 +57,7 @@ local function take_back(jid, r, max_crashes, died)
   elseif r.crashes >= max_crashes then
     finish(jid, r, FAILED, 'poison')
   else
-    r.state, r.worker, r.reason = QUEUED, '', ''
-    save(jid, r)
+    r.worker, r.reason = '', ''
     to_lane(jid, r, true)
     ring(r.queue)
   end

@@ -1,7 +1,7 @@
 -- The packed state record of a job: one small string per job in the hash `states`.
 -- A record is read whole, changed as a table, and written whole; the layout is known here and in `records.py`.
 
-local LAYOUT = '>BBbHBBI6I6I6I6I6Bc0Bc0Bc0Bc0'
+local LAYOUT = '>BBbHBBHI6I6I6I6I6Bc0Bc0Bc0Bc0'
 local QUEUED, DELAYED, BLOCKED, RUNNING, PROCESSED, FAILED, CANCELLED = 1, 2, 3, 4, 5, 6, 7
 local NAMES = {'queued', 'delayed', 'blocked', 'running', 'processed', 'failed', 'cancelled'}
 local STATES, SPECS = T .. ':states', T .. ':specs'
@@ -15,13 +15,13 @@ end
 local function unpacked(packed)
   local r = {}
   local version
-  version, r.state, r.priority, r.attempt, r.crashes, r.cancel, r.enqueued, r.due, r.started, r.finished, r.expires,
+  version, r.state, r.priority, r.attempt, r.crashes, r.cancel, r.place, r.enqueued, r.due, r.started, r.finished, r.expires,
     r.queue, r.worker, r.token, r.reason = struct.unpack(LAYOUT, packed)
   return r
 end
 
 local function packed(r)
-  return struct.pack(LAYOUT, 1, r.state, r.priority, r.attempt, r.crashes, r.cancel, r.enqueued, r.due, r.started,
+  return struct.pack(LAYOUT, 1, r.state, r.priority, r.attempt, r.crashes, r.cancel, r.place, r.enqueued, r.due, r.started,
     r.finished, r.expires, #r.queue, r.queue, #r.worker, r.worker, #r.token, r.token, #r.reason, r.reason)
 end
 
