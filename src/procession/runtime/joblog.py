@@ -1,13 +1,16 @@
 """The brief's log lines: started, finished in N ms, failed. Written to `procession.worker`, and only there.
 
-While jobs come slowly enough to read, each has its lines. Above `READABLE` a second, the lines of success give way to
-one summary a second: two formatted lines cost more than a whole no-op job. Failures are always logged.
+While jobs come slowly enough to read, each has its lines. Above `READABLE` a second, the lines of success give way
+to one
+summary a second: two formatted lines cost more than a whole no-op job. Failures are always logged.
 """
 
 from __future__ import annotations
 
 import logging
 
+from procession.clock import monotonic
+from procession.job import Outcome
 from procession.moves import Move
 from procession.runtime.executor import Run, Verdict
 
@@ -15,8 +18,6 @@ log = logging.getLogger("procession.worker")
 
 READABLE = 50
 """Jobs a second up to which each success has its own lines."""
-MOST_NAMES = 1_000
-"""Unknown names that are remembered, so as to be logged once each."""
 
 
 class JobLog:
@@ -24,24 +25,19 @@ class JobLog:
 
     def __init__(self, verbose: bool = False) -> None:
         self._verbose = verbose
-        self._at_info = log.isEnabledFor(logging.INFO)
-        self._quiet = False
+        self._second = 0
         self._begun = 0
+        self._quiet = False
         self._summed = 0
-        self._ends = 0.0
-        self._unknown: set[str] = set()
+        self._at_info = log.isEnabledFor(logging.INFO)
 
-    @property
-    def due(self) -> float | None:
-        """When (monotonic seconds) a summary wants to be written."""
-        return self._ends if self._summed else None
-
-    def started(self, run: Run, now: float) -> None:
+    def started(self, run: Run) -> None:
         """A run begins."""
         if not self._at_info:
             return
-        if now >= self._ends:
-            self.tick(now)
+        second = int(monotonic())
+        if second != self._second:
+            self._turn(second)
         self._begun += 1
         if self._begun > READABLE and not self._verbose:
             self._quiet = True
@@ -50,42 +46,39 @@ class JobLog:
 
     def finished(self, run: Run, verdict: Verdict, seconds: float) -> None:
         """A run came to an outcome."""
-        if verdict.outcome.move != Move.PROCESS:
-            self.failed(run.registered.name, verdict, seconds)
-        elif self._quiet:
-            self._summed += 1
-        elif self._at_info:
-            log.info("%s %s finished in %.0f ms", run.registered.name, verdict.outcome.jid, seconds * 1_000)
-
-    def failed(self, name: str, verdict: Verdict, seconds: float | None = None) -> None:
-        """A job was not processed: always logged, failures with their traceback."""
         outcome = verdict.outcome
-        took = "" if seconds is None else f" after {seconds * 1_000:.0f} ms"
-        head = f"{name} {outcome.jid}"
-        text = verdict.traceback or verdict.error
-        if outcome.move == Move.FAIL:
-            log.error("%s failed%s (%s): %s", head, took, outcome.reason, text)
-        elif outcome.move == Move.RETRY:
-            log.warning("%s failed%s, again in %.1f s: %s", head, took, outcome.delay / 1_000, text)
-        elif outcome.move == Move.POSTPONE:
-            self._not_known(verdict)
+        if outcome.move == Move.PROCESS:
+            if not self._at_info:
+                return
+            if self._quiet:
+                self._summed += 1
+                return
+            log.info("%s %s finished in %.0f ms", run.registered.name, outcome.jid, seconds * 1_000)
         else:
-            log.info("%s: %s%s (%s)", head, outcome.move, took, outcome.reason)
+            self.ended(run.registered.name, outcome, verdict, seconds)
 
-    def _not_known(self, verdict: Verdict) -> None:
-        if verdict.error not in self._unknown and len(self._unknown) < MOST_NAMES:
-            self._unknown.add(verdict.error)
-            log.warning("%s; its jobs wait, and are looked at again about every 10 s", verdict.error)
+    def ended(self, name: str, outcome: Outcome, verdict: Verdict, seconds: float = 0.0) -> None:
+        """A job was not processed: always logged."""
+        took = f" after {seconds * 1_000:.0f} ms" if seconds else ""
+        if outcome.move == Move.FAIL:
+            log.error(
+                "%s %s failed%s (%s): %s\n%s", name, outcome.jid, took, outcome.reason, verdict.error, verdict.traceback
+            )
+        elif outcome.move == Move.RETRY:
+            log.warning(
+                "%s %s failed%s, again in %.1f s: %s\n%s",
+                name, outcome.jid, took, outcome.delay / 1_000, verdict.error, verdict.traceback,
+            )  # fmt: skip
+        else:
+            log.info("%s %s: %s%s (%s)", name, outcome.jid, outcome.move, took, outcome.reason)
 
-    def tick(self, now: float) -> None:
-        """Begin a new second, if the last is over; called each turn."""
-        if now >= self._ends:
-            self.flush()
-            self._quiet = self._begun > READABLE and not self._verbose
-            self._ends, self._begun = now + 1.0, 0
-
-    def flush(self) -> None:
-        """Write what is summed up so far."""
+    def _turn(self, second: int) -> None:
         if self._summed:
             log.info("finished %d jobs in the last second", self._summed)
-            self._summed = 0
+        self._quiet = self._begun > READABLE and not self._verbose
+        self._second, self._begun, self._summed = second, 0, 0
+
+    def flush(self) -> None:
+        """Write what is summed up so far; called now and then, and at the end."""
+        if self._summed and int(monotonic()) != self._second:
+            self._turn(int(monotonic()))

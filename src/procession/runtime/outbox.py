@@ -1,7 +1,6 @@
 """Outcomes that wait to be settled: kept until the store has accepted or refused each one, however long it is away.
 
-Bounded from outside: nothing is claimed without a trip to the store, and each trip takes outcomes along first; so
-it never holds more than the jobs that a queue worker had when the store went away. Filled by attempts, emptied by turns.
+Bounded by what a queue worker may hold: nothing is claimed while the outbox is full, so it never outgrows its places.
 """
 
 from __future__ import annotations
@@ -9,9 +8,7 @@ from __future__ import annotations
 from procession.job import Outcome
 
 BATCH = 500
-"""Most outcomes that one settle carries …"""
-BATCH_BYTES = 4 * 1024 * 1024
-"""… and about how many bytes of results and errors, so that one trip stays within its deadline."""
+"""Most outcomes that one settle carries."""
 
 
 class Outbox:
@@ -28,14 +25,8 @@ class Outbox:
         self._waiting.append(outcome)
 
     def taken(self) -> list[Outcome]:
-        """The outcomes of the next trip, oldest first; at least one when there is any."""
-        count = size = 0
-        for outcome in self._waiting[:BATCH]:
-            size += len(outcome.value or b"") + len(outcome.failure or b"")
-            if count and size > BATCH_BYTES:
-                break
-            count += 1
-        return self._waiting[:count]
+        """The outcomes of the next trip, oldest first."""
+        return self._waiting[:BATCH]
 
     def settled(self, count: int) -> None:
         """The store has answered for the first `count` outcomes."""

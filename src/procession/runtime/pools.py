@@ -1,7 +1,7 @@
 """Threads for `def` jobs. They are daemons, so that a stuck one never keeps the process from ending.
 
-CPython cannot kill a thread. One that outlives its job's timeout is written off by its caller (`attempts.py`): its place
-counts as lost until it returns, and what it then returns goes nowhere. Nothing here knows a job.
+CPython cannot kill a thread. One that outlives its job's timeout is written off: its place counts as lost until it
+returns, and what it then returns goes nowhere. Called by the queue worker.
 """
 
 from __future__ import annotations
@@ -18,30 +18,27 @@ class ThreadPool:
         self.size = size
         self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._started = 0
-        self._given = 0
+        self._idle = 0
         self._lock = threading.Lock()
 
     def submit(self, work: Callable[[], None]) -> None:
-        """Run `work` in a thread. It must not raise. The caller gives out at most `size` at a time."""
+        """Run `work` in a thread. It must not raise."""
         with self._lock:
-            # A thread that has told its result but not counted itself free yet makes this start one too many, never
-            # one too few: so no work waits behind a stuck thread while another could be started.
-            self._given += 1
-            if self._given > self._started < self.size:
+            if self._idle:
+                self._idle -= 1
+            elif self._started < self.size:
                 self._started += 1
-                name = f"procession-{self._started}"
-                threading.Thread(target=self._run, name=name, daemon=True).start()
+                threading.Thread(target=self._run, name=f"procession-{self._started}", daemon=True).start()
         self._work.put(work)
 
     def close(self) -> None:
         """Let idle threads end; busy ones end with their work."""
-        with self._lock:
-            for _ in range(self._started):
-                self._work.put(None)
+        for _ in range(self._started):
+            self._work.put(None)
 
     def _run(self) -> None:
         while (work := self._work.get()) is not None:
             work()
             del work
             with self._lock:
-                self._given -= 1
+                self._idle += 1

@@ -10,30 +10,30 @@ import asyncio
 import logging
 import random
 
-from procession.clock import monotonic
 from procession.database import AsyncConnection, Database
 from procession.errors import StoreRefused, Unavailable
 
 log = logging.getLogger("procession.worker")
 
 RECOVER_EVERY = (2.5, 4.0)
-"""Seconds between two looks for dead workers, and never more than a third of a lease; drawn anew each time."""
-PRUNE_EVERY = (12.0, 18.0)
+"""Seconds between two looks for dead workers; drawn anew each time."""
+PRUNE_EVERY = 15.0
 LIMIT = 500
 """Most jobs that one call moves."""
 
 
 async def duties(connection: AsyncConnection, database: Database, *, lease: int) -> None:
     """Run until cancelled. During an outage it does nothing: the queue worker logs it."""
-    scale = min(1.0, lease / 3_000 / RECOVER_EVERY[1])
-    prune_at = monotonic() + random.uniform(*PRUNE_EVERY)
+    pruned = 0.0
     while True:
-        await asyncio.sleep(random.uniform(*RECOVER_EVERY) * scale)
+        pause = random.uniform(*RECOVER_EVERY)
+        await asyncio.sleep(pause)
+        pruned += pause
         try:
             while recovered := await connection.ask(database.recover(LIMIT, lease=lease)):
                 log.warning("took back %d jobs of workers whose lease ended", len(recovered))
-            if monotonic() >= prune_at:
-                prune_at = monotonic() + random.uniform(*PRUNE_EVERY)
+            if pruned >= PRUNE_EVERY:
+                pruned = 0.0
                 while await connection.ask(database.prune(LIMIT)) >= LIMIT:
                     pass
         except (Unavailable, StoreRefused):
