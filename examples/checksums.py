@@ -50,7 +50,7 @@ def progress(done: int, total: int) -> None:
 def main(folder: str) -> int:
     """Enqueue, wait in order, print."""
     paths = list(files_below(os.fsencode(folder)))
-    handles: list[JobHandle[str]] = app.enqueue_many(sha256.bind(path) for path in paths)
+    handles: list[JobHandle[str]] = app.enqueue_many(sha256.bind(os.path.abspath(path)) for path in paths)
     worker = subprocess.Popen(
         [sys.executable, "-m", "procession", "worker", "checksums:app", "--quiet"],
         cwd=Path(__file__).parent,
@@ -58,6 +58,7 @@ def main(folder: str) -> int:
         stderr=subprocess.DEVNULL,
     )
     failed = 0
+    # The worker runs beside this file, where it can import it; so it gets absolute paths.
     try:
         for done, (path, handle) in enumerate(zip(paths, handles, strict=True)):
             progress(done, len(paths))

