@@ -258,7 +258,10 @@ def test_arguments_that_no_longer_fit_are_a_clear_failure(app: Procession) -> No
 
     async def main() -> Any:
         async with working(app):
-            return await before.enqueue(1).wait_async(15)
+            try:
+                return await before.enqueue(1).wait_async(15)
+            finally:
+                await old.close_async()
 
     found = asyncio.run(main())
     assert found.state is State.FAILED
