@@ -1,6 +1,6 @@
 """Drain, enqueue and latency on an embedded server of its own, through the public API and the real worker command.
 
-    python bench/quick.py [--jobs N]
+python bench/quick.py [--jobs N]
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ def main(jobs: int) -> None:
         while app.stats().processed < waiting:
             time.sleep(0.02)
         took = time.perf_counter() - started
-        print(f"{'drain no-op jobs, one worker process':<44} {(waiting - first) / took:>10,.0f} /s   ({waiting:,} waiting)")
+        print(
+            f"{'drain no-op jobs, one worker process':<44} {(waiting - first) / took:>10,.0f} /s   ({waiting:,} waiting)"
+        )
     finally:
         process.terminate()
         process.wait()

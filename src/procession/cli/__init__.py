@@ -51,12 +51,11 @@ for command in (
 def main() -> None:
     """Run the command line, turning our errors into a line and an exit code."""
     try:
-        cli(standalone_mode=False)
+        code = cli(standalone_mode=False)  # an Exit within a command comes back as its code
+        sys.exit(code if isinstance(code, int) else 0)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except click.exceptions.Exit as done:
-        sys.exit(done.exit_code)
     except click.Abort:
         sys.exit(FAILED)
     except ProcessionError as error:

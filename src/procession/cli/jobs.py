@@ -101,7 +101,7 @@ def jobs() -> None:
 
 
 @jobs.command("list")
-@click.option("--state", type=click.Choice([*State]), default="failed", show_default=True)
+@click.option("--state", type=click.Choice([state.value for state in State]), default="failed", show_default=True)
 @click.option("--queue")
 @click.option("--name")
 @click.option("--cursor", help="Go on where the last page ended.")

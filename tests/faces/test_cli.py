@@ -1,0 +1,158 @@
+"""The command line, the demonstration and the examples, as real processes on a real embedded server."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from procession.database.redis.embedded import Server
+
+ROOT = Path(__file__).parents[2]
+APP = """
+from procession import Procession
+app = Procession()
+
+@app.job(queue="mail", retry=False)
+def send(to: str, count: int = 1) -> str:
+    if to == "nobody":
+        raise ValueError("no such person")
+    return to * count
+"""
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Run]:
+    (tmp_path / "shop.py").write_text(APP)
+
+    def run(*words: str, code: int = 0, program: str | None = None) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, *([program] if program else ["-m", "procession"]), *words]
+        done = subprocess.run(
+            command,
+            cwd=tmp_path,
+            env={**os.environ, "PROCESSION_HOME": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            timeout=50,
+            check=False,
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        return done
+
+    yield run
+    Server(tmp_path).stop()
+
+
+def test_a_job_goes_through_the_command_line_from_enqueue_to_result(run: Run) -> None:
+    jid = run("enqueue", "shop:app", "shop.send", "ada", "count=2").stdout.strip()
+    bad = json.loads(run("enqueue", "shop:app", "shop.send", "nobody", "--json").stdout)["jid"]
+    later = run("enqueue", "shop:app", "shop.send", "eve", "--delay", "1h").stdout.strip()
+    assert json.loads(run("stats", "--json").stdout)["scheduled"] == 3
+    assert json.loads(run("queues", "--json").stdout)[0]["queued"] == 2
+    log = run("worker", "shop:app", "--burst").stderr
+    assert "shop.send" in log
+    assert "finished in" in log
+    assert "ValueError: no such person" in log
+    assert json.loads(run("jobs", "show", jid, "--json").stdout)["result"] == "adaada"
+    failed = json.loads(run("jobs", "list", "--json").stdout)["jobs"]
+    assert [(job["jid"], job["failures"][0]["type"]) for job in failed] == [(bad, "ValueError")]
+    assert "no such person" in run("jobs", "list", "--state", "failed").stdout
+    run("jobs", "retry", bad)
+    run("jobs", "cancel", bad, later)
+    run("jobs", "remove", jid)
+    run("jobs", "show", jid, code=3)
+    assert json.loads(run("stats", "--json").stdout)["scheduled"] == 0
+    assert json.loads(run("workers", "--json").stdout) == []
+
+
+def test_queues_are_paused_resumed_and_purged(run: Run) -> None:
+    run("enqueue", "shop:app", "shop.send", "ada")
+    run("queues", "pause", "mail", "--reason", "too hot")
+    assert "too hot" in run("queues").stdout
+    run("worker", "shop:app", "--burst")
+    assert json.loads(run("stats", "--json").stdout)["queued"] == 1
+    run("queues", "resume", "mail")
+    assert json.loads(run("queues", "purge", "mail", "--yes", "--json").stdout) == {"removed": 1}
+    run("flush", "--confirm", "wrong", code=2)
+    run("flush", "--confirm", "procession")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (("worker", "nowhere:app"), 2, "cannot import 'nowhere'"),
+        (("worker", "shop:other"), 2, "other is not a Procession app"),
+        (("worker", "shop:app", "-q", "failed"), 2, "name of a final state"),
+        (("enqueue", "shop:app", "shop.nothing"), 3, "no job 'shop.nothing'"),
+        (("enqueue", "shop:app", "shop.send", "ada", "count=many"), 2, "Expected `int`"),
+        (("stats", "--url", "redis://127.0.0.1:1"), 4, "no answer from the store"),
+        (("stats", "--url", "http://x"), 2, "cannot use the store URL"),
+        (("jobs", "show", "nonsense"), 2, "is not a jid"),
+    ],
+)
+def test_mistakes_are_one_clear_line_and_their_own_exit_code(
+    run: Run, words: tuple[str, ...], code: int, says: str
+) -> None:
+    errors = run(*words, code=code).stderr
+    assert says in errors
+    assert "Traceback" not in errors
+
+
+def test_the_server_can_be_looked_at_and_stopped(run: Run) -> None:
+    run("server", "status", code=1)
+    run("stats")
+    assert json.loads(run("server", "status", "--json").stdout)["running"] is True
+    run("server", "stop")
+    run("server", "stop", code=1)
+
+
+def test_the_demonstration_shows_what_the_stats_say(run: Run) -> None:
+    lines = run("demo", "--pace", "0.05", "--seed", "7").stdout.splitlines()
+    processed = sum(line.endswith("→ processed") for line in lines)
+    failed = sum("→ failed" in line for line in lines)
+    assert sum(line.endswith(" scheduled") for line in lines) == 10
+    assert (processed + failed, failed > 0) == (10, True)
+    assert lines[-1] == f"{{processed: {processed}, scheduled: 0, failed: {failed}}}"
+
+
+def test_checksums_are_those_of_sha256sum(run: Run, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    (tree / "sub").mkdir(parents=True)
+    for name in (b"plain", b"odd name", b"new\nline", b"back\\slash", b"sub/\xff\xfe", b"-dash"):
+        Path(os.fsdecode(os.fsencode(tree) + b"/" + name)).write_bytes(name * 1_000)
+    (tree / "empty").write_bytes(b"")
+    (tree / "dangling").symlink_to(tree / "nowhere")
+    command = [sys.executable, str(ROOT / "examples" / "checksums.py"), str(tree)]
+    ours = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=50, check=False)
+    files = [entry for entry in sorted(tree.rglob("*")) if entry.is_file()]
+    theirs = subprocess.run(["sha256sum", *map(str, files)], capture_output=True, check=True)
+    assert sorted(ours.stdout.splitlines()) == sorted(theirs.stdout.splitlines())
+    assert len(files) == 7
+    assert ours.returncode == 1
+    assert b"dangling" in ours.stderr
+    assert b"FileNotFoundError" in ours.stderr
+
+
+def test_a_thousand_jobs_wait_together(run: Run) -> None:
+    said = run(program=str(ROOT / "examples" / "fetch_many.py")).stdout
+    assert said.startswith("1000 jobs, sum 999000, in ")
+
+
+def test_the_quickstart_runs_beside_a_worker(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "quickstart.py").write_text((ROOT / "examples" / "quickstart.py").read_text())
+    worker = subprocess.Popen([sys.executable, "-m", "procession", "worker", "quickstart:app"], cwd=tmp_path)
+    try:
+        assert "sent 'hello' to ada@example.org" in run(program="quickstart.py").stdout
+    finally:
+        worker.terminate()
+        assert worker.wait(timeout=30) == 0
+
+
+def test_the_quick_benchmark_still_runs(run: Run) -> None:
+    assert "drain no-op jobs" in run("--jobs", "300", program=str(ROOT / "bench" / "quick.py")).stdout

