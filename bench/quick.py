@@ -49,7 +49,7 @@ def main(jobs: int) -> None:
             time.sleep(0.02)
         took = time.perf_counter() - started
         print(
-            f"{'drain no-op jobs, one worker process':<44} {(waiting - first) / took:>10,.0f} /s   ({waiting:,} waiting)"
+            f"{'drain no-op jobs, one worker process':<44} {(waiting - first) / took:>10,.0f} /s   ({waiting:,} jobs)"
         )
     finally:
         process.terminate()

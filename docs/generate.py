@@ -1,4 +1,5 @@
-"""Print the moves and the keys into internals.md, from the tables in the code. With `--check`, fail if they are not current."""
+"""Print the moves and the keys into internals.md, from the tables in the code. With `--check`, fail if they are
+not current."""
 
 from __future__ import annotations
 

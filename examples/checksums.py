@@ -2,7 +2,8 @@
 
     python examples/checksums.py DIR
 
-Prints what `sha256sum` prints for the same files. A file that cannot be read is a failed job: its error goes to stderr and
+Prints what `sha256sum` prints for the same files. A file that cannot be read is a failed job: its error goes to
+stderr and
 the exit code is 1, as with sha256sum. The jobs are `def` functions, so they run in threads.
 """
 
@@ -23,7 +24,7 @@ app = Procession(namespace="checksums")
 @app.job(queue="checksums", retry=False, name="checksums.sha256")
 def sha256(path: bytes) -> str:
     """The SHA-256 of one file. A path is bytes: on Linux a name need not be text."""
-    with open(path, "rb") as file:  # noqa: PTH123 - a Path cannot hold every name
+    with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

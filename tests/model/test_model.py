@@ -1,4 +1,5 @@
-"""The same random moves on memory and on a real server: every answer, job, counter and queue must agree after each step."""
+"""The same random moves on memory and on a real server: every answer, job, counter and queue must agree after each
+step."""
 
 from __future__ import annotations
 
@@ -20,6 +21,7 @@ from tests.contract.invariants import check_invariants
 
 NOW = 1_800_000_000_000
 LEASE = 15_000
+FAILURE = b'{"attempt":1,"type":"E","message":""}'
 POLICY = Policy(processed_count=4, failed_count=4, cancelled_count=4)
 SETTLING = sorted(move for move, row in MOVES.items() if row.fenced)
 NUMBERS = count(1)
@@ -99,7 +101,7 @@ class Twins(RuleBasedStateMachine):
         jid, token = self.tokens[-1 - at % len(self.tokens)]
         job = self.connections[0].ask(self.databases[0].find([jid]))[0]
         owner = job.worker if job is not None and job.worker else worker
-        outcome = Outcome(jid=jid, token=token, move=move, delay=delay, reason="r", value=b"1", failure=b'{"attempt":1,"type":"E","message":""}')  # fmt: skip
+        outcome = Outcome(jid=jid, token=token, move=move, delay=delay, reason="r", value=b"1", failure=FAILURE)
         self.both(lambda database: database.settle(owner, [outcome]))
 
     @rule(at=jobs_at)

@@ -351,8 +351,7 @@ def test_a_run_whose_lease_was_lost_is_stopped_and_writes_nothing(app: Processio
             while not begun.is_set():
                 await asyncio.sleep(0.005)
             await app.ask_async(app.database.leave(worker.id, died="paused too long"))
-            found = await handle.wait_async(15)
-            return found
+            return await handle.wait_async(15)
 
     found = asyncio.run(main())
     assert stopped.is_set()

@@ -96,7 +96,7 @@ class QueueWorker:
         self._lease = milliseconds(settings.lease, "lease")
         self._beat_every = milliseconds(settings.heartbeat, "heartbeat") / 1_000
         self._grace = milliseconds(settings.grace, "grace") / 1_000
-        self._kinds = self._kinds_served()
+        self._kinds: Kinds = self._kinds_served()
         self._log = JobLog(verbose)
         self._active: dict[UUID, Active] = {}
         self._buffer: deque[Active] = deque()

@@ -1,7 +1,8 @@
 """The memory database: the executable specification of the seam, in dicts and the table of moves.
 
 It lives in one process: producers and queue workers of `memory://NAME` share its data within that process and lose
-it with it. Every change of state goes through `Store.move`, which asks `moves.target`. Callers: tests, and programs that want
+it with it. Every change of state goes through `Store.move`, which asks `moves.target`. Callers: tests, and
+programs that want
 a queue without a server.
 """
 

@@ -164,7 +164,7 @@ class Store:
     def trim(self, state: State, most: int) -> int:
         """Push the oldest finished jobs of one state out over its bound."""
         kept = self.in_order(state)
-        bound = getattr(self.policy, f"{state.value}_count")
+        bound: int = getattr(self.policy, f"{state.value}_count")
         over = min(max(len(kept) - bound, 0), most)
         for record in kept[:over]:
             self.move(record, Move.FORGET, 0)
