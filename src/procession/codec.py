@@ -197,7 +197,7 @@ class Signature:
         try:
             _too_deep(value, "result")
             raw = _encoder.encode(value)
-            if type(value) not in PLAIN:
+            if type(value) not in _plain_types(self._returns):
                 _compare(value, self._result.decode(raw), "result")
         except (NotEncodable, TooLarge):
             raise

@@ -1,0 +1,223 @@
+"""Calls, results and errors to JSON and back."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
+from enum import Enum
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import pydantic
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from procession import BadArguments, NotEncodable, TooLarge
+from procession.codec import ERROR_TEXT, Signature, encode_failure, failure_of
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+@dataclass
+class User:
+    name: str
+    born: datetime
+
+
+class Point(msgspec.Struct):
+    x: int
+    tags: set[str]
+
+
+class Model(pydantic.BaseModel):
+    a: int
+    when: datetime
+
+
+def typed(
+    moment: datetime,
+    day: date,
+    span: timedelta,
+    uid: UUID,
+    money: Decimal,
+    raw: bytes,
+    colour: Colour,
+    user: User,
+    point: Point,
+    model: Model,
+    names: frozenset[str],
+    pair: tuple[int, str],
+    many: list[tuple[int, ...]],
+    maybe: int | None = None,
+) -> None: ...
+
+
+def plain(to: str, n: int = 0, *rest: int, flag: bool = False, **options: Any) -> Any: ...
+
+
+def test_every_kind_of_value_comes_back_by_its_annotation() -> None:
+    now = datetime.now(timezone(timedelta(hours=2)))
+    args = (
+        now, date(2026, 1, 2), timedelta(seconds=1.5), UUID(int=7), Decimal("1.10"), b"\x00\xff", Colour.RED,
+        User("ada", now), Point(1, {"a"}), Model(a=1, when=now), frozenset({"x"}), (1, "b"), [(1, 2), ()],
+    )  # fmt: skip
+    signature = Signature.of(typed)
+    assert signature.decode(signature.encode(args, {})) == (args, {})
+
+
+words = st.text('aé∀ \n"\\\\', max_size=4)
+
+
+@settings(deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    to=words,
+    n=st.integers(-(2**63), 2**63 - 1),
+    rest=st.lists(st.integers(-(2**53), 2**53), max_size=3),
+    options=st.dictionaries(
+        st.sampled_from(["self", "name", "jid", "args", "x"]),
+        st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | st.lists(words, max_size=3),
+    ),
+)
+def test_plain_values_make_the_round_trip_exactly(to: str, n: int, rest: list[int], options: dict[str, Any]) -> None:
+    signature = Signature.of(plain)
+    assert signature.decode(signature.encode((to, n, *rest), options)) == ((to, n, *rest), options)
+
+
+def test_an_int_beyond_64_bits_comes_back_or_is_refused() -> None:
+    signature = Signature.of(plain)
+    for number in (2**53 + 1, 2**63, 10**30, -(10**30)):
+        raw = signature.encode(("a", number), {})
+        assert signature.decode(raw)[0] == ("a", number)
+
+
+def test_defaults_that_were_not_given_are_left_to_the_code_that_runs() -> None:
+    signature = Signature.of(plain)
+    assert signature.encode(("a",), {}) == b'{"to":"a"}'
+    assert signature.encode((), {"to": "a", "flag": True}) == b'{"to":"a","flag":true}'
+    assert signature.decode(b'{"to":"a","flag":true}') == (("a",), {"flag": True})
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "says"),
+    [
+        ((), {}, "missing a required argument: 'to'"),
+        (("a", "b"), {}, "args.n"),
+        ((1,), {}, "args.to"),
+        (("a", 1, "x"), {}, "args.rest"),
+        (("a",), {"to": "b"}, "multiple values"),
+        (("a", None), {}, "args.n"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused_with_their_place(args: tuple[Any, ...], kwargs: Any, says: str) -> None:
+    with pytest.raises(BadArguments) as refusal:
+        Signature.of(plain).encode(args, kwargs)
+    assert says in str(refusal.value)
+    assert "plain(" in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "path"),
+    [
+        ((1, 2), "args.options.v"),
+        ({"a": {"b": [0, {1, 2}]}}, "args.options.v.a.b[1]"),
+        (math.nan, "args.options.v"),
+        ([math.inf], "args.options.v[0]"),
+        (datetime.now(UTC), "args.options.v"),
+        ({"a": datetime(2026, 1, 1)}, "args.options.v.a"),
+        (Decimal(1), "args.options.v"),
+        ({1: 2}, "args.options.v"),
+        ("\ud800", "args.options.v"),
+        ([object()], "args.options.v[0]"),
+        (Colour.RED, "args.options.v"),
+    ],
+)
+def test_what_would_not_come_back_is_refused_with_its_path(value: Any, path: str) -> None:
+    with pytest.raises(NotEncodable) as refusal:
+        Signature.of(plain).encode(("a",), {"v": value})
+    assert refusal.value.path == path
+    assert refusal.value.stored == "no"
+    assert path in str(refusal.value)
+
+
+def test_naive_datetimes_are_refused_even_where_a_datetime_is_declared() -> None:
+    def at(moment: datetime) -> None: ...
+
+    with pytest.raises(NotEncodable, match="without a time zone"):
+        Signature.of(at).encode((datetime(2026, 1, 1),), {})
+
+
+def test_size_and_depth_are_bounded() -> None:
+    signature = Signature.of(plain)
+    with pytest.raises(TooLarge, match="262,144 are allowed"):
+        signature.encode(("a" * 300_000,), {})
+    deep: list[Any] = []
+    for _ in range(70):
+        deep = [deep]
+    circle: list[Any] = []
+    circle.append(circle)
+    for value in (deep, circle):
+        with pytest.raises(TooLarge, match="64 levels"):
+            signature.encode(("a",), {"v": value})
+
+
+@pytest.mark.parametrize("raw", [b'{"n":1}', b'{"to":"a","gone":1}', b'{"to":1}', b"[]", b"not json"])
+def test_stored_arguments_that_no_longer_fit_say_so(raw: bytes) -> None:
+    with pytest.raises(BadArguments, match="no longer fit plain"):
+        Signature.of(plain).decode(raw)
+
+
+def test_results_are_checked_against_what_is_declared() -> None:
+    def declared() -> dict[str, int]: ...  # type: ignore[empty-body]
+
+    signature = Signature.of(declared)
+    assert signature.decode_result(signature.encode_result({"a": 1})) == {"a": 1}
+    assert signature.encode_result(None) == b"null"
+    with pytest.raises(NotEncodable, match="not what it declares"):
+        signature.encode_result("text")
+    with pytest.raises(NotEncodable):
+        signature.encode_result(object())
+    with pytest.raises(TooLarge):
+        Signature.of(plain).encode_result("a" * 300_000)
+
+
+class Awkward(Exception):
+    def __init__(self, a: int, b: int, c: int) -> None:
+        self.a = a
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+def test_an_error_becomes_bounded_text_however_awkward_it_is() -> None:
+    deep: Exception = ValueError("x" * 50_000_000)
+    for _ in range(10_000):
+        following = KeyError("next")
+        following.__cause__ = deep
+        deep = following
+    for error in (
+        Awkward(1, 2, 3),
+        ValueError("x" * 50_000_000),
+        deep,
+        ExceptionGroup("g", [ValueError("\ud800")] * 99),
+    ):
+        failure = failure_of(error, attempt=1)
+        assert len(encode_failure(failure)) <= ERROR_TEXT
+        assert failure.type == type(error).__qualname__
+    assert "its __str__ raised RuntimeError" in failure_of(Awkward(1, 2, 3), attempt=1).message
+
+
+def test_a_chain_of_causes_is_told_from_the_first() -> None:
+    try:
+        try:
+            raise KeyError("first")
+        except KeyError as error:
+            raise ValueError("second") from error
+    except ValueError as error:
+        text = failure_of(error, attempt=1).traceback
+    assert text.index("KeyError: 'first'") < text.index("ValueError: second")

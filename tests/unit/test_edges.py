@@ -1,0 +1,341 @@
+"""Settings, durations, names, retries, options: what is taken, and what is refused with a clear word."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+import procession
+from procession import (
+    ConfigError,
+    EnqueueError,
+    Procession,
+    Refused,
+    ReservedQueue,
+    Retry,
+    Worker,
+    constant,
+    exponential,
+)
+from procession.clock import instant, milliseconds
+from procession.config import Settings, project_root
+from procession.job import new_jid
+from procession.runtime.heartbeat import compare
+from procession.runtime.slots import claimable, rotated
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (1, 1_000),
+        (0.25, 250),
+        ("5m", 300_000),
+        ("1h30m", 5_400_000),
+        ("250ms", 250),
+        ("1.5s", 1_500),
+        ("2 d", 172_800_000),
+    ],
+)
+def test_durations_are_read(value: Any, expected: int) -> None:
+    assert milliseconds(value) == expected
+    assert milliseconds(timedelta(milliseconds=expected)) == expected
+
+
+@pytest.mark.parametrize("value", [-1, "5", "m", "", None, True, "5 parsecs", float("nan"), "1000w"])
+def test_what_is_no_duration_is_refused(value: Any) -> None:
+    with pytest.raises(ConfigError):
+        milliseconds(value)
+
+
+def test_moments_need_a_time_zone() -> None:
+    assert instant(datetime(2026, 1, 1, tzinfo=UTC)) == 1_767_225_600_000
+    with pytest.raises(ConfigError, match="no time zone"):
+        instant(datetime(2026, 1, 1))
+
+
+def test_a_nearer_layer_of_settings_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pyproject.toml").write_text('[tool.procession]\nurl = "redis://file"\nthreads = 3\nlease = "20s"\n')
+    assert (Settings.load().url, Settings.load().threads) == ("redis://file", 3)
+    monkeypatch.setenv("PROCESSION_THREADS", "5")
+    monkeypatch.setenv("PROCESSION_HOST", "cache.example")
+    assert (Settings.load().url, Settings.load().threads) == ("redis://cache.example:6379/0", 5)
+    assert Settings.load(url="memory://x", threads=7).url == "memory://x"
+    told = Settings.explain(threads=7, password="secret", host="h")
+    assert told["threads"] == (7, "an argument")
+    assert told["lease"][1].startswith("[tool.procession] in ")
+    assert told["namespace"] == ("procession", "default")
+    assert "secret" not in str(told)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"thread": 3}, "unknown setting 'thread' from an argument"),
+        ({"threads": "many"}, "threads='many' from an argument"),
+        ({"threads": 0}, "must be at least 1"),
+        ({"namespace": "a:b"}, "namespace 'a:b'"),
+        ({"lease": "5s", "heartbeat": "4s"}, "half of lease"),
+    ],
+)
+def test_wrong_settings_say_where_they_come_from(arguments: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError, match=says.replace("'", ".")):
+        Settings.load(**arguments)
+
+
+def test_the_projects_root_is_the_nearest_folder_that_looks_like_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PROCESSION_HOME")
+    inner = tmp_path / "project" / "a" / "b"
+    inner.mkdir(parents=True)
+    (tmp_path / "project" / "pyproject.toml").touch()
+    assert project_root(inner) == tmp_path / "project"
+
+
+@pytest.mark.parametrize("url", ["http://x", "nonsense", "unix://", "redis://h:port"])
+def test_a_wrong_url_is_refused_on_first_use(url: str) -> None:
+    with pytest.raises(ConfigError, match="cannot use the store URL"):
+        Procession(url).stats()
+
+
+def test_a_store_that_is_away_is_a_typed_error_within_two_seconds() -> None:
+    app = Procession("redis://127.0.0.1:1")
+
+    @app.job(name="j")
+    def j() -> None: ...
+
+    started = time.monotonic()
+    with pytest.raises(EnqueueError) as refusal:
+        j.enqueue()
+    assert time.monotonic() - started < 2.2
+    assert refusal.value.stored == "no"
+    assert len(refusal.value.jids) == 1
+
+
+def test_a_full_store_refuses_and_says_that_nothing_was_stored(valkey_url: str, namespace: str) -> None:
+    from redis import Redis
+
+    server = Redis.from_url(valkey_url)
+    app = Procession(valkey_url, namespace=namespace)
+
+    @app.job(name="j")
+    def j() -> None: ...
+
+    j.enqueue()
+    server.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(Refused) as refusal:
+            j.enqueue()
+    finally:
+        server.config_set("maxmemory", 0)
+        server.close()
+    assert refusal.value.stored == "no"
+    assert app.stats().queued == 1
+    app.flush(confirm=namespace)
+    app.close()
+
+
+@pytest.fixture
+def app(namespace: str) -> Procession:
+    return Procession(f"memory://{namespace}")
+
+
+@pytest.mark.parametrize("queue", ["", "a b", "a:b", "{x}", "x" * 65, "*"])
+def test_malformed_and_reserved_queues_are_refused(app: Procession, queue: str) -> None:
+    @app.job(name="j")
+    def j() -> None: ...
+
+    with pytest.raises(ConfigError, match="queue name"):
+        app.enqueue(queue, j)
+    for reserved in ("processed", "failed", "cancelled"):
+        assert app.is_reserved_queue(reserved)
+        with pytest.raises(ReservedQueue):
+            j.using(queue=reserved).enqueue()
+    assert app.stats().scheduled == 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"delay": 1, "at": datetime(2026, 1, 1, tzinfo=UTC)},
+        {"priority": 101},
+        {"priority": 1.5},
+        {"attempts": 0},
+        {"jid": "mine"},
+        {"tags": ["x"] * 17},
+        {"at": datetime(2026, 1, 1)},
+        {"nonsense": 1},
+    ],
+)
+def test_options_that_cannot_be_kept_are_refused(app: Procession, options: dict[str, Any]) -> None:
+    @app.job(name="j")
+    def j() -> None: ...
+
+    with pytest.raises(ConfigError):
+        j.using(**options).enqueue()
+    assert app.stats().scheduled == 0
+
+
+def test_using_carries_every_option_to_the_store(app: Procession) -> None:
+    @app.job(name="j", queue="here", tags=["old"])
+    def j(n: int) -> None: ...
+
+    jid = uuid4()
+    special = j.using(
+        delay="5m", priority=3, queue="there", timeout="10s", attempts=2, jid=jid, expires="1h", tags=["a", "b"]
+    )
+    assert not special.enqueue(1).duplicate
+    assert special.enqueue(2).duplicate
+    job = app.find_job(jid)
+    assert job is not None
+    assert (job.queue, job.priority, job.timeout, job.attempts, job.tags) == ("there", 3, 10_000, 2, ("a", "b"))
+    assert (job.args, job.due_at - job.enqueued_at, job.expires_at - job.enqueued_at) == ({"n": 1}, 300_000, 3_600_000)
+
+
+def test_the_briefs_verbs_work(app: Procession) -> None:
+    @app.worker(name="R")
+    class Resize(Worker):
+        def perform(self, path: str, width: int = 1) -> None: ...
+
+    first = app.enqueue("images", Resize, "a.png", width=2)
+    last = app.enqueue("images", Resize.bind("b.png"))
+    front, rear = app.peek("images"), app.peek("images", rear=True)
+    assert front is not None
+    assert rear is not None
+    assert (front.jid, rear.jid) == (first.jid, last.jid)
+    assert [(queue.name, queue.queued) for queue in app.queues()] == [("images", 2)]
+    assert app.remove(first.jid)
+    assert not app.remove(first.jid)
+    assert app.find_job(first.jid) is None
+    assert app.cancel(last.jid)
+    assert app.retry(last.jid)
+    assert app.purge("images") == 1
+    assert app.stats().as_dict()["scheduled"] == 0
+    with pytest.raises(ConfigError, match="confirm"):
+        app.flush(confirm="other")
+
+
+def test_enqueue_many_keeps_the_order_and_shares_trips(app: Procession) -> None:
+    @app.job(name="j")
+    def j(n: int) -> None: ...
+
+    handles = app.enqueue_many(j.bind(n) for n in range(2_500))
+    found = app.ask(app.database.find([handle.jid for handle in handles]))
+    assert [job and job.args["n"] for job in found] == list(range(2_500))
+
+
+def test_definitions_that_promise_too_much_are_refused(app: Procession) -> None:
+    def generator() -> Any:
+        yield
+
+    for options, what in (({"hard_timeout": 1}, len), ({"executor": "process"}, print), ({}, generator)):
+        with pytest.raises(ConfigError):
+            app.job(**options)(what)
+    with pytest.raises(ConfigError, match="lambda"):
+        app.job(lambda: None)
+
+    @app.job(name="taken")
+    def one() -> None: ...
+
+    with pytest.raises(ConfigError, match="two jobs are named"):
+
+        @app.job(name="taken")
+        def two() -> None: ...
+
+
+def test_a_class_of_two_apps_is_enqueued_through_one_of_them(app: Procession) -> None:
+    other = Procession("memory://other")
+
+    class Both(Worker):
+        def perform(self) -> None: ...
+
+    with pytest.raises(ConfigError, match="no app yet"):
+        Both.enqueue()
+    app.include(Both, name="Both")
+    Both.enqueue()
+    other.include(Both, name="Both")
+    with pytest.raises(ConfigError, match=r"app\.enqueue"):
+        Both.enqueue()
+    app.enqueue("q", Both)
+    assert app.stats().queued == 2
+
+
+def test_a_job_of_a_script_is_named_after_its_file(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(
+        "from procession import Procession\napp = Procession('memory://x')\n@app.job\ndef j(): ...\nprint(j.name)\n"
+    )
+    said = subprocess.check_output([sys.executable, "shop.py"], cwd=tmp_path, text=True)
+    assert said.strip() == "shop.j"
+    code = (
+        "from procession import Procession\nProcession('memory://x').job(name=None)(type('j', (), {'perform': print}))"
+    )
+    broken = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "which no queue worker can import" in broken.stderr
+
+
+def test_retry_policies_say_when_and_whether() -> None:
+    policy = Retry(attempts=4, backoff=exponential(1, cap=5), never=(KeyError,), jitter=False)
+    assert [policy.delay(attempt) for attempt in (1, 2, 3, 4, 500)] == [1_000, 2_000, 4_000, 5_000, 5_000]
+    assert (policy.wants(ValueError()), policy.wants(KeyError()), policy.wants(SystemExit())) == (True, False, False)
+    drawn = [Retry(backoff=constant(10)).delay(1, random.Random(7)) for _ in range(50)]
+    assert all(0 <= delay <= 10_000 for delay in drawn)
+    assert Retry.of(False).attempts == 1
+    assert Retry.of(7).attempts == 7
+    assert Retry.of(None).attempts == 5
+    with pytest.raises(ConfigError):
+        Retry(attempts=0)
+    with pytest.raises(ConfigError):
+        Retry.of("often")  # type: ignore[arg-type]
+
+
+def test_ids_sort_by_time_and_are_version_seven() -> None:
+    jids = [new_jid() for _ in range(100)]
+    assert len(set(jids)) == 100
+    assert all(jid.version == 7 for jid in jids)
+    time.sleep(0.002)
+    assert max(jids) < new_jid()
+
+
+def test_places_are_never_given_twice() -> None:
+    places = {"concurrency": 10, "threads": 4, "running": 3, "in_threads": 2, "buffered": 0, "lost": 1}
+    assert claimable("loop", **places) == 7
+    assert claimable("thread", **places) == 1
+    assert claimable("mixed", **places) == 5
+    assert claimable("mixed", **{**places, "buffered": 4}) == 0
+    assert claimable("thread", **{**places, "lost": 9}) == 0
+    assert rotated(["a", "b", "c"], 4) == ["b", "c", "a"]
+
+
+def test_comparing_tells_lost_jobs_strangers_and_cancellations_apart() -> None:
+    from procession.database import Held
+
+    ours, theirs, lost, stale = (UUID(int=n) for n in range(4))
+    store = [Held(ours, b"a", True), Held(theirs, b"b", False), Held(stale, b"new", True)]
+    conclusion = compare(store, {ours: b"a", lost: b"c", stale: b"old"})
+    assert set(conclusion.lost) == {lost, stale}
+    assert [held.jid for held in conclusion.strangers] == [theirs]
+    assert conclusion.cancelled == [ours]
+
+
+def test_the_front_door_works_on_a_default_app(namespace: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROCESSION_URL", f"memory://{namespace}")
+    procession.default_app.cache_clear()
+    app = procession.default_app()
+
+    @app.job(name="j")
+    def j() -> None: ...
+
+    handle = procession.enqueue("q", j)
+    assert procession.find_job(handle.jid) is not None
+    assert procession.stats().scheduled == 1
+    assert procession.remove(handle.jid)
+    assert procession.is_reserved_queue("failed")
+    procession.default_app.cache_clear()
