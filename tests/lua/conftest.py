@@ -12,26 +12,12 @@ from redis import Redis
 
 from procession.database import Policy
 from procession.database.redis import RedisDatabase
-from procession.database.redis.keys import row_of, tag
+from procession.database.redis.keys import tag
 from procession.database.redis.records import STATES
 from procession.job import State
+from tests.leaks import leaks
 
 NOW = 1_800_000_000_000
-
-
-def leaks(server: Redis, namespace: str) -> list[str]:
-    """Keys of a namespace that no row of the table owns, or whose type is not the one written there."""
-    prefix = tag(namespace) + ":"
-    wrong = []
-    for key in server.scan_iter(match=prefix.replace("{", "[{]").replace("}", "[}]") + "*", count=1000):
-        name = key.decode(errors="replace").removeprefix(prefix)
-        row = row_of(name)
-        kind = {"zset": "sorted set"}.get(server.type(key).decode(), server.type(key).decode())
-        if row is None or row.type != kind:
-            wrong.append(f"{name} ({kind})")
-        elif name.startswith(("bell:", "watch")) and server.ttl(key) < 0:
-            wrong.append(f"{name} has no expiry")
-    return wrong
 
 
 class Keyspace:

@@ -25,6 +25,7 @@ from procession import (
     constant,
     current_job,
 )
+from procession.job import NewJob, new_jid
 from procession.runtime.queue_worker import QueueWorker
 
 QUICK = Retry(attempts=3, backoff=constant(0.01))
@@ -267,6 +268,23 @@ def test_arguments_that_no_longer_fit_are_a_clear_failure(app: Procession) -> No
     assert found.state is State.FAILED
     assert "no longer fit" in (found.error or "")
     old.close()
+
+
+def test_a_record_that_cannot_be_decoded_fails_alone_with_its_bytes_kept(app: Procession) -> None:
+    @app.job(name="good", queue="q")
+    def good() -> int:
+        return 1
+
+    bad = NewJob(jid=new_jid(), spec=b"\xff no json", queue="q")
+
+    async def main() -> Any:
+        async with working(app):
+            await app.ask_async(app.database.enqueue([bad]))
+            assert await good.enqueue().result_async(15) == 1
+            return await app.handle(bad.jid).wait_async(15)
+
+    found = asyncio.run(main())
+    assert (found.state, found.reason, found.raw) == (State.FAILED, "undecodable", b"\xff no json")
 
 
 def test_a_result_that_cannot_be_kept_fails_that_job(app: Procession) -> None:

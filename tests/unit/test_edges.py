@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -118,6 +121,33 @@ def test_a_store_that_is_away_is_a_typed_error_within_two_seconds() -> None:
     assert time.monotonic() - started < 2.2
     assert refusal.value.stored == "no"
     assert len(refusal.value.jids) == 1
+
+
+@pytest.fixture
+def silent_url() -> Iterator[str]:
+    """A server that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as server:
+        yield f"redis://127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_a_silent_store_is_a_typed_error_within_two_seconds_for_sync_and_async_callers(silent_url: str) -> None:
+    app = Procession(silent_url)
+
+    @app.job(name="j")
+    def j() -> None: ...
+
+    async def many() -> list[Any]:
+        started = time.monotonic()
+        errors = await asyncio.gather(*(j.enqueue_async() for _ in range(20)), return_exceptions=True)
+        assert time.monotonic() - started < 2.5
+        await app.close_async()
+        return errors
+
+    started = time.monotonic()
+    with pytest.raises(EnqueueError):
+        j.enqueue()
+    assert time.monotonic() - started < 2.5
+    assert {type(error) for error in asyncio.run(many())} == {EnqueueError}
 
 
 def test_a_full_store_refuses_and_says_that_nothing_was_stored(valkey_url: str, namespace: str) -> None:

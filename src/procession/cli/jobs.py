@@ -15,6 +15,7 @@ from procession.cli.shared import (
     open_app,
     print_json,
     print_table,
+    say,
     store_options,
 )
 from procession.client import Procession
@@ -72,10 +73,8 @@ def enqueue(
     encoded = _encoded(registered, args, kwargs)
     given: Options = check_options({**options, "tags": list(tags) or None})  # type: ignore[typeddict-item]
     handle: JobHandle[Any] = app.enqueue(Call(registered, encoded, given))
-    if as_json:
-        print_json({"jid": handle.jid, "duplicate": handle.duplicate})
-    else:
-        click.echo(f"{handle.jid}{' (was there already)' if handle.duplicate else ''}")
+    line = f"{handle.jid}{' (was there already)' if handle.duplicate else ''}"
+    say({"jid": handle.jid, "duplicate": handle.duplicate}, line, as_json)
 
 
 def _encoded(registered: Any, args: list[Any], kwargs: dict[str, Any]) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from procession.cli.shared import json_option, moment, open_app, print_json, print_table, store_options
+from procession.cli.shared import json_option, moment, open_app, print_json, print_table, say, store_options
 
 
 @click.command()
@@ -42,19 +42,21 @@ def queues(context: click.Context, url: str | None, namespace: str | None, as_js
 @click.argument("queue")
 @click.option("--reason", default="", help="Why, for whoever wonders.")
 @store_options
-def pause(queue: str, reason: str, url: str | None, namespace: str | None) -> None:
+@json_option
+def pause(queue: str, reason: str, url: str | None, namespace: str | None, as_json: bool) -> None:
     """Let nothing more be claimed from QUEUE."""
     open_app(url, namespace).pause(queue, reason)
-    click.echo(f"{queue} is paused; `procession queues resume {queue}` undoes it")
+    say({"paused": queue}, f"{queue} is paused; `procession queues resume {queue}` undoes it", as_json)
 
 
 @queues.command()
 @click.argument("queue")
 @store_options
-def resume(queue: str, url: str | None, namespace: str | None) -> None:
+@json_option
+def resume(queue: str, url: str | None, namespace: str | None, as_json: bool) -> None:
     """Let QUEUE be served again."""
     open_app(url, namespace).resume(queue)
-    click.echo(f"{queue} is served again")
+    say({"resumed": queue}, f"{queue} is served again", as_json)
 
 
 @queues.command()
@@ -67,10 +69,7 @@ def purge(queue: str, yes: bool, url: str | None, namespace: str | None, as_json
     if not yes:
         click.confirm(f"remove every queued job of {queue}?", abort=True)
     removed = open_app(url, namespace).purge(queue)
-    if as_json:
-        print_json({"removed": removed})
-    else:
-        click.echo(f"removed {removed} jobs")
+    say({"removed": removed}, f"removed {removed} jobs", as_json)
 
 
 @click.command()
@@ -89,7 +88,8 @@ def workers(url: str | None, namespace: str | None, as_json: bool) -> None:
 @click.command()
 @click.option("--confirm", required=True, metavar="NAMESPACE", help="The namespace's name, once more.")
 @store_options
-def flush(confirm: str, url: str | None, namespace: str | None) -> None:
+@json_option
+def flush(confirm: str, url: str | None, namespace: str | None, as_json: bool) -> None:
     """Remove everything in the namespace."""
     open_app(url, namespace).flush(confirm=confirm)
-    click.echo(f"{confirm} is empty")
+    say({"flushed": confirm}, f"{confirm} is empty", as_json)

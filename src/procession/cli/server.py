@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 import msgspec
 
-from procession.cli.shared import FAILED, json_option, print_json
+from procession.cli.shared import FAILED, json_option, print_json, say
 
 
 @click.group()
@@ -23,14 +23,15 @@ def run(context: click.Context) -> None:
 
 
 @server.command()
-def stop() -> None:
+@json_option
+def stop(as_json: bool) -> None:
     """Stop it; its data stays. Exit code 1 when none was running."""
     from procession.database.redis.embedded import Server
 
-    if not Server().stop():
-        click.echo("the embedded Valkey is not running")
+    stopped = Server().stop()
+    say({"stopped": stopped}, "stopped" if stopped else "the embedded Valkey is not running", as_json)
+    if not stopped:
         raise click.exceptions.Exit(FAILED)
-    click.echo("stopped")
 
 
 @server.command()

@@ -42,6 +42,14 @@ def print_json(value: Any) -> None:
     click.echo(msgspec.json.format(msgspec.json.encode(value)).decode())
 
 
+def say(value: Any, line: str, as_json: bool) -> None:
+    """What a command did: a line for people, or JSON."""
+    if as_json:
+        print_json(value)
+    else:
+        click.echo(line)
+
+
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """A table: with rich on a terminal where it is installed, in plain columns otherwise."""
     cells = [[str(value) for value in row] for row in rows]
