@@ -32,7 +32,7 @@ from procession.database import (
     WorkerInfo,
 )
 from procession.dequeuer import Dequeuer
-from procession.enqueuer import BATCH, Call, Enqueuer, Options, new_job
+from procession.enqueuer import TRIP, Call, Enqueuer, Options, joined, new_job
 from procession.errors import ConfigError, StoreRefused, Unavailable
 from procession.handle import JobHandle, Waiter
 from procession.job import Job, NewJob, State, Stored, parse_jid
@@ -189,7 +189,7 @@ class Procession:
         return self._handles([call], await self._store_async([job]))[0]
 
     def enqueue_many(self, calls: Iterable[Call[R]]) -> list[JobHandle[R]]:
-        """Store many jobs, in order, in one round trip per thousand.
+        """Store many jobs, in order, in one round trip (of at most 10,000 jobs; beyond that, in as many as needed).
 
         Raises:
             EnqueueError: `jids` are those of the trip that failed; earlier trips are stored.
@@ -197,8 +197,8 @@ class Procession:
         bound = list(calls)
         jobs = [new_job(call) for call in bound]
         stored: list[Stored] = []
-        for first in range(0, len(jobs), BATCH):
-            stored += self._store(jobs[first : first + BATCH])
+        for first in range(0, len(jobs), TRIP):
+            stored += self._store(jobs[first : first + TRIP])
         return self._handles(bound, stored)
 
     async def enqueue_many_async(self, calls: Iterable[Call[R]]) -> list[JobHandle[R]]:
@@ -206,8 +206,8 @@ class Procession:
         bound = list(calls)
         jobs = [new_job(call) for call in bound]
         stored: list[Stored] = []
-        for first in range(0, len(jobs), BATCH):
-            stored += await self._store_async(jobs[first : first + BATCH])
+        for first in range(0, len(jobs), TRIP):
+            stored += await self._store_async(jobs[first : first + TRIP])
         return self._handles(bound, stored)
 
     # Single jobs
@@ -436,13 +436,13 @@ class Procession:
 
     def _store(self, jobs: Sequence[NewJob]) -> list[Stored]:
         try:
-            return self.ask(self._enqueuer.enqueue(jobs))
+            return joined(self.connection().ask(*self._enqueuer.enqueue(jobs)))
         except (Unavailable, StoreRefused) as error:
             raise self._enqueuer.failed(error, jobs) from error
 
     async def _store_async(self, jobs: Sequence[NewJob]) -> list[Stored]:
         try:
-            return await self.ask_async(self._enqueuer.enqueue(jobs))
+            return joined(await self.connection_async().ask(*self._enqueuer.enqueue(jobs)))
         except (Unavailable, StoreRefused) as error:
             raise self._enqueuer.failed(error, jobs) from error
 

@@ -21,7 +21,9 @@ from procession.registry import Registered, check_priority
 R = TypeVar("R")
 
 BATCH = 1_000
-"""Most jobs that travel in one round trip; `enqueue_many` makes as many trips as needed."""
+"""Most jobs that one script stores, so that it holds the server for a few milliseconds at most."""
+TRIP = 10 * BATCH
+"""Most jobs that travel in one round trip."""
 
 
 class Options(TypedDict, total=False):
@@ -96,21 +98,28 @@ def _expires(options: Options, default: int) -> dict[str, int]:
     return {"expires_in": default if expires is None else milliseconds(expires, "expires")}
 
 
+def joined(answers: Any) -> list[Stored]:
+    """The answers to the operations of `Enqueuer.enqueue`, as one list in order."""
+    return [*answers] if isinstance(answers, list) else [stored for answer in answers for stored in answer]
+
+
 class Enqueuer:
     """Builds the question that stores jobs, and turns its failure into an error for the caller."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def enqueue(self, jobs: Sequence[NewJob]) -> Operation[list[Stored]]:
-        """Store jobs, waking one queue worker per queue. In one round trip; at most `BATCH` of them."""
-        return self._database.enqueue(jobs)
+    def enqueue(self, jobs: Sequence[NewJob]) -> list[Operation[list[Stored]]]:
+        """Store jobs, waking one queue worker per queue: operations to be asked together, in one round trip."""
+        return [self._database.enqueue(jobs[first : first + BATCH]) for first in range(0, len(jobs), BATCH)]
 
     @staticmethod
     def failed(error: Unavailable | StoreRefused, jobs: Sequence[NewJob]) -> EnqueueError:
         """The error for the caller: does the job exist or not, and what to do."""
         jids = tuple(job.jid for job in jobs)
         if isinstance(error, StoreRefused):
+            if len(jobs) > BATCH:  # each script is atomic, the trip is not
+                return Refused(f"only some of these jobs may be stored: {error}", stored="unknown", jids=jids)
             return Refused(f"nothing was stored: {error}", jids=jids)
         if error.asked:
             return EnqueueError(

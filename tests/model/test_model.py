@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from procession.database import Database, Policy
+from procession.database import Database, Policy, Query
 from procession.database import open as open_database
-from procession.job import NewJob, Outcome
+from procession.job import NewJob, Outcome, State
 from procession.moves import MOVES, Move
 from tests.contract.invariants import check_invariants
 
@@ -160,6 +160,13 @@ class Twins(RuleBasedStateMachine):
         self.both(lambda database: database.find(self.jids))
         self.both(lambda database: database.counts())
         self.both(lambda database: database.queues())
+        for state in State:
+            query = Query(state=state)
+            first, second = (
+                connection.ask(database.page(query, limit=100)).jobs
+                for database, connection in zip(self.databases, self.connections, strict=True)
+            )
+            assert first == second
         for queue in ("a", "b"):
             self.both(lambda database, queue=queue: database.peek(queue, limit=5))  # type: ignore[misc]
             self.both(lambda database, queue=queue: database.peek(queue, limit=5, rear=True))  # type: ignore[misc]
