@@ -36,6 +36,16 @@ async def nap(seconds: float, path: str) -> str:
     open(path, "w").close()
     await asyncio.sleep(seconds)
     return "rested"
+
+@app.job(name="hog", queue="q")
+async def hog(seconds: float, how: str) -> str:
+    began = time.monotonic()
+    if how == "sleep":
+        time.sleep(seconds)
+    else:  # C code that keeps the interpreter's lock
+        while time.monotonic() - began < seconds:
+            sum(range(40_000_000))
+    return "done"
 """
 
 
@@ -84,7 +94,11 @@ def jobs(app: Procession) -> dict[str, Any]:
     async def nap(seconds: float, path: str) -> str:
         return ""
 
-    return {"die_once": die_once, "killer": killer, "nap": nap}
+    @app.job(name="hog", queue="q")
+    async def hog(seconds: float, how: str) -> str:
+        return ""
+
+    return {"hog": hog, "die_once": die_once, "killer": killer, "nap": nap}
 
 
 def until(condition: Callable[[], Any], seconds: float = 20) -> Any:
@@ -185,6 +199,19 @@ def test_children_finish_and_go_when_the_supervisor_is_killed(
     assert handle.result(timeout=20) == "rested"
     assert handle.job().attempt == 1
     until(lambda: app.workers() == [])
+
+
+@pytest.mark.parametrize("how", ["sleep", "c code"])
+def test_a_blocked_event_loop_costs_no_lease_and_is_reported(
+    worker: Any, jobs: dict[str, Any], app: Procession, how: str
+) -> None:
+    worker(lease="2s", heartbeat="0.5s")
+    worker(lease="2s", heartbeat="0.5s")
+    until(lambda: len(app.workers()) == 2)
+    handle = jobs["hog"].enqueue(8, how)
+    assert handle.result(timeout=40) == "done"
+    job = handle.job()
+    assert (job.attempt, job.crashes) == (1, 0)
 
 
 def test_an_app_that_cannot_be_imported_ends_the_worker_instead_of_looping(worker: Any, tmp_path: Path) -> None:

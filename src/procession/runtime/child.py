@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import importlib
 import json
 import logging
@@ -57,6 +58,7 @@ def main() -> int:
     """Run the queue worker described by the JSON in the first argument."""
     asked: dict[str, Any] = json.loads(sys.argv[1])
     log_to_stderr(asked["log_level"])
+    faulthandler.register(signal.SIGUSR1, all_threads=True)  # works even while C code keeps the interpreter's lock
     try:
         app = load_app(asked["target"])
         worker = QueueWorker(
@@ -67,6 +69,7 @@ def main() -> int:
             burst=asked["burst"],
             worker_id=asked["worker_id"],
             verbose=asked["verbose"],
+            pulse=asked["pulse"],
         )
     except ProcessionError as error:
         print(f"procession: {error}", file=sys.stderr)

@@ -8,8 +8,11 @@ interpreter's lock in C code starves a thread too; see docs/reliability.md.
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import sys
 import threading
+import traceback
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 from uuid import UUID
@@ -45,6 +48,8 @@ class LeaseKeeper:
     """A thread that extends a worker's lease when its loop is late."""
 
     def __init__(self, database: Database, worker: str, *, lease: int, heartbeat: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._loop_thread = threading.get_ident()
         self._database = database
         self._worker = worker
         self._lease = lease
@@ -65,6 +70,13 @@ class LeaseKeeper:
         """End the thread."""
         self._done.set()
 
+    def _blocked_in(self) -> tuple[str, str]:
+        """Which job the loop is in, and its stack."""
+        task = asyncio.current_task(self._loop)
+        frame = sys._current_frames().get(self._loop_thread)
+        stack = "".join(traceback.format_stack(frame, limit=20)) if frame is not None else ""
+        return f"job {task.get_name()}" if task is not None else "no job", stack
+
     def _run(self) -> None:
         connection = self._database.connect()
         blocked = False
@@ -75,7 +87,9 @@ class LeaseKeeper:
                 continue
             if not blocked:
                 blocked = True
-                log.warning("the event loop has not turned for %.1f s; a thread extends the lease", late)
+                log.warning(
+                    "event loop blocked for %.1f s in %s; a thread extends the lease\n%s", late, *self._blocked_in()
+                )
             try:
                 connection.ask(self._database.extend([self._worker], lease=self._lease))
             except DatabaseError:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections.abc import Callable
 from typing import Any
 
 from procession.clock import monotonic
@@ -18,10 +19,14 @@ LONGEST_PAUSE = 3.0
 
 
 class Patient:
-    """A connection for a queue worker. Only what may be repeated is asked through it: fenced, or with its token."""
+    """A connection for a queue worker. Only what may be repeated is asked through it: fenced, or with its token.
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    `asking` is called before each try: whoever watches sees that the asker is not stuck.
+    """
+
+    def __init__(self, connection: AsyncConnection, asking: Callable[[], None]) -> None:
         self.connection = connection
+        self._asking = asking
         self._since: float | None = None
         self._said = 0.0
 
@@ -29,6 +34,7 @@ class Patient:
         """Ask until there is an answer. With `until` (monotonic seconds) the last error is raised when it passes."""
         tries = 0
         while True:
+            self._asking()
             try:
                 answer = await self.connection.ask(*operations)
             except (Unavailable, StoreRefused) as error:

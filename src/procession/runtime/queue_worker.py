@@ -36,6 +36,7 @@ from procession.runtime.joblog import JobLog
 from procession.runtime.outage import Patient
 from procession.runtime.outbox import Outbox
 from procession.runtime.pools import ThreadPool
+from procession.runtime.pulse import Beating
 from procession.runtime.scheduler import duties
 from procession.runtime.slots import Kinds, claimable, rotated
 
@@ -70,6 +71,7 @@ class QueueWorker:
         concurrency, threads: places for `async def` jobs (and all claimed jobs together), and for `def` jobs.
         burst: stop when nothing is ready and nothing runs.
         worker_id: this worker's name in the store; new for each start, or the jobs of its predecessor would look alive.
+        pulse: a file descriptor on which a supervisor feels that this worker lives.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class QueueWorker:
         burst: bool = False,
         worker_id: str | None = None,
         verbose: bool = False,
+        pulse: int | None = None,
     ) -> None:
         settings = app.settings
         self.app = app
@@ -98,6 +101,7 @@ class QueueWorker:
         self._grace = milliseconds(settings.grace, "grace") / 1_000
         self._kinds: Kinds = self._kinds_served()
         self._log = JobLog(verbose)
+        self._pulse = Beating(pulse)
         self._active: dict[UUID, Active] = {}
         self._buffer: deque[Active] = deque()
         self._outbox = Outbox()
@@ -123,12 +127,14 @@ class QueueWorker:
         self._room = asyncio.Event()
         self._wake.set()
         self._room.set()
-        self._patient = Patient(self._database.connect_async(milliseconds(self.app.settings.budget) / 1_000))
+        budget = milliseconds(self.app.settings.budget) / 1_000
+        self._patient = Patient(self._database.connect_async(budget), self._pulse.turned)
         self._keeper = LeaseKeeper(self._database, self.id, lease=self._lease, heartbeat=self._beat_every)
         self._keeper.start()
         log.info("%s serves %s: %d places, %d threads", self.id, ", ".join(self.queues), self.concurrency, self.threads)
         helpers = [
             asyncio.ensure_future(self._listen()),
+            asyncio.ensure_future(self._pulse.run()),
             asyncio.ensure_future(duties(self._patient.connection, self._database, lease=self._lease)),
         ]
         try:
@@ -184,6 +190,7 @@ class QueueWorker:
         if not operations:
             return False
         self._turn += 1
+        self._pulse.turned()
         answers = await self._patient.ask(*(operation for _, operation in operations))
         named = dict(zip((name for name, _ in operations), answers if len(operations) > 1 else [answers], strict=True))
         if outcomes:
@@ -277,7 +284,8 @@ class QueueWorker:
         self._executing += 1
         if prepared.registered.executor == "loop":
             self._start(active)
-            active.task = self._loop.create_task(self._on_loop(active))
+            name = f"{prepared.registered.name} {claimed.jid}"
+            active.task = self._loop.create_task(self._on_loop(active), name=name)
         elif self._in_threads + self._lost_threads < self.threads:
             self._start_thread(active)
         else:

@@ -18,6 +18,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from time import sleep
 from types import FrameType
 from uuid import uuid4
 
@@ -27,6 +28,7 @@ from procession.client import Procession
 from procession.clock import milliseconds, monotonic
 from procession.errors import DatabaseError
 from procession.runtime.child import CANNOT_BEGIN
+from procession.runtime.pulse import EVERY, Felt, is_stopped
 
 log = logging.getLogger("procession.worker")
 
@@ -34,6 +36,12 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.1, 30.0
 """Seconds before a dead child is replaced: doubled with each death in a row."""
 HEALTHY = 10.0
 """Seconds after which a child's death no longer counts as one in a row."""
+LATE = 1.3 * EVERY
+"""Seconds without a turn of its event loop after which a child's lease is extended for it."""
+BLOCKED = 5.0
+"""Seconds without a turn of its event loop after which a child is reported."""
+STUCK = 60.0
+"""Seconds without a turn of its claim loop, while its event loop turns, after which a child is replaced."""
 KILL_AFTER = 10.0
 """Seconds beyond the grace after which a child that does not end is killed."""
 
@@ -44,6 +52,9 @@ class Child(Struct, eq=False):
     process: subprocess.Popen[bytes]
     worker_id: str
     started: float
+    pulse: Felt
+    extended: float = 0.0
+    reported: bool = False
 
 
 class Supervisor:
@@ -88,6 +99,8 @@ class Supervisor:
         self._stop_at = 0.0
         self._code = 0
         self._undelivered: dict[str, str] = {}
+        self._lease = milliseconds(app.settings.lease, "lease")
+        self._beat_every = milliseconds(app.settings.heartbeat, "heartbeat") / 1_000
 
     def run(self) -> int:
         """Start the children and watch until they are done or a signal came. Returns the exit code."""
@@ -109,6 +122,7 @@ class Supervisor:
             for child in self._children:
                 child.process.kill()
                 child.process.wait()
+                child.pulse.close()
             for number, handler in old.items():
                 signal.signal(number, handler)
             signal.set_wakeup_fd(old_descriptor)
@@ -135,11 +149,42 @@ class Supervisor:
             elif self._stop_at and now > self._stop_at:
                 log.error("queue worker %s does not end; killing it", child.worker_id)
                 child.process.kill()
+            else:
+                self._watch(child, now)
         if not self._signals:
             for due in [due for due in self._due if due <= now]:
                 self._due.remove(due)
                 self._start()
         self._tell()
+
+    def _watch(self, child: Child, now: float) -> None:
+        """Extend the lease of a worker whose loop is blocked, and report it; replace one whose claim loop is stuck."""
+        child.pulse.feel()
+        if not child.pulse.begun:
+            return
+        silent = now - child.pulse.loop
+        if silent < LATE:
+            child.reported = False
+            if now - child.pulse.turn > STUCK:
+                log.error("queue worker %s: its claim loop is stuck; replacing it. Its stacks:", child.worker_id)
+                self._dump(child)
+                child.process.kill()
+            return
+        if is_stopped(child.process.pid):
+            return
+        if now - child.extended >= self._beat_every:
+            child.extended = now
+            with suppress(DatabaseError):  # while the store is away no lease ends that is not resumed
+                self.app.ask(self.app.database.extend([child.worker_id], lease=self._lease))
+        if silent > BLOCKED and not child.reported:
+            child.reported = True
+            log.warning("queue worker %s: event loop blocked for %.0f s. Its stacks:", child.worker_id, silent)
+            self._dump(child)
+
+    @staticmethod
+    def _dump(child: Child) -> None:
+        child.process.send_signal(signal.SIGUSR1)
+        sleep(0.1)
 
     def _pass_on(self) -> None:
         self._passed += 1
@@ -151,14 +196,19 @@ class Supervisor:
 
     def _start(self) -> None:
         worker_id = f"{socket.gethostname()[:60]}:{os.getpid()}:{uuid4().hex[:12]}"
+        pulse = Felt()
+        asked = {**self._asked, "worker_id": worker_id, "pulse": pulse.writer}
         process = subprocess.Popen(
-            [sys.executable, "-m", "procession.runtime.child", json.dumps({**self._asked, "worker_id": worker_id})],
+            [sys.executable, "-m", "procession.runtime.child", json.dumps(asked)],
             stdin=subprocess.PIPE,
             start_new_session=True,
+            pass_fds=[pulse.writer],
         )
-        self._children.append(Child(process, worker_id, monotonic()))
+        pulse.child_started()
+        self._children.append(Child(process, worker_id, monotonic(), pulse))
 
     def _died(self, child: Child, code: int) -> None:
+        child.pulse.close()
         if child.process.stdin is not None:
             child.process.stdin.close()
         if code == 0:
