@@ -16,6 +16,7 @@ from procession.errors import StoreRefused, Unavailable
 log = logging.getLogger("procession.worker")
 
 LONGEST_PAUSE = 3.0
+"""Longest wait between two tries, in seconds; a fifth of the lease where that is shorter."""
 
 
 class Patient:
@@ -24,8 +25,9 @@ class Patient:
     `asking` is called before each try: whoever watches sees that the asker is not stuck.
     """
 
-    def __init__(self, connection: AsyncConnection, asking: Callable[[], None]) -> None:
+    def __init__(self, connection: AsyncConnection, asking: Callable[[], None], longest_pause: float) -> None:
         self.connection = connection
+        self._longest_pause = longest_pause
         self._asking = asking
         self._since: float | None = None
         self._said = 0.0
@@ -42,10 +44,15 @@ class Patient:
                 if until is not None and monotonic() > until:
                     raise
                 tries += 1
-                await asyncio.sleep(random.uniform(0.01, min(LONGEST_PAUSE, 0.05 * 2**tries)))
+                await asyncio.sleep(random.uniform(0.01, min(self._longest_pause, 0.05 * 2 ** min(tries, 10))))
             else:
                 self.returned()
                 return answer
+
+    @property
+    def away(self) -> bool:
+        """True from a lost answer until the next one."""
+        return self._since is not None
 
     def _lost(self, error: Exception) -> None:
         now = monotonic()

@@ -33,7 +33,7 @@ from procession.moves import Move
 from procession.runtime.executor import Run, Verdict, judge, perform, perform_in_thread, prepare
 from procession.runtime.heartbeat import LeaseKeeper, compare
 from procession.runtime.joblog import JobLog
-from procession.runtime.outage import Patient
+from procession.runtime.outage import LONGEST_PAUSE, Patient
 from procession.runtime.outbox import Outbox
 from procession.runtime.pools import ThreadPool
 from procession.runtime.pulse import Beating
@@ -128,14 +128,15 @@ class QueueWorker:
         self._wake.set()
         self._room.set()
         budget = milliseconds(self.app.settings.budget) / 1_000
-        self._patient = Patient(self._database.connect_async(budget), self._pulse.turned)
+        pause = min(LONGEST_PAUSE, self._lease / 5_000)  # well within a lease, or it ends while we only wait
+        self._patient = Patient(self._database.connect_async(budget), self._pulse.turned, pause)
         self._keeper = LeaseKeeper(self._database, self.id, lease=self._lease, heartbeat=self._beat_every)
         self._keeper.start()
         log.info("%s serves %s: %d places, %d threads", self.id, ", ".join(self.queues), self.concurrency, self.threads)
         helpers = [
             asyncio.ensure_future(self._listen()),
             asyncio.ensure_future(self._pulse.run()),
-            asyncio.ensure_future(duties(self._patient.connection, self._database, lease=self._lease)),
+            asyncio.ensure_future(duties(self._patient, self._database, lease=self._lease)),
         ]
         try:
             await self._work()
@@ -225,6 +226,8 @@ class QueueWorker:
         for jid in conclusion.lost:
             self._drop(self._active[jid])
         for held in conclusion.strangers:
+            if held.token == self._token:
+                continue  # the answer to this very claim was lost; asked again with its token, it comes with this trip
             self._outbox.put(Outcome(jid=held.jid, token=held.token, move=Move.RELEASE, reason="claim not received"))
             self._wake.set()
         for jid in conclusion.cancelled:

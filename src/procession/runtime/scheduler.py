@@ -10,8 +10,9 @@ import asyncio
 import logging
 import random
 
-from procession.database import AsyncConnection, Database
+from procession.database import Database
 from procession.errors import StoreRefused, Unavailable
+from procession.runtime.outage import Patient
 
 log = logging.getLogger("procession.worker")
 
@@ -22,13 +23,16 @@ LIMIT = 500
 """Most jobs that one call moves."""
 
 
-async def duties(connection: AsyncConnection, database: Database, *, lease: int) -> None:
-    """Run until cancelled. During an outage it does nothing: the queue worker logs it."""
+async def duties(patient: Patient, database: Database, *, lease: int) -> None:
+    """Run until cancelled. During an outage it does nothing: this worker settles and extends its own lease first."""
+    connection = patient.connection
     pruned = 0.0
     while True:
         pause = random.uniform(*RECOVER_EVERY)
         await asyncio.sleep(pause)
         pruned += pause
+        if patient.away:
+            continue
         try:
             while recovered := await connection.ask(database.recover(LIMIT, lease=lease)):
                 log.warning("took back %d jobs of workers whose lease ended", len(recovered))
