@@ -222,7 +222,7 @@ def test_a_heartbeat_extends_the_lease_and_tells_what_is_held(database: Database
     ask(database.enqueue([new()]))
     claimed = claim(database, ask).jobs[0]
     clock.pass_(5_000)
-    held = ask(database.heartbeat("w", lease=LEASE, info=b'{"host":"here","pid":7}'))
+    held = ask(database.heartbeat("w", lease=LEASE, info=b'{"host":"here","pid":7}')).held
     assert [(it.jid, it.token, it.cancel) for it in held] == [(claimed.jid, claimed.token, False)]
     info = ask(database.workers())[0]
     assert (info.host, info.pid, info.running, info.lease_until) == ("here", 7, 1, clock.now + LEASE)
@@ -246,7 +246,7 @@ def test_the_jobs_of_a_dead_worker_are_taken_back_and_its_late_outcome_refused(
     assert not settle(database, ask, lost[0], Move.PROCESS)
     again = claim(database, ask, worker="v").jobs
     assert [(job.attempt, job.crashes) for job in again] == [(2, 1), (2, 1)]
-    assert ask(database.heartbeat("w", lease=LEASE, info=b"{}")) == []
+    assert ask(database.heartbeat("w", lease=LEASE, info=b"{}")).held == []
 
 
 def test_a_worker_that_lives_keeps_its_jobs(database: Database, ask: Ask, clock: Clock) -> None:
@@ -262,7 +262,7 @@ def test_a_lease_that_ran_out_is_resumed_while_nobody_took_the_jobs(database: Da
     ask(database.enqueue([new()]))
     claimed = claim(database, ask).jobs[0]
     clock.pass_(10 * LEASE)
-    assert len(ask(database.heartbeat("w", lease=LEASE, info=b"{}"))) == 1
+    assert len(ask(database.heartbeat("w", lease=LEASE, info=b"{}")).held) == 1
     assert settle(database, ask, claimed, Move.PROCESS)
 
 

@@ -42,7 +42,7 @@ def test_cancel_of_a_running_job_wins_over_its_retry_and_loses_against_its_succe
     ask(database.enqueue([new(), new()]))
     first, second = claim(database, ask).jobs
     assert ask(database.cancel([first.jid, second.jid], "enough")) == [State.RUNNING, State.RUNNING]
-    assert [it.cancel for it in ask(database.heartbeat("w", lease=LEASE, info=b"{}"))] == [True, True]
+    assert [it.cancel for it in ask(database.heartbeat("w", lease=LEASE, info=b"{}")).held] == [True, True]
     settle(database, ask, first, Move.RETRY, delay=10)
     settle(database, ask, second, Move.PROCESS)
     assert (find(database, ask, first.jid).state, find(database, ask, first.jid).reason) == (State.CANCELLED, "enough")

@@ -260,7 +260,7 @@ def test_leave_of_a_worker_that_died_keeps_how_it_ended(keys: Keyspace) -> None:
 def test_heartbeat_tells_what_the_store_believes_and_extend_leaves_strangers_alone(keys: Keyspace) -> None:
     keys.running(A)
     keys.connection.ask(keys.database.cancel([UUID(bytes=A)]))
-    held = keys.connection.ask(keys.database.heartbeat("w", lease=9_000, info=b"{}"))
+    held = keys.connection.ask(keys.database.heartbeat("w", lease=9_000, info=b"{}")).held
     assert [(it.jid.bytes, it.token, it.cancel) for it in held] == [(A, TOKEN, True)]
     assert keys.rings("@w") == 1
     keys.connection.ask(keys.database.extend(["w", "stranger"], lease=20_000))

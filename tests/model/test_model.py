@@ -136,12 +136,12 @@ class Twins(RuleBasedStateMachine):
     def leave(self, worker: str, died: str) -> None:
         self.both(lambda database: database.leave(worker, died=died))
 
-    @rule(worker=workers)
-    def heartbeat(self, worker: str) -> None:
+    @rule(worker=workers, limit=st.integers(0, 3))
+    def heartbeat(self, worker: str, limit: int) -> None:
         first, second = (
             {
                 (it.jid, it.token, it.cancel)
-                for it in connection.ask(database.heartbeat(worker, lease=LEASE, info=b"{}"))
+                for it in connection.ask(database.heartbeat(worker, lease=LEASE, info=b"{}", limit=limit)).held
             }
             for database, connection in zip(self.databases, self.connections, strict=True)
         )

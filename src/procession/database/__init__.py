@@ -14,12 +14,13 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from procession.database.operation import AsyncConnection, Connection, Operation
-from procession.database.queue import Claims, Held, Promoted, Queue
+from procession.database.queue import Beat, Claims, Held, Promoted, Queue
 from procession.database.shelf import Counts, Jobs, Page, Query, QueueInfo, Queues, Watch, WorkerInfo
 from procession.errors import ConfigError
 
 __all__ = [
     "AsyncConnection",
+    "Beat",
     "Claims",
     "Connection",
     "Counts",

@@ -35,6 +35,17 @@ class Held(Struct, frozen=True):
     """Somebody asked for its cancellation."""
 
 
+class Beat(Struct, frozen=True):
+    """The answer to a heartbeat."""
+
+    held: list[Held]
+    now: int
+    next_due: int
+    ready: bool
+    recovered: int
+    """How many jobs of dead workers were taken back on the way."""
+
+
 class Promoted(Struct, frozen=True):
     """The answer to a promotion."""
 
@@ -84,11 +95,15 @@ class Queue(Protocol):
         """
         ...
 
-    def heartbeat(self, worker: str, *, lease: int, info: bytes) -> Operation[list[Held]]:
+    def heartbeat(
+        self, worker: str, *, lease: int, info: bytes, queues: Sequence[str] = (), limit: int = 0
+    ) -> Operation[Beat]:
         """Say "alive", write what is known of this worker, and read which jobs the store believes it to run.
 
         - The lease then ends `lease` milliseconds from now.
         - A worker whose lease had run out resumes it if nobody took its jobs back; if somebody did, it holds none.
+        - With a `limit` it also does the duties that any worker may do: as `recover` and `promote` with that limit.
+        - `ready` tells whether one of `queues` may have something to claim: what a lost ring would have said.
         """
         ...
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import random
 import socket
 from collections import deque
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ import msgspec
 
 from procession.client import Procession
 from procession.clock import milliseconds, monotonic
-from procession.database import Claims, Held, Promoted
+from procession.database import Beat, Claims, Promoted
 from procession.errors import ConfigError, DatabaseError, JobTimeout, Unavailable
 from procession.job import Claimed, Outcome
 from procession.moves import Move
@@ -37,7 +38,7 @@ from procession.runtime.outage import LONGEST_PAUSE, Patient
 from procession.runtime.outbox import Outbox
 from procession.runtime.pools import ThreadPool
 from procession.runtime.pulse import Beating
-from procession.runtime.scheduler import duties
+from procession.runtime.scheduler import pruning
 from procession.runtime.slots import Kinds, claimable, rotated
 
 log = logging.getLogger("procession.worker")
@@ -45,7 +46,10 @@ log = logging.getLogger("procession.worker")
 BLOCK = 5.0
 """Longest that an idle worker blocks on its bells, in seconds: what a lost wake-up costs at most."""
 PROMOTED = 500
-LEAST_CLAIM = 1
+DUTIES = 500
+"""Most jobs that the duties within one heartbeat recover, and promote."""
+JITTER = (0.7, 0.8)
+"""A heartbeat comes after this part of its interval, drawn anew: 3.5 to 4 s of 5, so a dead worker is soon seen."""
 CANCEL_GRACE = 5.0
 """Seconds that a cancelled `async def` job may take to end before it is written off."""
 
@@ -136,7 +140,7 @@ class QueueWorker:
         helpers = [
             asyncio.ensure_future(self._listen()),
             asyncio.ensure_future(self._pulse.run()),
-            asyncio.ensure_future(duties(self._patient, self._database, lease=self._lease)),
+            asyncio.ensure_future(pruning(self._patient, self._database)),
         ]
         try:
             await self._work()
@@ -166,8 +170,11 @@ class QueueWorker:
             if self._stop_level:
                 return
             empty = await self._one_turn()
-            if self.burst and empty and not self._active and not len(self._outbox):
-                return
+            if self.burst and not self._active and not len(self._outbox):
+                if empty:
+                    return
+                self._hungry = True  # one more claim says whether that was all
+                self._wake.set()
 
     # One turn
 
@@ -179,7 +186,10 @@ class QueueWorker:
             operations.append(("settled", self._database.settle(self.id, outcomes)))
         now = monotonic()
         if now >= self._beat_at:
-            operations.append(("beat", self._database.heartbeat(self.id, lease=self._lease, info=self._info())))
+            beat = self._database.heartbeat(
+                self.id, lease=self._lease, info=self._info(), queues=self.queues, limit=DUTIES
+            )
+            operations.append(("beat", beat))
         if claiming and self._due_at is not None and now >= self._due_at:
             operations.append(("promoted", self._database.promote(PROMOTED)))
             self._hungry = True
@@ -217,12 +227,19 @@ class QueueWorker:
         if len(self._outbox):
             self._wake.set()
 
-    def _beat(self, believed: list[Held]) -> None:
+    def _beat(self, beat: Beat) -> None:
         self._keeper.touched()
-        self._beat_at = monotonic() + self._beat_every
-        self._loop.call_later(self._beat_every, self._wake.set)
+        pause = 0.0 if beat.recovered >= DUTIES else self._beat_every * random.uniform(*JITTER)
+        self._beat_at = monotonic() + pause
+        self._loop.call_later(pause, self._wake.set)
+        if beat.recovered:
+            log.warning("took back %d jobs of workers whose lease ended", beat.recovered)
+        if beat.ready and not self._hungry:
+            self._hungry = True
+            self._wake.set()
+        self._due(beat.next_due, beat.now)
         here = {jid: active.run.claimed.token for jid, active in self._active.items()}
-        conclusion = compare(believed, here)
+        conclusion = compare(beat.held, here)
         for jid in conclusion.lost:
             self._drop(self._active[jid])
         for held in conclusion.strangers:
@@ -405,7 +422,7 @@ class QueueWorker:
                 bell = None
             if bell == bells[-1]:
                 self._beat_at = 0.0
-            else:
+            elif bell is not None:
                 self._hungry = True
             self._wake.set()
 

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import msgspec
 
-from procession.database import Claims, Counts, Held, Operation, Page, Promoted, Query, QueueInfo, WorkerInfo
+from procession.database import Beat, Claims, Counts, Held, Operation, Page, Promoted, Query, QueueInfo, WorkerInfo
 from procession.database.memory.store import Record, Store, job_of
 from procession.job import FINAL, Claimed, Job, NewJob, Outcome, State, Stored
 from procession.moves import Move
@@ -136,13 +136,21 @@ class Verbs(ABC):
             store.ring(record.queue)
         return True
 
-    def heartbeat(self, worker: str, *, lease: int, info: bytes) -> Operation[list[Held]]:
+    def heartbeat(
+        self, worker: str, *, lease: int, info: bytes, queues: Sequence[str] = (), limit: int = 0
+    ) -> Operation[Beat]:
         """See `Queue.heartbeat`."""
 
-        def run() -> list[Held]:
-            self.store.leases[worker] = self.now() + lease
-            self.store.info[worker] = (self.now(), info)
-            return [Held(it.jid, it.token, it.cancel) for it in self.store.held_by(worker)]
+        def run() -> Beat:
+            store, now = self.store, self.now()
+            store.leases[worker] = now + lease
+            store.info[worker] = (now, info)
+            recovered = len(self._recover(limit, lease)) if limit else 0
+            if limit:
+                self._promote(limit)
+            ready = any(store.queued_in(queue) and queue not in store.paused for queue in queues)
+            held = [Held(it.jid, it.token, it.cancel) for it in store.held_by(worker)]
+            return Beat(held, now, store.next_due(), ready, recovered)
 
         return self.operation(run)
 
@@ -158,39 +166,36 @@ class Verbs(ABC):
 
     def promote(self, limit: int) -> Operation[Promoted]:
         """See `Queue.promote`."""
+        return self.operation(lambda: Promoted(self._promote(limit), self.now(), self.store.next_due()))
 
-        def run() -> Promoted:
-            store, now = self.store, self.now()
-            due = [record for record in store.in_order(State.DELAYED) if record.due_at <= now][:limit]
-            for record in due:
-                if 0 < record.expires_at <= now:
-                    store.move(record, Move.EXPIRE, now, reason="expired")
-                else:
-                    store.move(record, Move.PROMOTE, now, reason=record.reason)
-                    store.ring(record.queue)
-            return Promoted(len(due), now, store.next_due())
-
-        return self.operation(run)
+    def _promote(self, limit: int) -> int:
+        store, now = self.store, self.now()
+        due = [record for record in store.in_order(State.DELAYED) if record.due_at <= now][:limit]
+        for record in due:
+            if 0 < record.expires_at <= now:
+                store.move(record, Move.EXPIRE, now, reason="expired")
+            else:
+                store.move(record, Move.PROMOTE, now, reason=record.reason)
+                store.ring(record.queue)
+        return len(due)
 
     def recover(self, limit: int, *, lease: int) -> Operation[list[UUID]]:
         """See `Queue.recover`."""
+        return self.operation(lambda: self._recover(limit, lease))
 
-        def run() -> list[UUID]:
-            store, now = self.store, self.now()
-            last = now if store.recovered_at is None else store.recovered_at
-            if abs(now - last) > lease / 2:
-                store.grace_until = now + lease
-            store.recovered_at = now
-            if now < store.grace_until:
-                return []
-            taken: list[UUID] = []
-            expired = sorted((until, worker) for worker, until in store.leases.items() if until <= now)
-            for _, worker in expired:
-                if not self._take_back_all(worker, limit - len(taken), "lease ended", taken):
-                    break
+    def _recover(self, limit: int, lease: int) -> list[UUID]:
+        store, now = self.store, self.now()
+        last = now if store.recovered_at is None else store.recovered_at
+        if abs(now - last) > lease / 2:
+            store.grace_until = now + lease
+        store.recovered_at = now
+        taken: list[UUID] = []
+        if now < store.grace_until:
             return taken
-
-        return self.operation(run)
+        for _, worker in sorted((until, worker) for worker, until in store.leases.items() if until <= now):
+            if not self._take_back_all(worker, limit - len(taken), "lease ended", taken):
+                break
+        return taken
 
     def leave(self, worker: str, *, died: str = "") -> Operation[list[UUID]]:
         """See `Queue.leave`."""

@@ -15,7 +15,7 @@ import msgspec
 
 from procession.database import Policy
 from procession.database.operation import AsyncConnection, Connection, Operation
-from procession.database.queue import Claims, Held, Promoted
+from procession.database.queue import Beat, Claims, Held, Promoted
 from procession.database.redis.connection import (
     RedisAsyncConnection,
     RedisConnection,
@@ -102,13 +102,17 @@ class RedisDatabase:
             )  # fmt: skip
         return self._ask("settle", arguments, lambda reply: [bool(accepted) for accepted in reply])
 
-    def heartbeat(self, worker: str, *, lease: int, info: bytes) -> Operation[list[Held]]:
+    def heartbeat(
+        self, worker: str, *, lease: int, info: bytes, queues: Sequence[str] = (), limit: int = 0
+    ) -> Operation[Beat]:
         """See `Queue.heartbeat`."""
 
-        def read(reply: list[Any]) -> list[Held]:
-            return [Held(UUID(bytes=reply[at]), reply[at + 1], bool(reply[at + 2])) for at in range(0, len(reply), 3)]
+        def read(reply: list[Any]) -> Beat:
+            rows = [reply[at : at + 3] for at in range(4, len(reply), 3)]
+            held = [Held(UUID(bytes=jid), token, bool(cancel)) for jid, token, cancel in rows]
+            return Beat(held, reply[0], reply[1], bool(reply[2]), reply[3])
 
-        return self._ask("heartbeat", [worker, lease, info], read)
+        return self._ask("heartbeat", [worker, lease, info, limit, self._policy.max_crashes, *queues], read)
 
     def extend(self, workers: Sequence[str], *, lease: int) -> Operation[None]:
         """See `Queue.extend`."""

@@ -1,13 +1,22 @@
--- Say "alive", write what is known of a worker, and read which jobs the store believes it to run.
--- moves:
+-- Say "alive", write what is known of a worker, do the duties that any worker may do, and read what it is believed to run.
+-- moves: promote expire recover poison discard
 -- flags: allow-oom
--- args: now:int worker lease:int info
--- reply: rows of jid token cancel
--- uses: record
+-- args: now:int worker lease:int info limit:int max_crashes:int *queues
+-- reply: now next_due ready recovered, then rows of jid token cancel
+-- uses: record lanes finish duties
 
 redis.call('ZADD', T .. ':leases', now + lease, worker)
 redis.call('HSET', T .. ':workers', worker, now .. ' ' .. info)
-local reply = {}
+local recovered = limit > 0 and #dead_recovered(limit, lease, max_crashes) or 0
+due_moved(limit)
+write_depths()
+write_counts()
+
+local ready = 0
+for _, queue in ipairs(queues) do
+  if redis.call('EXISTS', lanes_key(queue)) == 1 and redis.call('HEXISTS', T .. ':paused', queue) == 0 then ready = 1 end
+end
+local reply = {now, next_due(), ready, recovered}
 for _, jid in ipairs(redis.call('SMEMBERS', T .. ':held:' .. worker)) do
   local r = load(jid)
   if r and r.state == RUNNING and r.worker == worker then
