@@ -26,14 +26,15 @@ def running_server(binary: str) -> Iterator[str]:
         options = ["--port", "0", "--unixsocket", path, "--save", "", "--dir", folder]
         process = subprocess.Popen([binary, *options], stdout=subprocess.DEVNULL)
         try:
-            _answering(path, process)
+            answering(path, process)
             yield f"unix://{path}"
         finally:
             process.terminate()
             process.wait(timeout=10)
 
 
-def _answering(path: str, process: subprocess.Popen[bytes]) -> None:
+def answering(path: str, process: subprocess.Popen[bytes]) -> None:
+    """Wait until the server on this socket answers."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         assert process.poll() is None, "the server ended while starting"
