@@ -112,6 +112,23 @@ class Outcome(Struct, frozen=True, kw_only=True):
     """Why it failed or was cancelled, or waits: `exhausted`, `discarded`, `unknown name`, …"""
 
 
+class Crash(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How the process that ran an attempt ended: what is known of a crash, bounded, as text and numbers."""
+
+    how: str = ""
+    """`signal 9 (SIGKILL)`, `exit code 1`, `lease ended` …"""
+    host: str = ""
+    pid: int = 0
+    memory: int = 0
+    """Peak resident memory of the process in bytes, 0 when unknown."""
+    beside: int = 0
+    """How many other jobs ran in the process when it ended."""
+    log: tuple[str, ...] = ()
+    """Its last log lines, oldest first; at most 20."""
+    stack: str = ""
+    """The stacks of its threads, where they could be had; at most 8 kB."""
+
+
 class Failure(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One attempt's error, as text: no exception object survives its job."""
 
@@ -122,6 +139,8 @@ class Failure(Struct, frozen=True, kw_only=True, omit_defaults=True):
     at: int = 0
     """Milliseconds since the epoch, the store's clock where it was known."""
     worker: str = ""
+    crash: Crash | None = None
+    """The dossier, when the attempt ended with its process."""
 
 
 class Job(Struct, frozen=True, kw_only=True):

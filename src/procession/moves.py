@@ -35,6 +35,7 @@ class Move(StrEnum):
     POSTPONE = "postpone"
     FAIL = "fail"
     DISCARD = "discard"
+    CRASH = "crash"
     RECOVER = "recover"
     POISON = "poison"
     CANCEL = "cancel"
@@ -76,8 +77,9 @@ MOVES: Mapping[Move, Row] = MappingProxyType(
         Move.POSTPONE: Row(_states(RUNNING), DELAYED, "this worker cannot perform it; uncharged", fenced=True),
         Move.FAIL: Row(_states(RUNNING), FAILED, "no attempt is left, or the job said so", fenced=True),
         Move.DISCARD: Row(_states(RUNNING), CANCELLED, "the job gave itself up, or was cancelled", fenced=True),
+        Move.CRASH: Row(_states(RUNNING), QUEUED, "it killed its own process; crashes + 1", fenced=True),
         Move.RECOVER: Row(_states(RUNNING), QUEUED, "its worker died; crashes + 1"),
-        Move.POISON: Row(_states(RUNNING), FAILED, "its worker died once too often"),
+        Move.POISON: Row(_states(RUNNING), FAILED, "it killed its process, or its worker died, once too often"),
         Move.CANCEL: Row(WAITING, CANCELLED, "somebody cancelled it before it ran"),
         Move.EXPIRE: Row(_states(QUEUED, DELAYED), CANCELLED, "not started in time"),
         Move.REVIVE: Row(FINAL, QUEUED, "somebody retries a finished job; attempts start anew"),

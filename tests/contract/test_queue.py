@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from procession.database import Database
-from procession.job import Job, NewJob, Outcome, State, new_jid
+from procession.job import Crash, Job, NewJob, Outcome, State, new_jid
 from procession.moves import Move
 from tests.contract.conftest import Clock
 
@@ -283,10 +283,32 @@ def test_a_job_that_keeps_killing_its_worker_fails_as_poison_after_three_runs(
     ask(database.enqueue([job]))
     for run in range(3):
         assert len(claim(database, ask, worker=f"w{run}").jobs) == 1
-        assert ask(database.leave(f"w{run}", died="signal 9")) == [job.jid]
+        assert ask(database.leave(f"w{run}", crash=Crash(how="signal 9"))) == [job.jid]
     found = find(database, ask, job.jid)
     assert (found.state, found.reason, found.crashes, found.attempt) == (State.FAILED, "poison", 3, 3)
     assert [failure.message for failure in found.failures] == ["signal 9"] * 3
+
+
+def test_a_job_that_kills_only_its_own_process_is_poison_after_three_runs_too(database: Database, ask: Ask) -> None:
+    job = new()
+    ask(database.enqueue([job]))
+    for run in range(1, 4):
+        claimed = claim(database, ask).jobs[0]
+        outcome = Outcome(jid=job.jid, token=claimed.token, move=Move.CRASH)
+        assert ask(database.settle("w", [outcome])) == [True]
+        assert ask(database.settle("w", [outcome])) == [run == 3]
+    found = find(database, ask, job.jid)
+    assert (found.state, found.reason, found.crashes, found.attempt) == (State.FAILED, "poison", 3, 3)
+    assert (ask(database.counts()).recovered, ask(database.counts()).running) == (3, 0)
+
+
+def test_the_dossier_of_a_dead_worker_is_kept_with_each_of_its_jobs(database: Database, ask: Ask) -> None:
+    ask(database.enqueue([new(), new()]))
+    jobs = claim(database, ask).jobs
+    crash = Crash(how="signal 11", host="h", pid=7, memory=1 << 40, beside=1, log=('say "hi"',), stack="é\n")
+    ask(database.leave("w", crash=crash))
+    for job in jobs:
+        assert find(database, ask, job.jid).failures[-1].crash == crash
 
 
 def test_a_worker_that_leaves_with_nothing_is_forgotten(database: Database, ask: Ask) -> None:

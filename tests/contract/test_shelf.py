@@ -6,7 +6,7 @@ import threading
 import time
 
 from procession.database import Database, Query
-from procession.job import State, new_jid
+from procession.job import Crash, State, new_jid
 from procession.moves import Move
 from tests.contract.conftest import Clock
 from tests.contract.test_queue import LEASE, Ask, claim, find, new, settle
@@ -53,7 +53,7 @@ def test_cancel_of_a_running_job_wins_over_its_recovery(database: Database, ask:
     ask(database.enqueue([new()]))
     claimed = claim(database, ask).jobs[0]
     ask(database.cancel([claimed.jid]))
-    ask(database.leave("w", died="signal 9"))
+    ask(database.leave("w", crash=Crash(how="signal 9")))
     assert find(database, ask, claimed.jid).state is State.CANCELLED
 
 

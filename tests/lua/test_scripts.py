@@ -9,7 +9,7 @@ import pytest
 
 from procession.database import Query
 from procession.database.redis import scripts
-from procession.job import NewJob, Outcome, State
+from procession.job import Crash, NewJob, Outcome, State
 from procession.moves import MOVES, Move
 from tests.lua.conftest import NOW, Keyspace
 
@@ -250,7 +250,7 @@ def test_recover_waits_one_lease_when_nobody_looked_for_long(keys: Keyspace) -> 
 
 def test_leave_of_a_worker_that_died_keeps_how_it_ended(keys: Keyspace) -> None:
     keys.running(A)
-    keys.connection.ask(keys.database.leave("w", died="signal 9"))
+    keys.connection.ask(keys.database.leave("w", crash=Crash(how="signal 9")))
     job = keys.connection.ask(keys.database.find([UUID(bytes=A)]))[0]
     assert job is not None
     assert job.error == "WorkerDied: signal 9"

@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from procession.database import Database, Policy, Query
 from procession.database import open as open_database
-from procession.job import NewJob, Outcome, State
+from procession.job import Crash, NewJob, Outcome, State
 from procession.moves import MOVES, Move
 from tests.contract.invariants import check_invariants
 
@@ -132,9 +132,9 @@ class Twins(RuleBasedStateMachine):
     def recover(self, limit: int) -> None:
         self.both(lambda database: database.recover(limit, lease=LEASE))
 
-    @rule(worker=workers, died=st.sampled_from(["", "signal 9"]))
-    def leave(self, worker: str, died: str) -> None:
-        self.both(lambda database: database.leave(worker, died=died))
+    @rule(worker=workers, crash=st.sampled_from([None, Crash(how="signal 9", memory=5)]))
+    def leave(self, worker: str, crash: Crash | None) -> None:
+        self.both(lambda database: database.leave(worker, crash=crash))
 
     @rule(worker=workers, limit=st.integers(0, 3))
     def heartbeat(self, worker: str, limit: int) -> None:

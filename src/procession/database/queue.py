@@ -13,7 +13,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from procession.database.operation import Operation
-from procession.job import Claimed, NewJob, Outcome, Stored
+from procession.job import Claimed, Crash, NewJob, Outcome, Stored
 
 
 class Claims(Struct, frozen=True):
@@ -89,6 +89,8 @@ class Queue(Protocol):
         nothing.
         - `snooze`, `release` and `postpone` take the attempt back off; the others keep it.
         - A released job goes to the front of its queue and priority; so it is the next to run.
+        - `crash` counts one crash more and is then `queued` at the front, or `failed` with reason `poison`, as in
+          `recover`.
         - `failure` is appended to the job's errors, `value` becomes its result.
         - Callers that watch a job which became final are rung.
         - A finished job beyond the bound of its state pushes out the oldest of that state.
@@ -129,10 +131,10 @@ class Queue(Protocol):
         """
         ...
 
-    def leave(self, worker: str, *, died: str = "") -> Operation[list[UUID]]:
+    def leave(self, worker: str, *, crash: Crash | None = None) -> Operation[list[UUID]]:
         """Forget a worker. Jobs that it still holds are taken back at once, as in `recover`, and returned.
 
-        `died` names how the process ended (`signal 9`), when a supervisor saw it; it is kept as the jobs' error.
+        `crash` says how the process ended, when a supervisor saw it; it is kept with the error of each job.
         """
         ...
 

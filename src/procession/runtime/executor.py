@@ -143,12 +143,13 @@ def judge(run: Run, error: BaseException, worker: str) -> Verdict:
 def _retried(
     claimed: Claimed, registered: Registered, attempts: int, error: BaseException, worker: str, delay: int | None = None
 ) -> Verdict:
-    if claimed.attempt >= attempts:
+    charged = claimed.attempt - claimed.crashes  # crashes have a budget of their own
+    if charged >= attempts:
         return _ended(claimed, Move.FAIL, "exhausted" if attempts > 1 else "no retry", error, worker)
     if delay is None:
         if isinstance(error, Exception) and not registered.retry.wants(error):
             return _ended(claimed, Move.FAIL, "not retryable", error, worker)
-        delay = registered.retry.delay(claimed.attempt)
+        delay = registered.retry.delay(max(charged, 1))
     return _ended(claimed, Move.RETRY, "retry", error, worker, delay)
 
 

@@ -27,6 +27,7 @@ from msgspec import Struct
 from procession.client import Procession
 from procession.clock import milliseconds, monotonic
 from procession.errors import DatabaseError
+from procession.job import Crash
 from procession.runtime.child import CANNOT_BEGIN
 from procession.runtime.pulse import EVERY, Felt, is_stopped
 
@@ -98,7 +99,7 @@ class Supervisor:
         self._passed = 0
         self._stop_at = 0.0
         self._code = 0
-        self._undelivered: dict[str, str] = {}
+        self._undelivered: dict[str, Crash] = {}
         self._lease = milliseconds(app.settings.lease, "lease")
         self._beat_every = milliseconds(app.settings.heartbeat, "heartbeat") / 1_000
 
@@ -214,7 +215,7 @@ class Supervisor:
         if code == 0:
             return
         how = f"signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"exit code {code}"
-        self._undelivered[child.worker_id] = how
+        self._undelivered[child.worker_id] = Crash(how=how)
         if code == CANNOT_BEGIN:
             self._code = CANNOT_BEGIN
             self._signals = max(self._signals, 1)
@@ -233,9 +234,9 @@ class Supervisor:
 
     def _tell(self) -> None:
         """Say to the store who died. While the store is away it is said again; the lease ends in any case."""
-        for worker_id, how in [*self._undelivered.items()]:
+        for worker_id, crash in [*self._undelivered.items()]:
             try:
-                self.app.ask(self.app.database.leave(worker_id, died=how))
+                self.app.ask(self.app.database.leave(worker_id, crash=crash))
             except DatabaseError:
                 return
             del self._undelivered[worker_id]

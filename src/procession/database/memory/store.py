@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from procession.codec import decode_spec, encode_failure
 from procession.database import Policy
-from procession.job import FINAL, Failure, Job, State
+from procession.job import FINAL, Crash, Failure, Job, State
 from procession.moves import Move, target
 
 T = TypeVar("T")
@@ -146,20 +146,26 @@ class Store:
         """Keep an attempt's error, the newest 25."""
         record.failures = [*record.failures, failure][-ERRORS_KEPT:]
 
-    def take_back(self, record: Record, now: int, died: str) -> None:
-        """A job's worker is gone: count the crash and decide."""
+    def take_back(self, record: Record, now: int, how: str, crash: Crash | None = None) -> None:
+        """A job's worker is gone."""
+        failure = Failure(
+            attempt=record.attempt, type="WorkerDied", message=how, at=now, worker=record.worker, crash=crash
+        )
+        self.add_failure(record, encode_failure(failure))
+        self.crashed(record, Move.RECOVER, now)
+        record.token = b""
+
+    def crashed(self, record: Record, again: Move, now: int) -> None:
+        """A run ended with its process: count the crash and decide. `again` is the move if it may run once more."""
         record.crashes = min(record.crashes + 1, 255)
         self.counters["recovered"] += 1
-        failure = Failure(attempt=record.attempt, type="WorkerDied", message=died, at=now, worker=record.worker)
-        self.add_failure(record, encode_failure(failure))
         if record.cancel:
             self.move(record, Move.DISCARD, now, reason=record.reason)
         elif record.crashes >= self.policy.max_crashes:
             self.move(record, Move.POISON, now, reason="poison")
         else:
-            self.move(record, Move.RECOVER, now, front=True)
+            self.move(record, again, now, front=True)
             self.ring(record.queue)
-        record.token = b""
 
     def trim(self, state: State, most: int) -> int:
         """Push the oldest finished jobs of one state out over its bound."""

@@ -11,7 +11,7 @@ import msgspec
 
 from procession.database import Beat, Claims, Counts, Held, Operation, Page, Promoted, Query, QueueInfo, WorkerInfo
 from procession.database.memory.store import Record, Store, job_of
-from procession.job import FINAL, Claimed, Job, NewJob, Outcome, State, Stored
+from procession.job import FINAL, Claimed, Crash, Job, NewJob, Outcome, State, Stored
 from procession.moves import Move
 
 T = TypeVar("T")
@@ -120,6 +120,9 @@ class Verbs(ABC):
         move = Move(outcome.move)
         if outcome.failure:
             store.add_failure(record, outcome.failure)
+        if move is Move.CRASH:
+            store.crashed(record, move, now)
+            return True
         if move in UNCHARGED:
             record.attempt = max(record.attempt - 1, 0)
         if record.cancel and move is not Move.PROCESS:
@@ -197,20 +200,22 @@ class Verbs(ABC):
                 break
         return taken
 
-    def leave(self, worker: str, *, died: str = "") -> Operation[list[UUID]]:
+    def leave(self, worker: str, *, crash: Crash | None = None) -> Operation[list[UUID]]:
         """See `Queue.leave`."""
 
         def run() -> list[UUID]:
             taken: list[UUID] = []
-            self._take_back_all(worker, 100_000, died or "worker left", taken)
+            self._take_back_all(worker, 100_000, crash.how if crash else "worker left", taken, crash)
             return taken
 
         return self.operation(run)
 
-    def _take_back_all(self, worker: str, limit: int, died: str, taken: list[UUID]) -> bool:
+    def _take_back_all(
+        self, worker: str, limit: int, how: str, taken: list[UUID], crash: Crash | None = None
+    ) -> bool:
         held = self.store.held_by(worker)[::-1]
         for record in held[:limit]:
-            self.store.take_back(record, self.now(), died)
+            self.store.take_back(record, self.now(), how, crash)
             taken.append(record.jid)
         if len(held) > limit:
             return False

@@ -27,7 +27,7 @@ from procession.database.redis.keys import tag
 from procession.database.redis.records import job_from
 from procession.database.redis.scripts import script
 from procession.database.shelf import Counts, Page, Query, QueueInfo, WorkerInfo
-from procession.job import Claimed, Job, NewJob, Outcome, State, Stored
+from procession.job import Claimed, Crash, Job, NewJob, Outcome, State, Stored
 
 T = TypeVar("T")
 
@@ -95,7 +95,8 @@ class RedisDatabase:
     def settle(self, worker: str, outcomes: Sequence[Outcome]) -> Operation[list[bool]]:
         """See `Queue.settle`."""
         policy = self._policy
-        arguments: list[Any] = [worker, policy.processed_count, policy.failed_count, policy.cancelled_count]
+        bounds = (policy.processed_count, policy.failed_count, policy.cancelled_count, policy.max_crashes)
+        arguments: list[Any] = [worker, *bounds]
         for it in outcomes:
             arguments += (
                 it.jid.bytes, it.token, str(it.move), it.delay, it.reason, it.value or b"", it.failure or b"",
@@ -126,9 +127,10 @@ class RedisDatabase:
         """See `Queue.recover`."""
         return self._ask("recover", [limit, lease, self._policy.max_crashes], _jids)
 
-    def leave(self, worker: str, *, died: str = "") -> Operation[list[UUID]]:
+    def leave(self, worker: str, *, crash: Crash | None = None) -> Operation[list[UUID]]:
         """See `Queue.leave`."""
-        return self._ask("leave", [worker, died, self._policy.max_crashes], _jids)
+        how, dossier = (crash.how, msgspec.json.encode(crash)) if crash else ("", b"")
+        return self._ask("leave", [worker, self._policy.max_crashes, how, dossier], _jids)
 
     def prune(self, limit: int) -> Operation[int]:
         """See `Queue.prune`."""

@@ -1,12 +1,12 @@
 -- Forget a worker; take back at once what it still holds.
 -- moves: recover poison discard
 -- flags: allow-oom
--- args: now:int worker died max_crashes:int
+-- args: now:int worker max_crashes:int how crash
 -- reply: the jids taken back
 -- uses: record lanes finish
 
 local taken = {}
-take_back_all(worker, 100000, max_crashes, died ~= '' and died or 'worker left', taken)
+take_back_all(worker, 100000, max_crashes, how ~= '' and how or 'worker left', crash, taken)
 write_depths()
 write_counts()
 return taken

@@ -1,7 +1,7 @@
 -- Report what attempts came to. Only the current claim counts.
--- moves: process retry snooze release postpone fail discard forget
+-- moves: process retry snooze release postpone fail discard crash poison forget
 -- flags: allow-oom
--- args: now:int worker processed_bound:int failed_bound:int cancelled_bound:int *outcomes
+-- args: now:int worker processed_bound:int failed_bound:int cancelled_bound:int max_crashes:int *outcomes
 -- each: jid token move delay reason value failure
 -- reply: 1 accepted | 0 refused, in order
 -- uses: record lanes finish
@@ -15,6 +15,11 @@ local first_due = redis.call('ZRANGE', DUE, 0, 0, 'WITHSCORES')[2]
 first_due = first_due and tonumber(first_due)
 
 local function settle(jid, r, move, delay, reason, value)
+  if move == 'crash' then
+    crashed(jid, r, max_crashes)
+    if r.state ~= QUEUED then counted[r.state] = (counted[r.state] or 0) + 1 end
+    return
+  end
   local final = finals[move]
   if r.cancel == 1 and move ~= 'process' then final, reason = CANCELLED, r.reason end
   if uncharged[move] then r.attempt = math.max(r.attempt - 1, 0) end

@@ -29,7 +29,7 @@ local function dead_recovered(limit, lease, max_crashes)
   redis.call('HSET', T .. ':meta', 'recovered_at', now, 'grace_until', grace)
   if now >= grace then
     for _, worker in ipairs(redis.call('ZRANGEBYSCORE', T .. ':leases', '-inf', now, 'LIMIT', 0, 100)) do
-      if not take_back_all(worker, limit - #taken, max_crashes, 'lease ended', taken) then break end
+      if not take_back_all(worker, limit - #taken, max_crashes, 'lease ended', '', taken) then break end
     end
   end
   return taken

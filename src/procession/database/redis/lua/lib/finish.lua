@@ -45,26 +45,33 @@ local function add_error(jid, failure)
   redis.call('HSET', ERRORS, jid, table.concat(lines, '\n', math.max(1, #lines - 24)))
 end
 
--- A job's worker is gone: count the crash and decide. Used by `recover` and `leave`.
-local function take_back(jid, r, max_crashes, died)
+-- A run ended with its process: count the crash and decide. The caller takes it off the count of running jobs.
+local function crashed(jid, r, max_crashes)
   r.crashes = math.min(r.crashes + 1, 255)
-  count('running', -1)
   count('recovered', 1)
-  add_error(jid, cjson.encode({attempt = r.attempt, type = 'WorkerDied', message = died, at = now, worker = r.worker}))
-  r.token = ''
   if r.cancel == 1 then
     finish(jid, r, CANCELLED, r.reason)
   elseif r.crashes >= max_crashes then
     finish(jid, r, FAILED, 'poison')
   else
-    r.worker, r.reason = '', ''
+    r.worker, r.token, r.reason = '', '', ''
     to_lane(jid, r, true)
     ring(r.queue)
   end
 end
 
+-- A job's worker is gone. `crash` is the dossier as JSON, or ''.
+local function take_back(jid, r, max_crashes, how, crash)
+  local error = cjson.encode({attempt = r.attempt, type = 'WorkerDied', message = how, at = now, worker = r.worker})
+  if crash ~= '' then error = string.sub(error, 1, -2) .. ',"crash":' .. crash .. '}' end
+  add_error(jid, error)
+  count('running', -1)
+  r.token = ''
+  crashed(jid, r, max_crashes)
+end
+
 -- Take back up to `limit` jobs that a worker holds; true when none is left and the worker is forgotten.
-local function take_back_all(worker, limit, max_crashes, died, taken)
+local function take_back_all(worker, limit, max_crashes, how, crash, taken)
   local held = T .. ':held:' .. worker
   local ids = redis.call('SMEMBERS', held)
   table.sort(ids, function(a, b) return a > b end)
@@ -72,7 +79,7 @@ local function take_back_all(worker, limit, max_crashes, died, taken)
     if i > limit then return false end
     local r = load(jid)
     if r and r.state == RUNNING and r.worker == worker then
-      take_back(jid, r, max_crashes, died)
+      take_back(jid, r, max_crashes, how, crash)
       taken[#taken + 1] = jid
     end
     redis.call('SREM', held, jid)
