@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 from pathlib import Path
 
 from procession.clock import monotonic
+
+log = logging.getLogger("procession.worker")
 
 LOOP, TURN = b".", b"!"
 EVERY = 1.0
@@ -38,6 +41,11 @@ class Beating:
         if now - self._turned >= EVERY:
             self._turned = now
             self._write(TURN)
+
+    def worn_out(self, why: str) -> None:
+        """This worker should make way for a fresh one: a supervisor starts the replacement first, then stops this
+        one."""
+        log.warning("this worker should be replaced: %s", why)
 
     def _write(self, byte: bytes) -> None:
         if self._descriptor is not None:
