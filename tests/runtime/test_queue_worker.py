@@ -200,7 +200,7 @@ def test_a_timeout_cancels_a_coroutine_and_writes_a_thread_off(app: Procession) 
             for job in (slow, stuck):
                 found = await job.enqueue().wait_async(15)
                 assert (found.state, found.failures[0].type) == (State.FAILED, "JobTimeout")
-            assert worker._lost_threads == 1
+            assert worker._performer.lost == 1
             release.set()
 
     asyncio.run(main())

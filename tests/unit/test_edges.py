@@ -32,7 +32,7 @@ from procession.clock import instant, milliseconds
 from procession.config import Settings, project_root
 from procession.job import new_jid
 from procession.runtime.heartbeat import compare
-from procession.runtime.slots import claimable, rotated
+from procession.runtime.slots import Places, claimable, rotated
 
 
 @pytest.mark.parametrize(
@@ -335,12 +335,14 @@ def test_ids_sort_by_time_and_are_version_seven() -> None:
 
 
 def test_places_are_never_given_twice() -> None:
-    places = {"concurrency": 10, "threads": 4, "running": 3, "in_threads": 2, "buffered": 0, "lost": 1}
-    assert claimable("loop", **places) == 7
-    assert claimable("thread", **places) == 1
-    assert claimable("mixed", **places) == 5
-    assert claimable("mixed", **{**places, "buffered": 4}) == 0
-    assert claimable("thread", **{**places, "lost": 9}) == 0
+    threads = Places(size=4, taken=3, waiting=0)
+    assert claimable(7, [], mixed=False) == 7
+    assert claimable(7, [threads], mixed=False) == 1
+    assert claimable(7, [threads], mixed=True) == 5
+    assert claimable(7, [threads._replace(waiting=4)], mixed=True) == 0
+    assert claimable(7, [threads, Places(size=2, taken=2, waiting=0)], mixed=True) == 2
+    assert claimable(7, [threads._replace(taken=9)], mixed=False) == 0
+    assert claimable(-1, [], mixed=False) == 0
     assert rotated(["a", "b", "c"], 4) == ["b", "c", "a"]
 
 

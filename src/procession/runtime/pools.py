@@ -1,14 +1,130 @@
-"""Threads for `def` jobs. They are daemons, so that a stuck one never keeps the process from ending.
+"""Where `async def` and `def` jobs run inside the worker's own process: tasks on its loop, and threads.
 
 CPython cannot kill a thread. One that outlives its job's timeout is written off: its place counts as lost until it
-returns, and what it then returns goes nowhere. Called by the queue worker.
+returns, and what it then returns goes nowhere. Threads are daemons, so that a stuck one never keeps the process from
+ending. Called by the performer.
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from queue import SimpleQueue
+
+from procession.errors import JobTimeout
+from procession.runtime.active import CANCEL_GRACE, Active, Performance, Waiting
+from procession.runtime.executor import Verdict, judge, perform, perform_in_thread
+from procession.runtime.slots import Places
+
+log = logging.getLogger("procession.worker")
+
+
+class LoopExecutor:
+    """`async def` jobs as tasks on the worker's loop."""
+
+    def __init__(self, performance: Performance, worker: str) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._performance = performance
+        self._worker = worker
+        self._tasks: dict[Active, asyncio.Task[None]] = {}
+
+    def put(self, active: Active) -> None:
+        """See `Executor.put`."""
+        self._performance.began(active)
+        name = f"{active.run.registered.name} {active.run.claimed.jid}"
+        self._tasks[active] = self._loop.create_task(self._perform(active), name=name)
+
+    def withdraw(self, active: Active) -> bool:
+        """See `Executor.withdraw`: a task begins at once."""
+        return False
+
+    def stop(self, active: Active) -> None:
+        """Cancel the task; one that does not end is written off."""
+        task = self._tasks.get(active)
+        if task is not None:
+            task.cancel()
+            self._loop.call_later(CANCEL_GRACE, self._write_off, active)
+
+    def places(self) -> Places | None:
+        """See `Executor.places`."""
+        return None
+
+    async def close(self) -> None:
+        """See `Executor.close`: what still runs ends with the loop."""
+
+    async def _perform(self, active: Active) -> None:
+        try:
+            self._performance.ended(active, await perform(active.run, self._worker))
+        finally:
+            del self._tasks[active]
+
+    def _write_off(self, active: Active) -> None:
+        if not active.done:
+            log.warning("job %s does not stop (%s); it is written off", active.run.claimed.jid, active.run.stopped)
+            self._performance.ended(active, judge(active.run, JobTimeout("does not stop"), self._worker))
+
+
+class ThreadExecutor(Waiting):
+    """`def` jobs in threads."""
+
+    def __init__(self, performance: Performance, worker: str, size: int) -> None:
+        super().__init__(size)
+        self._loop = asyncio.get_running_loop()
+        self._performance = performance
+        self._worker = worker
+        self._pool = ThreadPool(size)
+        self._running: set[Active] = set()
+        self._written_off: set[Active] = set()
+
+    @property
+    def lost(self) -> int:
+        """Threads written off that have not returned."""
+        return len(self._written_off)
+
+    def fill(self) -> None:
+        """See `Waiting.fill`."""
+        while self.waiting and len(self._running) + self.lost < self.size:
+            self._begin(self.waiting.popleft())
+
+    def stop(self, active: Active) -> None:
+        """Write the thread off."""
+        if active not in self._running:
+            return
+        self._running.remove(active)
+        self._written_off.add(active)
+        log.warning(
+            "job %s does not stop (%s); its thread is lost until it does", active.run.claimed.jid, active.run.stopped
+        )
+        self._performance.ended(active, judge(active.run, JobTimeout("does not stop"), self._worker))
+
+    def places(self) -> Places | None:
+        """See `Executor.places`."""
+        return Places(self.size, len(self._running) + self.lost, len(self.waiting))
+
+    async def close(self) -> None:
+        """See `Executor.close`: busy threads end with their work, or with the process."""
+        self._pool.close()
+
+    def _begin(self, active: Active) -> None:
+        self._running.add(active)
+        self._performance.began(active)
+
+        def work() -> None:
+            verdict = perform_in_thread(active.run, self._worker)
+            with suppress(RuntimeError):  # a thread that was written off may outlive the loop
+                self._loop.call_soon_threadsafe(self._returned, active, verdict)
+
+        self._pool.submit(work)
+
+    def _returned(self, active: Active, verdict: Verdict) -> None:
+        self._running.discard(active)
+        self._written_off.discard(active)
+        self._performance.ended(active, verdict)
+        self.fill()
+        self._performance.place_freed()
 
 
 class ThreadPool:

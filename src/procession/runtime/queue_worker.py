@@ -1,12 +1,12 @@
-"""The loop that performs jobs: one turn is one round trip.
+"""The loop that claims and settles jobs: one turn is one round trip.
 
 A turn settles what has finished, beats when it is time, promotes what is due, and claims what fits into the free
-places. It runs when an outcome is ready, a bell rings, or a timer says so. Everything that claims or settles
-happens inside
-a turn, so what the store believes and what runs here can be compared there without a race.
+places. It runs when an outcome is ready, a bell rings, or a timer says so. Everything that claims or settles happens
+inside a turn, so what the store believes and what runs here can be compared there without a race. What happens to a
+job between claim and outcome is the performer's affair.
 
-1. claim → `executor.prepare` → a task on this loop, or a thread
-2. the attempt's verdict → outbox → settled in the next turn
+1. claim → `Performer.begin`
+2. the attempt's outcome → outbox → settled in the next turn
 3. stop: claim nothing → release what has not begun → wait → cancel → release, uncharged → settle → leave
 """
 
@@ -17,29 +17,27 @@ import logging
 import os
 import random
 import socket
-from collections import deque
 from collections.abc import Sequence
-from contextlib import suppress
-from typing import Any, Literal
-from uuid import UUID, uuid4
+from typing import Any
+from uuid import uuid4
 
 import msgspec
 
 from procession.client import Procession
 from procession.clock import milliseconds, monotonic
 from procession.database import Beat, Claims, Promoted
-from procession.errors import ConfigError, DatabaseError, JobTimeout, Unavailable
-from procession.job import Claimed, Outcome
+from procession.errors import ConfigError, DatabaseError, Unavailable
+from procession.job import Outcome
 from procession.moves import Move
-from procession.runtime.executor import Run, Verdict, judge, perform, perform_in_thread, prepare
+from procession.runtime.active import CANCEL_GRACE
 from procession.runtime.heartbeat import LeaseKeeper, compare
 from procession.runtime.joblog import JobLog
 from procession.runtime.outage import LONGEST_PAUSE, Patient
 from procession.runtime.outbox import Outbox
-from procession.runtime.pools import ThreadPool
+from procession.runtime.performer import Performer
 from procession.runtime.pulse import Beating
 from procession.runtime.scheduler import pruning
-from procession.runtime.slots import Kinds, claimable, rotated
+from procession.runtime.slots import rotated
 
 log = logging.getLogger("procession.worker")
 
@@ -50,20 +48,6 @@ DUTIES = 500
 """Most jobs that the duties within one heartbeat recover, and promote."""
 JITTER = (0.7, 0.8)
 """A heartbeat comes after this part of its interval, drawn anew: 3.5 to 4 s of 5, so a dead worker is soon seen."""
-CANCEL_GRACE = 5.0
-"""Seconds that a cancelled `async def` job may take to end before it is written off."""
-
-
-class Active(msgspec.Struct, eq=False):
-    """One claimed job here, until its outcome is settled."""
-
-    run: Run
-    started: float = 0.0
-    task: asyncio.Task[None] | None = None
-    timer: asyncio.TimerHandle | None = None
-    done: bool = False
-    """Its outcome is known; what its code still does no longer counts."""
-    in_thread: bool = False
 
 
 class QueueWorker:
@@ -103,16 +87,9 @@ class QueueWorker:
         self._lease = milliseconds(settings.lease, "lease")
         self._beat_every = milliseconds(settings.heartbeat, "heartbeat") / 1_000
         self._grace = milliseconds(settings.grace, "grace") / 1_000
-        self._kinds: Kinds = self._kinds_served()
         self._log = JobLog(verbose)
         self._pulse = Beating(pulse)
-        self._active: dict[UUID, Active] = {}
-        self._buffer: deque[Active] = deque()
         self._outbox = Outbox()
-        self._pool = ThreadPool(self.threads)
-        self._executing = 0
-        self._in_threads = 0
-        self._lost_threads = 0
         self._hungry = True
         self._token = os.urandom(16)
         self._turn = 0
@@ -131,6 +108,16 @@ class QueueWorker:
         self._room = asyncio.Event()
         self._wake.set()
         self._room.set()
+        self._performer = Performer(
+            self.app.registry,
+            self.id,
+            served=frozenset(it.executor for it in self.app.registry if it.queue in self.queues),
+            concurrency=self.concurrency,
+            threads=self.threads,
+            job_log=self._log,
+            report=self._outbox.put,
+            wake=self._hungry_again,
+        )
         budget = milliseconds(self.app.settings.budget) / 1_000
         pause = min(LONGEST_PAUSE, self._lease / 5_000)  # well within a lease, or it ends while we only wait
         self._patient = Patient(self._database.connect_async(budget), self._pulse.turned, pause)
@@ -150,7 +137,7 @@ class QueueWorker:
                 helper.cancel()
             await asyncio.gather(*helpers, return_exceptions=True)
             self._keeper.close()
-            self._pool.close()
+            await self._performer.close()
             await self._patient.connection.close()
 
     def stop(self) -> None:
@@ -170,7 +157,7 @@ class QueueWorker:
             if self._stop_level:
                 return
             empty = await self._one_turn()
-            if self.burst and not self._active and not len(self._outbox):
+            if self.burst and not self._performer.held() and not len(self._outbox):
                 if empty:
                     return
                 self._hungry = True  # one more claim says whether that was all
@@ -218,9 +205,7 @@ class QueueWorker:
 
     def _settled(self, outcomes: list[Outcome], accepted: list[bool]) -> None:
         for outcome, kept in zip(outcomes, accepted, strict=True):
-            active = self._active.get(outcome.jid)
-            if active is not None and active.run.claimed.token == outcome.token:
-                del self._active[outcome.jid]
+            self._performer.settled(outcome)
             if not kept:
                 log.warning("job %s: the lease was lost, so its outcome (%s) counts no more", outcome.jid, outcome.move)
         self._outbox.settled(len(outcomes))
@@ -238,17 +223,16 @@ class QueueWorker:
             self._hungry = True
             self._wake.set()
         self._due(beat.next_due, beat.now)
-        here = {jid: active.run.claimed.token for jid, active in self._active.items()}
-        conclusion = compare(beat.held, here)
+        conclusion = compare(beat.held, self._performer.held())
         for jid in conclusion.lost:
-            self._drop(self._active[jid])
+            self._performer.drop(jid)
         for held in conclusion.strangers:
             if held.token == self._token:
                 continue  # the answer to this very claim was lost; asked again with its token, it comes with this trip
             self._outbox.put(Outcome(jid=held.jid, token=held.token, move=Move.RELEASE, reason="claim not received"))
             self._wake.set()
         for jid in conclusion.cancelled:
-            self._stop_run(self._active[jid], "cancelled")
+            self._performer.stop(jid, "cancelled")
         self._log.flush()
 
     def _promoted(self, promoted: Promoted) -> None:
@@ -271,141 +255,22 @@ class QueueWorker:
         self._due(claims.next_due, claims.now)
         self._hungry = len(claims.jobs) >= limit
         for claimed in claims.jobs:
-            self._begin(claimed)
+            self._performer.begin(claimed)
         if self._hungry or len(self._outbox):
             self._wake.set()
         return not claims.jobs
 
     def _places(self) -> int:
-        places = claimable(
-            self._kinds,
-            concurrency=self.concurrency,
-            threads=self.threads,
-            running=self._executing,
-            in_threads=self._in_threads,
-            buffered=len(self._buffer),
-            lost=self._lost_threads,
-        )
+        places = self._performer.room()
         if places and len(self._outbox) < 10 * self.concurrency:
             self._room.set()
             return places
         self._room.clear()
         return 0
 
-    # One attempt
-
-    def _begin(self, claimed: Claimed) -> None:
-        prepared = prepare(claimed, self.app.registry, self.id)
-        if isinstance(prepared, Verdict):
-            self._log.ended("job", prepared.outcome, prepared)
-            self._outbox.put(prepared.outcome)
-            return
-        active = self._active[claimed.jid] = Active(prepared)
-        self._executing += 1
-        if prepared.registered.executor == "loop":
-            self._start(active)
-            name = f"{prepared.registered.name} {claimed.jid}"
-            active.task = self._loop.create_task(self._on_loop(active), name=name)
-        elif self._in_threads + self._lost_threads < self.threads:
-            self._start_thread(active)
-        else:
-            self._buffer.append(active)
-
-    def _start(self, active: Active) -> None:
-        active.started = monotonic()
-        if active.run.timeout is not None:
-            active.timer = self._loop.call_later(active.run.timeout, self._stop_run, active, "timeout")
-        self._log.started(active.run)
-
-    async def _on_loop(self, active: Active) -> None:
-        self._finished(active, await perform(active.run, self.id))
-
-    def _start_thread(self, active: Active) -> None:
-        active.in_thread = True
-        self._in_threads += 1
-        self._start(active)
-
-        def work() -> None:
-            verdict = perform_in_thread(active.run, self.id)
-            with suppress(RuntimeError):  # a thread that was written off may outlive the loop
-                self._loop.call_soon_threadsafe(self._thread_returned, active, verdict)
-
-        self._pool.submit(work)
-
-    def _thread_returned(self, active: Active, verdict: Verdict) -> None:
-        if active.done:
-            self._lost_threads -= 1
-        else:
-            self._in_threads -= 1
-            self._finished(active, verdict)
-        self._next_thread()
-
-    def _next_thread(self) -> None:
-        while self._buffer and self._in_threads + self._lost_threads < self.threads:
-            self._start_thread(self._buffer.popleft())
-        self._hungry_again()
-
-    def _finished(self, active: Active, verdict: Verdict) -> None:
-        if active.done:
-            return
-        active.done = True
-        self._executing -= 1
-        if active.timer is not None:
-            active.timer.cancel()
-        self._log.finished(active.run, verdict, monotonic() - active.started)
-        self._outbox.put(verdict.outcome)
-        self._hungry_again()
-
     def _hungry_again(self) -> None:
         self._room.set()
         self._wake.set()
-
-    def _stop_run(self, active: Active, why: Literal["timeout", "cancelled", "shutdown"]) -> None:
-        """End a run that is not to go on: cancel its task, or write its thread off."""
-        if active.done or active.run.stopped:
-            return
-        active.run.stopped = why
-        active.run.context.stop()
-        if active.task is not None:
-            active.task.cancel()
-            self._loop.call_later(CANCEL_GRACE, self._write_off, active)
-        elif active in self._buffer:
-            self._buffer.remove(active)
-            self._finished(active, judge(active.run, JobTimeout("never begun"), self.id))
-        else:
-            self._write_off(active)
-
-    def _write_off(self, active: Active) -> None:
-        if active.done:
-            return
-        if active.in_thread:
-            self._in_threads -= 1
-            self._lost_threads += 1
-        log.warning(
-            "job %s does not stop (%s); its place is lost until it does", active.run.claimed.jid, active.run.stopped
-        )
-        self._finished(active, judge(active.run, JobTimeout("does not stop"), self.id))
-
-    def _drop(self, active: Active) -> None:
-        """The lease of this run was lost: stop it and write nothing."""
-        log.warning("job %s: the lease was lost, another worker owns it; this run is stopped", active.run.claimed.jid)
-        del self._active[active.run.claimed.jid]
-        if active.done:
-            return
-        active.done = True
-        active.run.stopped = "lost"
-        active.run.context.stop()
-        self._executing -= 1
-        if active.timer is not None:
-            active.timer.cancel()
-        if active.task is not None:
-            active.task.cancel()
-        elif active in self._buffer:
-            self._buffer.remove(active)
-        elif active.in_thread:
-            self._in_threads -= 1
-            self._lost_threads += 1
-        self._hungry_again()
 
     # Waiting
 
@@ -430,12 +295,10 @@ class QueueWorker:
 
     async def _wind_down(self) -> None:
         """Stop claiming → release unstarted → wait → cancel → release uncharged → settle → leave."""
-        while self._buffer:
-            self._stop_run(self._buffer[0], "shutdown")
+        self._performer.release_unstarted()
         deadline = monotonic() + self._grace
         await self._until_idle(deadline, level=2)
-        for active in [*self._active.values()]:
-            self._stop_run(active, "shutdown")
+        self._performer.stop_all()
         await self._until_idle(monotonic() + CANCEL_GRACE + 1, level=3)
         deadline = monotonic() + 5
         try:
@@ -452,7 +315,7 @@ class QueueWorker:
     async def _until_idle(self, deadline: float, *, level: int) -> None:
         """Turn without claiming until nothing runs, the deadline passes, or the stop gets more urgent."""
         timer = self._loop.call_at(self._loop.time() + max(deadline - monotonic(), 0), self._wake.set)
-        while self._executing and monotonic() < deadline and self._stop_level < level:
+        while self._performer.executing and monotonic() < deadline and self._stop_level < level:
             await self._wake.wait()
             self._wake.clear()
             await self._one_turn(claiming=False)
@@ -469,15 +332,9 @@ class QueueWorker:
                 "queues": self.queues,
                 "concurrency": self.concurrency,
                 "threads": self.threads,
-                "lost": self._lost_threads,
+                "lost": self._performer.lost,
             }
         )
-
-    def _kinds_served(self) -> Kinds:
-        served = {it.executor for it in self.app.registry if it.queue in self.queues}
-        if served == {"thread"}:
-            return "thread"
-        return "mixed" if "thread" in served else "loop"
 
 
 def new_worker_id() -> str:

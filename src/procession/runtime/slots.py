@@ -2,34 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import NamedTuple
 
-Kinds = Literal["loop", "thread", "mixed"]
+
+class Places(NamedTuple):
+    """The places of one bounded executor, threads for example."""
+
+    size: int
+    taken: int
+    """Those that run a job, and those that are lost."""
+    waiting: int
+    """Claimed jobs that wait for one."""
 
 
-def claimable(
-    kinds: Kinds, *, concurrency: int, threads: int, running: int, in_threads: int, buffered: int, lost: int
-) -> int:
+def claimable(free: int, served: Sequence[Places], *, mixed: bool) -> int:
     """How many more jobs fit.
 
-    A claim cannot choose between `async def` and `def` jobs, so where a worker serves both, `def` jobs that find
-    no free thread wait
-    in a buffer of at most `threads`; while it is full nothing is claimed.
+    A claim cannot choose between kinds of jobs, so where a worker serves several, those that find no free place of
+    their kind wait in a buffer of at most as many; while one is full nothing is claimed.
 
     Args:
-        kinds: what the served jobs are made of.
-        running: all claimed jobs whose outcome is not settled yet, buffered ones included.
-        in_threads: those of them that occupy a thread.
-        buffered: `def` jobs that wait for one.
-        lost: threads written off.
+        free: how many more jobs this worker may hold at all.
+        served: the bounded executors that the served jobs need.
+        mixed: the served jobs need more than one executor.
     """
-    free = concurrency - running
-    if kinds == "loop":
-        return max(free, 0)
-    free_threads = threads - lost - in_threads - buffered
-    if kinds == "thread":
-        return max(min(free, free_threads), 0)
-    return max(min(free, max(free_threads, 0) + threads - buffered if buffered < threads else 0), 0)
+    for places in served:
+        fit = max(places.size - places.taken - places.waiting, 0)
+        if mixed:
+            fit = fit + places.size - places.waiting if places.waiting < places.size else 0
+        free = min(free, fit)
+    return max(free, 0)
 
 
 def rotated(queues: list[str], turn: int) -> list[str]:

@@ -1,0 +1,91 @@
+"""One claimed job while it is here, and the shape of what performs it. The performer holds the first and calls the
+second; the loop, threads and job processes have that shape. Nothing here waits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Protocol
+
+import msgspec
+
+from procession.runtime.executor import Run, Verdict
+from procession.runtime.slots import Places
+
+CANCEL_GRACE = 5.0
+"""Seconds that a run which was told to stop may take to end before more is done about it."""
+
+
+class Active(msgspec.Struct, eq=False):
+    """One claimed job here, until its outcome is settled."""
+
+    run: Run
+    executor: Executor
+    started: float = 0.0
+    timer: asyncio.TimerHandle | None = None
+    done: bool = False
+    """Its outcome is known; what its code still does no longer counts."""
+
+
+class Performance(Protocol):
+    """What an executor tells its performer. All on the worker's loop."""
+
+    def began(self, active: Active) -> None:
+        """The code of this run begins now: its time counts from here."""
+        ...
+
+    def ended(self, active: Active, verdict: Verdict) -> None:
+        """The run came to an outcome. Only the first that is said of a run counts."""
+        ...
+
+    def place_freed(self) -> None:
+        """Something else may run now."""
+        ...
+
+
+class Executor(Protocol):
+    """A way to perform jobs: `executor=` of a job names one."""
+
+    def put(self, active: Active) -> None:
+        """Begin this run, at once or when there is a place for it."""
+        ...
+
+    def withdraw(self, active: Active) -> bool:
+        """Take a run back that has not begun. False when it has."""
+        ...
+
+    def stop(self, active: Active) -> None:
+        """End a run that has begun, as far as Python lets us; `active.run.stopped` says why."""
+        ...
+
+    def places(self) -> Places | None:
+        """Its places; None when only the worker's concurrency bounds it."""
+        ...
+
+    async def close(self) -> None:
+        """Leave nothing behind."""
+        ...
+
+
+class Waiting:
+    """The part of a bounded executor that is the same for all: runs wait in order until there is a place."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.waiting: deque[Active] = deque()
+
+    def put(self, active: Active) -> None:
+        """See `Executor.put`."""
+        self.waiting.append(active)
+        self.fill()
+
+    def withdraw(self, active: Active) -> bool:
+        """See `Executor.withdraw`."""
+        if active not in self.waiting:
+            return False
+        self.waiting.remove(active)
+        return True
+
+    def fill(self) -> None:
+        """Begin what waits, as far as there are places."""
+        raise NotImplementedError

@@ -1,0 +1,178 @@
+"""What performs claimed jobs: begins each in its executor, stops it when it must not go on, reports its outcome.
+
+The queue worker claims and settles; between the two a job is here. Every claimed job comes to exactly one outcome,
+unless its lease was lost: then it comes to none. Nothing here speaks to the database.
+
+1. `begin` resolves the name and puts the run into its executor, where it may wait for a place
+2. the executor says `began` (its time counts from here) and `ended`
+3. the verdict's outcome is reported; `settled` forgets the run once the store has answered
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Literal
+from uuid import UUID
+
+from procession.clock import monotonic
+from procession.errors import JobTimeout
+from procession.job import Claimed, Outcome
+from procession.registry import Registry
+from procession.runtime.active import Active, Executor
+from procession.runtime.executor import Verdict, judge, prepare
+from procession.runtime.joblog import JobLog
+from procession.runtime.pools import LoopExecutor, ThreadExecutor
+from procession.runtime.slots import claimable
+
+log = logging.getLogger("procession.worker")
+
+
+class Performer:
+    """The runs of one queue worker. Made, called and called back on its loop.
+
+    Args:
+        registry: which names are known.
+        worker: the queue worker's name.
+        served: the executors that the jobs of the served queues need.
+        report: takes each outcome, to be settled.
+        wake: called when there may be room for more.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        worker: str,
+        *,
+        served: frozenset[str],
+        concurrency: int,
+        threads: int,
+        job_log: JobLog,
+        report: Callable[[Outcome], None],
+        wake: Callable[[], None],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._registry = registry
+        self._worker = worker
+        self._served = served
+        self._concurrency = concurrency
+        self._log = job_log
+        self._report = report
+        self._wake = wake
+        self._active: dict[UUID, Active] = {}
+        self._threads = ThreadExecutor(self, worker, threads)
+        self._executors: dict[str, Executor] = {"loop": LoopExecutor(self, worker), "thread": self._threads}
+        self.executing = 0
+        """Claimed jobs that have not come to an outcome."""
+
+    @property
+    def lost(self) -> int:
+        """Threads that do not return."""
+        return self._threads.lost
+
+    def held(self) -> dict[UUID, bytes]:
+        """What is here until it is settled: jid → claim token."""
+        return {jid: active.run.claimed.token for jid, active in self._active.items()}
+
+    def room(self) -> int:
+        """How many more jobs fit."""
+        served = [self._executors[name].places() for name in self._served]
+        bounded = [places for places in served if places is not None]
+        return claimable(self._concurrency - self.executing, bounded, mixed=len(self._served) > 1)
+
+    # From claim to outcome
+
+    def begin(self, claimed: Claimed) -> None:
+        """Perform a job, at once or when there is a place for it."""
+        prepared = prepare(claimed, self._registry, self._worker)
+        if isinstance(prepared, Verdict):
+            self._log.ended("job", prepared.outcome, prepared)
+            self._report(prepared.outcome)
+            return
+        active = Active(prepared, self._executors[prepared.registered.executor])
+        self._active[claimed.jid] = active
+        self.executing += 1
+        active.executor.put(active)
+
+    def settled(self, outcome: Outcome) -> None:
+        """The store has answered for this outcome: the run is forgotten."""
+        active = self._active.get(outcome.jid)
+        if active is not None and active.run.claimed.token == outcome.token:
+            del self._active[outcome.jid]
+
+    # Ending a run
+
+    def stop(self, jid: UUID, why: Literal["timeout", "cancelled", "shutdown"]) -> None:
+        """End a run that is not to go on."""
+        self._stop(self._active[jid], why)
+
+    def drop(self, jid: UUID) -> None:
+        """The lease of this run was lost: stop it and report nothing."""
+        log.warning("job %s: the lease was lost, another worker owns it; this run is stopped", jid)
+        active = self._active.pop(jid)
+        if not active.done:
+            self._close(active)
+            active.run.stopped = "lost"
+            active.run.context.stop()
+            if not active.executor.withdraw(active):
+                active.executor.stop(active)
+            self._wake()
+
+    def release_unstarted(self) -> None:
+        """Give back what has not begun."""
+        for active in [*self._active.values()]:
+            if not active.done and active.executor.withdraw(active):
+                self._withdrawn(active, "shutdown")
+
+    def stop_all(self) -> None:
+        """End every run, because the worker goes."""
+        for active in [*self._active.values()]:
+            self._stop(active, "shutdown")
+
+    async def close(self) -> None:
+        """Leave nothing behind."""
+        for executor in self._executors.values():
+            await executor.close()
+
+    def _stop(self, active: Active, why: Literal["timeout", "cancelled", "shutdown"]) -> None:
+        if active.done or active.run.stopped:
+            return
+        if active.executor.withdraw(active):
+            self._withdrawn(active, why)
+            return
+        active.run.stopped = why
+        active.run.context.stop()
+        active.executor.stop(active)
+
+    def _withdrawn(self, active: Active, why: Literal["timeout", "cancelled", "shutdown"]) -> None:
+        active.run.stopped = why
+        self.ended(active, judge(active.run, JobTimeout("never begun"), self._worker))
+
+    def _close(self, active: Active) -> None:
+        active.done = True
+        self.executing -= 1
+        if active.timer is not None:
+            active.timer.cancel()
+
+    # What the executors say
+
+    def began(self, active: Active) -> None:
+        """See `Performance.began`."""
+        active.started = monotonic()
+        if active.run.timeout is not None:
+            active.timer = self._loop.call_later(active.run.timeout, self._stop, active, "timeout")
+        self._log.started(active.run)
+
+    def ended(self, active: Active, verdict: Verdict) -> None:
+        """See `Performance.ended`."""
+        if active.done:
+            return
+        self._close(active)
+        self._log.finished(active.run, verdict, monotonic() - active.started)
+        self._report(verdict.outcome)
+        self._wake()
+
+    def place_freed(self) -> None:
+        """See `Performance.place_freed`."""
+        self._wake()
