@@ -3,7 +3,6 @@ check."""
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +12,7 @@ from redis import Redis
 from procession.database import Policy
 from procession.database.redis import RedisDatabase
 from procession.database.redis.keys import tag
-from procession.database.redis.records import STATES
+from procession.database.redis.records import CANCEL, HAS_ERRORS, HAS_HISTORY, HAS_PLAN, HEAD, STATES
 from procession.job import State
 from tests.leaks import leaks
 
@@ -36,27 +35,23 @@ class Keyspace:
         return f"{self.tag}:".encode() + (name if isinstance(name, bytes) else name.encode())
 
     def put(self, jid: bytes, state: State, **fields: Any) -> None:
-        """Write a job's spec and state record by hand."""
+        """Write a job's record by hand."""
         record = {
-            "priority": 0, "attempt": 0, "crashes": 0, "cancel": 0, "times": (NOW - 50, 0, 0, 0, 0),
-            "queue": "mail", "worker": "", "token": b"", "reason": "", **fields,
+            "priority": 0, "attempt": 0, "crashes": 0, "cancel": 0, "errors": 0, "times": (NOW - 50, 0, 0, 0, 0),
+            "queue": "mail", "worker": "", "token": b"", "reason": "", "spec": b'{"name":"app.f","args":{}}', **fields,
         }  # fmt: skip
-        packed = struct.pack(
-            ">BBbHBBH",
-            1,
-            STATES.index(state) + 1,
-            record["priority"],
-            record["attempt"],
-            record["crashes"],
-            record["cancel"],
-            0,
-        )
-        packed += b"".join(at.to_bytes(6, "big") for at in record["times"])
-        for text in (record["queue"], record["worker"], record["token"], record["reason"]):
+        enqueued, due, started, finished, expires = (at.to_bytes(6, "big") for at in record["times"])
+        history = started + finished
+        for text in (record["worker"], record["token"], record["reason"]):
             raw = text if isinstance(text, bytes) else text.encode()
-            packed += bytes([len(raw)]) + raw
-        self.server.hset(self.key("states"), jid, packed)
-        self.server.hset(self.key("specs"), jid, b'{"name":"app.f","args":{}}')
+            history += bytes([len(raw)]) + raw
+        queue = record["queue"].encode()
+        flags = HAS_PLAN + HAS_HISTORY + CANCEL * record["cancel"] + HAS_ERRORS * record["errors"]
+        head = HEAD.pack(
+            1, STATES.index(state) + 1, flags, record["priority"], record["attempt"], record["crashes"], 0, enqueued,
+            len(queue),
+        )  # fmt: skip
+        self.server.hset(self.key("jobs"), jid, head + queue + due + expires + history + record["spec"])
 
     def queued(self, *jids: bytes, queue: str = "mail", priority: int = 0) -> None:
         """Write queued jobs with their lane, depth and counter."""
@@ -75,8 +70,14 @@ class Keyspace:
         self.server.zadd(self.key("leases"), {worker: NOW + 15_000})
         self.server.hincrby(self.key("counters"), "running", len(jids))
 
+    def finished(self, jid: bytes, state: State, at: int = NOW) -> None:
+        """Write a finished job with its entry and counter."""
+        self.put(jid, state, times=(NOW - 50, 0, NOW - 20, at, 0))
+        self.server.rpush(self.key(state.value), jid + b"\0\0")
+        self.server.hincrby(self.key("counters"), f"kept_{state.value}", 1)
+
     def state(self, jid: bytes) -> State | None:
-        record = self.server.hget(self.key("states"), jid)
+        record = self.server.hget(self.key("jobs"), jid)
         return STATES[record[1] - 1] if record else None
 
     def lane(self, queue: str = "mail", priority: int = 0) -> list[bytes]:
@@ -84,6 +85,8 @@ class Keyspace:
 
     def members(self, name: str) -> set[bytes]:
         kind = self.server.type(self.key(name))
+        if kind == b"list":
+            return {entry[:16] for entry in self.server.lrange(self.key(name), 0, -1)}
         if kind == b"zset":
             return set(self.server.zrange(self.key(name), 0, -1))
         if kind == b"hash":

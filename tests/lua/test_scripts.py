@@ -44,16 +44,16 @@ def test_enqueue_writes_spec_record_lane_depth_and_rings_once(keys: Keyspace) ->
     assert keys.lane(priority=5) == [C]
     assert keys.server.zrange(keys.key("lanes:mail"), 0, -1) == [b"5", b"0"]
     assert keys.server.hgetall(keys.key("depth")) == {b"mail": b"3"}
-    assert keys.members("specs") == keys.members("states") == {A, B, C}
+    assert keys.members("jobs") == {A, B, C}
     assert keys.counters() == {"enqueued": 3, "queued": 3}
     assert keys.rings("mail") == 1
 
 
 def test_enqueue_of_a_known_jid_changes_nothing(keys: Keyspace) -> None:
     keys.running(A)
-    before = keys.server.hgetall(keys.key("states"))
+    before = keys.server.hgetall(keys.key("jobs"))
     assert [it.new for it in keys.connection.ask(keys.database.enqueue([new(A, queue="other")]))] == [False]
-    assert keys.server.hgetall(keys.key("states")) == before
+    assert keys.server.hgetall(keys.key("jobs")) == before
     assert keys.lane("other") == []
 
 
@@ -154,10 +154,10 @@ def test_settle_of_a_release_puts_the_job_in_front_and_takes_the_attempt_back(ke
 
 def test_settle_with_another_token_is_refused_and_changes_nothing(keys: Keyspace) -> None:
     keys.running(A)
-    before = keys.server.hgetall(keys.key("states"))
+    before = keys.server.hgetall(keys.key("jobs"))
     answers = keys.connection.ask(keys.database.settle("w", [out(A, Move.PROCESS, b"x" * 16), out(B, Move.FAIL)]))
     assert answers == [False, False]
-    assert keys.server.hgetall(keys.key("states")) == before
+    assert keys.server.hgetall(keys.key("jobs")) == before
     assert keys.members("held:w") == {A}
 
 
@@ -165,7 +165,7 @@ def test_settle_asked_twice_is_accepted_twice_and_counted_once(keys: Keyspace) -
     keys.running(A)
     for _ in range(2):
         assert keys.connection.ask(keys.database.settle("w", [out(A, Move.PROCESS, value=b"1")])) == [True]
-    assert keys.counters() == {"processed": 1}
+    assert keys.counters() == {"processed": 1, "kept_processed": 1}
 
 
 def test_settle_pushes_the_oldest_out_of_a_full_index(keys: Keyspace) -> None:
@@ -174,13 +174,13 @@ def test_settle_pushes_the_oldest_out_of_a_full_index(keys: Keyspace) -> None:
     for jid in jids:
         keys.now += 1
         keys.connection.ask(keys.database.settle("w", [out(jid, Move.PROCESS, value=b"1", failure=b"{}")]))
-    for name in ("processed", "states", "specs", "results", "errors"):
+    for name in ("processed", "jobs", "results", "errors"):
         assert keys.members(name) == set(jids[-3:])
 
 
 def test_settle_keeps_the_newest_errors_of_a_job(keys: Keyspace) -> None:
     for n in range(30):
-        keys.running(A)
+        keys.running(A, errors=int(n > 0))
         failure = b'{"attempt":%d,"type":"E","message":""}' % n
         keys.connection.ask(keys.database.settle("w", [out(A, Move.RETRY, failure=failure, delay=10)]))
         keys.server.zrem(keys.key("due"), A)
@@ -282,7 +282,7 @@ def test_retry_starts_a_finished_job_anew_and_keeps_its_errors(keys: Keyspace) -
         keys.database.settle("w", [out(A, Move.FAIL, failure=b'{"attempt":1,"type":"E","message":""}')])
     )
     assert keys.connection.ask(keys.database.retry([UUID(bytes=A)])) == [State.FAILED]
-    assert keys.members("failed") == set()
+    assert keys.counters() == {"failed": 1, "queued": 1}
     assert keys.lane() == [A]
     assert keys.members("errors") == {A}
 
@@ -292,24 +292,23 @@ def test_remove_leaves_nothing_of_a_waiting_job_and_all_of_a_running_one(keys: K
     keys.running(B)
     found = keys.connection.ask(keys.database.remove([UUID(bytes=A), UUID(bytes=B), UUID(bytes=C)]))
     assert found == [State.QUEUED, State.RUNNING, None]
-    assert keys.members("states") == {B}
+    assert keys.members("jobs") == {B}
     assert keys.server.hget(keys.key("depth"), "mail") == b"0"
 
 
 def test_purge_removes_up_to_its_limit(keys: Keyspace) -> None:
     keys.queued(A, B, C)
     assert keys.connection.ask(keys.database.purge("mail", 2)) == 2
-    assert keys.members("specs") == {C}
+    assert keys.members("jobs") == {C}
 
 
 def test_prune_forgets_by_age_and_by_count(keys: Keyspace) -> None:
     day = 24 * 3600 * 1000
     for n, jid in enumerate((A, B, C, D, E)):
         at = NOW - 2 * day if jid == A else NOW - 100 + n
-        keys.put(jid, State.PROCESSED)
-        keys.server.zadd(keys.key("processed"), {jid: at})
+        keys.finished(jid, State.PROCESSED, at)
     assert keys.connection.ask(keys.database.prune(100)) == 2
-    assert keys.members("processed") == keys.members("states") == {C, D, E}
+    assert keys.members("processed") == keys.members("jobs") == {C, D, E}
 
 
 def test_prune_clears_tombstones_and_keeps_the_order(keys: Keyspace) -> None:

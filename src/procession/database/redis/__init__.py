@@ -24,7 +24,7 @@ from procession.database.redis.connection import (
     shown,
 )
 from procession.database.redis.keys import tag
-from procession.database.redis.records import job_from
+from procession.database.redis.records import CLAIMED, job_from, packed_job, packed_outcome
 from procession.database.redis.scripts import script
 from procession.database.shelf import Counts, Page, Query, QueueInfo, WorkerInfo
 from procession.job import Claimed, Crash, Job, NewJob, Outcome, State, Stored
@@ -69,11 +69,7 @@ class RedisDatabase:
 
     def enqueue(self, jobs: Sequence[NewJob]) -> Operation[list[Stored]]:
         """See `Queue.enqueue`."""
-        arguments: list[Any] = []
-        for job in jobs:
-            arguments += (
-                job.jid.bytes, job.spec, job.queue, job.priority, job.delay, job.at, job.expires_in, job.expires_at,
-            )  # fmt: skip
+        arguments = [packed_job(job) for job in jobs]
         jids = [job.jid for job in jobs]
         return self._ask(
             "enqueue", arguments, lambda reply: [Stored(jid, bool(new)) for jid, new in zip(jids, reply, strict=True)]
@@ -83,12 +79,13 @@ class RedisDatabase:
         """See `Queue.claim`."""
 
         def read(reply: list[Any]) -> Claims:
-            rows = [reply[at : at + 6] for at in range(2, len(reply), 6)]
-            jobs = [
-                Claimed(UUID(bytes=jid), token, queue.decode(), spec, attempt, crashes, int(fence))
-                for jid, queue, spec, attempt, crashes, fence in rows
-            ]
-            return Claims(jobs, reply[0], reply[1])
+            now, next_due, first, *rows = reply
+            jobs = []
+            for fence, row in enumerate(rows, start=int(first)):
+                jid, attempt, crashes, queue = CLAIMED.unpack_from(row)
+                spec = row[CLAIMED.size :]
+                jobs.append(Claimed(UUID(bytes=jid), token, queues[queue], spec, attempt, crashes, fence))
+            return Claims(jobs, now, next_due)
 
         return self._ask("claim", [worker, token, limit, lease, *queues], read)
 
@@ -97,10 +94,7 @@ class RedisDatabase:
         policy = self._policy
         bounds = (policy.processed_count, policy.failed_count, policy.cancelled_count, policy.max_crashes)
         arguments: list[Any] = [worker, *bounds]
-        for it in outcomes:
-            arguments += (
-                it.jid.bytes, it.token, str(it.move), it.delay, it.reason, it.value or b"", it.failure or b"",
-            )  # fmt: skip
+        arguments += [packed_outcome(outcome) for outcome in outcomes]
         return self._ask("settle", arguments, lambda reply: [bool(accepted) for accepted in reply])
 
     def heartbeat(

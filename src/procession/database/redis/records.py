@@ -1,4 +1,4 @@
-"""The packed state record in Python, and a job put together from the places that hold a part of it.
+"""The packed record in Python, and a job put together from the places that hold a part of it.
 
 The layout is the one of `lua/lib/record.lua`; the contract suite reads through here what the scripts wrote.
 """
@@ -11,9 +11,11 @@ from uuid import UUID
 
 import msgspec
 
-from procession.job import Failure, Job, Spec, State
+from procession.job import Failure, Job, NewJob, Outcome, Spec, State
 
-LAYOUT = struct.Struct(">BBbHBBH")
+HEAD = struct.Struct(">BBBbHBH6sB")
+PLAN = struct.Struct(">6s6s")
+HAS_PLAN, HAS_HISTORY, CANCEL, HAS_ERRORS, HAS_RESULT, APART = 1, 2, 4, 8, 16, 32
 STATES = (
     State.QUEUED,
     State.DELAYED,
@@ -23,54 +25,76 @@ STATES = (
     State.FAILED,
     State.CANCELLED,
 )
-TIMES = 5
-TIME_BYTES = 6
+
+CLAIMED = struct.Struct(">16sHBH")
+"""What a claim answers of each job, in front of its spec: jid, attempt, crashes, number of the queue."""
 
 _spec = msgspec.json.Decoder(Spec)
 _args = msgspec.json.Decoder(dict[str, Any])
 _failure = msgspec.json.Decoder(Failure)
 
 
-def unpack(record: bytes) -> dict[str, Any]:
-    """The fields of a packed state record, named as in `Job`."""
-    _version, state, priority, attempt, crashes, cancel, _place = LAYOUT.unpack_from(record)
-    at = LAYOUT.size
-    times = []
-    for _ in range(TIMES):
-        times.append(int.from_bytes(record[at : at + TIME_BYTES], "big"))
-        at += TIME_BYTES
-    texts = []
-    for _ in range(4):
-        length = record[at]
-        texts.append(record[at + 1 : at + 1 + length])
-        at += 1 + length
-    queue, worker, _token, reason = texts
-    return {
+def _time(raw: bytes) -> int:
+    return int.from_bytes(raw, "big")
+
+
+def unpack(record: bytes) -> tuple[dict[str, Any], bytes]:
+    """The head of a record as fields named as in `Job`, and the spec behind it (empty when it lies apart)."""
+    _version, state, flags, priority, attempt, crashes, _place, enqueued, length = HEAD.unpack_from(record)
+    at = HEAD.size + length
+    fields: dict[str, Any] = {
         "state": STATES[state - 1],
         "priority": priority,
         "attempt": attempt,
         "crashes": crashes,
-        "cancel_asked": bool(cancel),
-        "enqueued_at": times[0],
-        "due_at": times[1],
-        "start_at": times[2],
-        "finish_at": times[3],
-        "expires_at": times[4],
-        "queue": queue.decode(),
-        "worker": worker.decode(),
-        "reason": reason.decode(errors="replace"),
+        "cancel_asked": bool(flags & CANCEL),
+        "enqueued_at": _time(enqueued),
+        "queue": record[HEAD.size : at].decode(),
     }
+    if flags & HAS_PLAN:
+        due, expires = PLAN.unpack_from(record, at)
+        fields.update(due_at=_time(due), expires_at=_time(expires))
+        at += PLAN.size
+    if flags & HAS_HISTORY:
+        started, finished = PLAN.unpack_from(record, at)
+        at += PLAN.size
+        texts = []
+        for _ in range(3):
+            texts.append(record[at + 1 : at + 1 + record[at]])
+            at += 1 + record[at]
+        worker, _token, reason = texts
+        fields.update(start_at=_time(started), finish_at=_time(finished))
+        fields.update(worker=worker.decode(), reason=reason.decode(errors="replace"))
+    return fields, record[at:]
+
+
+def packed_job(it: NewJob) -> bytes:
+    """One new job as `enqueue.lua` unpacks it."""
+    queue = it.queue.encode()
+    times = b"".join(time.to_bytes(6, "big") for time in (it.delay, it.at, it.expires_in, it.expires_at))
+    return b"".join((it.jid.bytes, bytes((len(queue),)), queue, it.priority.to_bytes(1, "big", signed=True), times, it.spec))
+
+
+def packed_outcome(it: Outcome) -> bytes:
+    """One outcome as `settle.lua` unpacks it."""
+    move, reason = it.move.encode(), it.reason.encode()[:200]
+    value, failure = it.value or b"", it.failure or b""
+    return b"".join((
+        it.jid.bytes, bytes((len(it.token),)), it.token, bytes((len(move),)), move, it.delay.to_bytes(6, "big"),
+        bytes((len(reason),)), reason, len(value).to_bytes(4, "big"), value, len(failure).to_bytes(4, "big"), failure,
+    ))  # fmt: skip
 
 
 def job_from(row: list[Any]) -> Job:
-    """A job from a row of the scripts: jid, state record, spec, errors, result."""
-    jid, record, spec, errors, result = row[:5]
-    fields = unpack(record)
+    """A job from a row of the scripts: jid, record, and what lies apart: spec, errors, result."""
+    jid, record, apart, errors, result = row[:5]
+    fields, spec = unpack(record)
+    spec = apart or spec
     failures = tuple(_failure.decode(line) for line in (errors or b"").split(b"\n") if line)
     fields.update(jid=UUID(bytes=jid), failures=failures, result=msgspec.Raw(result) if result else None)
     try:
-        asked = _spec.decode(spec or b"")
+        asked = _spec.decode(spec)
         args = _args.decode(asked.args)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return Job(name="", args={}, raw=spec or b"", **fields)
+        return Job(name="", args={}, raw=spec, **fields)
     return Job(name=asked.name, args=args, attempts=asked.attempts, timeout=asked.timeout, tags=asked.tags, **fields)

@@ -49,7 +49,7 @@ def _bindings(args: tuple[str, ...]) -> str:
         if arg.startswith("*"):
             rest = arg[1:]
             lines.append(f"local {rest} = {{}}")
-            lines.append(f"for i = {position}, #ARGV do {rest}[#{rest} + 1] = ARGV[i] end")
+            lines.append(f"for i = {position}, #ARGV do {rest}[i - {position - 1}] = ARGV[i] end")
         else:
             name, _, kind = arg.partition(":")
             lines.append(f"local {name} = " + (f"tonumber(ARGV[{position}])" if kind == "int" else f"ARGV[{position}]"))

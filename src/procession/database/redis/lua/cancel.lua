@@ -10,17 +10,16 @@ for i, jid in ipairs(jids) do
   local r = load(jid)
   reply[i] = r and NAMES[r.state] or ''
   if r and r.state == RUNNING then
-    r.cancel, r.reason = 1, string.sub(reason, 1, 200)
+    r.cancel, r.reason = true, string.sub(reason, 1, 200)
     save(jid, r)
     ring('@' .. r.worker)
   elseif r and r.state < RUNNING then
-    if r.state == QUEUED then deepen(r.queue, -1) end
-    redis.call('ZREM', DUE, jid)
+    leave_state(jid, r)
     finish(jid, r, CANCELLED, reason)
     ended = ended + 1
   end
 end
+commit()
 trim(CANCELLED, bound, 2 * ended + 10)
-write_depths()
-write_counts()
+commit()
 return reply

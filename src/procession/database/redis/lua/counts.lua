@@ -6,9 +6,6 @@
 -- uses: record
 
 local reply = redis.call('HGETALL', T .. ':counters')
-local sizes = {delayed = 'due', kept_processed = 'processed', kept_failed = 'failed', kept_cancelled = 'cancelled'}
-for name, key in pairs(sizes) do
-  reply[#reply + 1] = name
-  reply[#reply + 1] = redis.call('ZCARD', T .. ':' .. key)
-end
+reply[#reply + 1] = 'delayed'
+reply[#reply + 1] = redis.call('ZCARD', DUE)
 return reply

@@ -8,7 +8,8 @@
 local depth = redis.call('HKEYS', T .. ':depth')
 for _, queue in ipairs(depth) do
   for _, priority in ipairs(priorities(queue)) do
-    redis.call('UNLINK', lane_key(queue, priority), front_key(queue, priority))
+    local lane = lane_key(queue, priority)
+    redis.call('UNLINK', lane, front_key(lane))
   end
   redis.call('UNLINK', lanes_key(queue), T .. ':bell:' .. queue)
 end
@@ -16,8 +17,8 @@ for _, worker in ipairs(redis.call('ZRANGE', T .. ':leases', 0, -1)) do
   redis.call('UNLINK', T .. ':held:' .. worker, T .. ':bell:@' .. worker)
 end
 for _, name in ipairs({
-  'specs', 'states', 'errors', 'results', 'due', 'depth', 'paused', 'leases', 'workers', 'tokens', 'counters',
-  'processed', 'failed', 'cancelled', 'watching', 'meta',
+  'jobs', 'specs', 'errors', 'results', 'due', 'depth', 'paused', 'leases', 'workers', 'tokens', 'counters',
+  'processed', 'failed', 'cancelled', 'processed:front', 'failed:front', 'cancelled:front', 'watching', 'meta',
 }) do
   redis.call('UNLINK', T .. ':' .. name)
 end

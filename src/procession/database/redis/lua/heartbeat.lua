@@ -9,8 +9,7 @@ redis.call('ZADD', T .. ':leases', now + lease, worker)
 redis.call('HSET', T .. ':workers', worker, now .. ' ' .. info)
 local recovered = limit > 0 and #dead_recovered(limit, lease, max_crashes) or 0
 due_moved(limit)
-write_depths()
-write_counts()
+commit()
 
 local ready = 0
 for _, queue in ipairs(queues) do
@@ -22,7 +21,7 @@ for _, jid in ipairs(redis.call('SMEMBERS', T .. ':held:' .. worker)) do
   if r and r.state == RUNNING and r.worker == worker then
     reply[#reply + 1] = jid
     reply[#reply + 1] = r.token
-    reply[#reply + 1] = r.cancel
+    reply[#reply + 1] = r.cancel and 1 or 0
   end
 end
 return reply

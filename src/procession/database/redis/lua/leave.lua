@@ -7,6 +7,5 @@
 
 local taken = {}
 take_back_all(worker, 100000, max_crashes, how ~= '' and how or 'worker left', crash, taken)
-write_depths()
-write_counts()
+commit()
 return taken

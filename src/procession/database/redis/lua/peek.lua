@@ -15,7 +15,7 @@ local function walk(key, priority)
     local ids = redis.call('LRANGE', key, first, last)
     if #ids == 0 then return end
     for i = 1, #ids do
-      local jid, place = split(ids[rear == 1 and #ids + 1 - i or i])
+      local jid, place = struct.unpack(ENTRY, ids[rear == 1 and #ids + 1 - i or i])
       if #reply < limit and is_live(load(jid), place, queue, priority) then add_row(reply, jid, '') end
     end
     at = at + 100
@@ -25,7 +25,8 @@ end
 local order = priorities(queue)
 for i = 1, #order do
   local priority = order[rear == 1 and #order + 1 - i or i]
-  local first, second = front_key(queue, priority), lane_key(queue, priority)
+  local lane = lane_key(queue, priority)
+  local first, second = front_key(lane), lane
   if rear == 1 then first, second = second, first end
   walk(first, priority)
   walk(second, priority)

@@ -6,6 +6,5 @@
 -- uses: record lanes finish duties
 
 local moved = due_moved(limit)
-write_depths()
-write_counts()
+commit()
 return {moved, now, next_due()}

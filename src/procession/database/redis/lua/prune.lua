@@ -1,62 +1,63 @@
--- Forget finished jobs beyond the age or count kept, and clear tombstones out of lanes.
+-- Forget finished jobs beyond the age or count kept, and clear tombstones out of lists.
 -- moves: forget
 -- flags: allow-oom
 -- args: now:int limit:int processed_age:int processed_bound:int failed_age:int failed_bound:int cancelled_age:int cancelled_bound:int
 -- reply: how many were forgotten
 -- uses: record lanes finish
 
-local gone = 0
+local gone_now = 0
 local rules = {
   {PROCESSED, processed_age, processed_bound}, {FAILED, failed_age, failed_bound}, {CANCELLED, cancelled_age, cancelled_bound},
 }
 for _, rule in ipairs(rules) do
   local state, age, bound = unpack(rule)
-  if gone < limit then
-    local old = redis.call('ZRANGEBYSCORE', KEPT[state], '-inf', now - age, 'LIMIT', 0, limit - gone)
-    for _, jid in ipairs(old) do
-      redis.call('ZREM', KEPT[state], jid)
-      forget(jid)
-    end
-    gone = gone + #old
+  gone_now = gone_now + shed(state, limit - gone_now, over_bound(state, bound), now - age, limit + 1000)
+end
+commit()
+
+-- Compaction: live entries move from a list to its older part in order, tombstones are left behind. When the list is empty
+-- the older part becomes the list again. It starts when tombstones outnumber the live by a thousand.
+local function compact(key, is_wanted)
+  local entries, live = redis.call('LPOP', key, limit) or {}, {}
+  local jids, at = {}, {}
+  for i, entry in ipairs(entries) do jids[i], at[i] = struct.unpack(ENTRY, entry) end
+  load_all(jids)
+  for i, entry in ipairs(entries) do
+    if is_wanted(known[jids[i]], at[i]) then live[#live + 1] = entry end
   end
-  if gone < limit then gone = gone + trim(state, bound, limit - gone) end
+  if #live > 0 then redis.call('RPUSH', front_key(key), unpack(live)) end
+  if redis.call('EXISTS', key) == 0 and redis.call('EXISTS', front_key(key)) == 1 then
+    redis.call('RENAME', front_key(key), key)
+  end
 end
 
--- Compaction: live ids move from the lane to its older part in order, tombstones are left behind. When the lane is
--- empty the older part becomes the lane again. It starts when tombstones outnumber the live by a thousand.
-local function compact(queue, priority)
-  local lane, front = lane_key(queue, priority), front_key(queue, priority)
-  local ids = redis.call('LPOP', lane, limit) or {}
-  if #ids == 0 then
-    if redis.call('EXISTS', front) == 1 then redis.call('RENAME', front, lane) end
-    return
-  end
-  local live = {}
-  for _, entry in ipairs(ids) do
-    local jid, place = split(entry)
-    if is_live(load(jid), place, queue, priority) then live[#live + 1] = entry end
-  end
-  if #live > 0 then redis.call('RPUSH', front, unpack(live)) end
-  if redis.call('EXISTS', lane) == 0 then
-    if redis.call('EXISTS', front) == 1 then
-      redis.call('RENAME', front, lane)
-    else
-      redis.call('ZREM', lanes_key(queue), priority)
-    end
-  end
+local function entries_in(key)
+  local older = redis.call('LLEN', front_key(key))
+  return redis.call('LLEN', key) + older, older > 0
 end
 
 local depth = redis.call('HGETALL', T .. ':depth')
 for i = 1, #depth, 2 do
-  local queue, entries, parts = depth[i], 0, {}
+  local queue, total, parts = depth[i], 0, {}
   for _, priority in ipairs(priorities(queue)) do
-    local older = redis.call('LLEN', front_key(queue, priority))
-    entries = entries + redis.call('LLEN', lane_key(queue, priority)) + older
-    parts[#parts + 1] = {priority, older > 0}
+    local entries, begun = entries_in(lane_key(queue, priority))
+    total = total + entries
+    parts[#parts + 1] = {priority, begun}
   end
-  local crowded = entries > 2 * tonumber(depth[i + 1]) + 1000
+  local crowded = total > 2 * tonumber(depth[i + 1]) + 1000
   for _, part in ipairs(parts) do
-    if crowded or part[2] then compact(queue, part[1]) end
+    if crowded or part[2] then
+      local key = lane_key(queue, part[1])
+      compact(key, function(r, place) return is_live(r, place, queue, part[1]) end)
+      if entries_in(key) == 0 then redis.call('ZREM', lanes_key(queue), part[1]) end
+    end
   end
 end
-return gone
+for state, key in pairs(KEPT) do
+  local entries, begun = entries_in(key)
+  local kept = tonumber(redis.call('HGET', T .. ':counters', 'kept_' .. NAMES[state]) or 0)
+  if begun or entries > 2 * kept + 1000 then
+    compact(key, function(r, place) return is_kept(r, place, state) end)
+  end
+end
+return gone_now

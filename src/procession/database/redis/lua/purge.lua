@@ -5,10 +5,12 @@
 -- reply: how many were removed
 -- uses: record lanes finish
 
-local removed = pop_live(queue, limit, function(jid)
-  forget(jid)
+local removed = 0
+pop_live(queue, limit, function(jid, raw)
+  drop(jid, unpacked(raw))
+  ring_watchers(jid)
+  removed = removed + 1
   return true
 end)
-write_depths()
-write_counts()
+commit()
 return removed

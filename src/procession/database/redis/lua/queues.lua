@@ -9,9 +9,10 @@ local reply, depth = {}, redis.call('HGETALL', T .. ':depth')
 for i = 1, #depth, 2 do
   local queue, oldest = depth[i], 0
   for _, priority in ipairs(priorities(queue)) do
-    for _, key in ipairs({front_key(queue, priority), lane_key(queue, priority)}) do
+    local lane = lane_key(queue, priority)
+    for _, key in ipairs({front_key(lane), lane}) do
       for _, entry in ipairs(oldest == 0 and redis.call('LRANGE', key, 0, 99) or {}) do
-        local jid, place = split(entry)
+        local jid, place = struct.unpack(ENTRY, entry)
         local r = oldest == 0 and load(jid)
         if r and is_live(r, place, queue, priority) then oldest = r.enqueued end
       end

@@ -6,6 +6,5 @@
 -- uses: record lanes finish duties
 
 local taken = dead_recovered(limit, lease, max_crashes)
-write_depths()
-write_counts()
+commit()
 return taken

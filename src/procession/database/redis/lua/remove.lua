@@ -10,12 +10,8 @@ for i, jid in ipairs(jids) do
   local r = load(jid)
   reply[i] = r and NAMES[r.state] or ''
   if r and r.state ~= RUNNING then
-    if r.state == QUEUED then deepen(r.queue, -1) end
-    if KEPT[r.state] then redis.call('ZREM', KEPT[r.state], jid) end
-    redis.call('ZREM', DUE, jid)
-    forget(jid)
+    forget(jid, r)
   end
 end
-write_depths()
-write_counts()
+commit()
 return reply

@@ -8,4 +8,5 @@
 for _, queue in ipairs(queues) do
   if redis.call('HDEL', T .. ':paused', queue) == 1 then ring(queue) end
 end
+commit()
 return 0

@@ -10,14 +10,13 @@ for i, jid in ipairs(jids) do
   local r = load(jid)
   reply[i] = r and NAMES[r.state] or ''
   if r and r.state >= PROCESSED then
-    redis.call('ZREM', KEPT[r.state], jid)
-    redis.call('HDEL', RESULTS, jid)
-    r.attempt, r.crashes, r.cancel, r.started, r.finished, r.expires = 0, 0, 0, 0, 0, 0
+    leave_state(jid, r)
+    if r.result then redis.call('HDEL', RESULTS, jid) end
+    r.attempt, r.crashes, r.cancel, r.started, r.finished, r.expires = 0, 0, false, 0, 0, 0
+    r.result = false
     r.worker, r.token, r.reason = '', '', ''
-    to_lane(jid, r, false)
-    ring(r.queue)
+    to_lane(jid, r)
   end
 end
-write_depths()
-write_counts()
+commit()
 return reply

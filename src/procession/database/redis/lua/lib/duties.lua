@@ -2,21 +2,19 @@
 
 local function due_moved(limit)
   local due = limit > 0 and redis.call('ZRANGEBYSCORE', DUE, '-inf', now, 'LIMIT', 0, limit) or {}
-  local rung = {}
+  load_all(due)
+  each_chunk(due, 4000, function(...) redis.call('ZREM', DUE, ...) end)
   for _, jid in ipairs(due) do
     local r = load(jid)
-    redis.call('ZREM', DUE, jid)
     if r and r.state == DELAYED then
       if r.expires > 0 and r.expires <= now then
         finish(jid, r, CANCELLED, 'expired')
       else
         r.due = 0
-        to_lane(jid, r, false)
-        rung[r.queue] = true
+        to_lane(jid, r)
       end
     end
   end
-  for queue in pairs(rung) do ring(queue) end
   return #due
 end
 

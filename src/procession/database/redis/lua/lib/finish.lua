@@ -1,4 +1,4 @@
--- Final states: the index of recent jobs, the bound of each, the callers who wait, and forgetting.
+-- Final states: the list of recent jobs of each, its bound, the callers who wait, and what crashes come to.
 
 local KEPT = {[PROCESSED] = T .. ':processed', [FAILED] = T .. ':failed', [CANCELLED] = T .. ':cancelled'}
 local watching = redis.call('EXISTS', T .. ':watching') == 1
@@ -10,53 +10,95 @@ local function ring_watchers(jid)
   redis.call('DEL', key)
 end
 
-local function forget(jid)
-  redis.call('HDEL', STATES, jid)
-  redis.call('HDEL', SPECS, jid)
-  redis.call('HDEL', ERRORS, jid)
-  redis.call('HDEL', RESULTS, jid)
+local function is_kept(r, place, state)
+  return r and r.state == state and r.place == place
+end
+
+-- A job leaves its state for another, or for good: what was counted for it there.
+local function leave_state(jid, r)
+  if r.state == QUEUED then
+    deepen(r.queue, -1)
+  elseif r.state == DELAYED then
+    redis.call('ZREM', DUE, jid)
+  elseif KEPT[r.state] then
+    count('kept_' .. NAMES[r.state], -1)
+  end
+end
+
+local function forget(jid, r)
+  leave_state(jid, r)
+  drop(jid, r)
   ring_watchers(jid)
 end
 
--- Write a job's final state. `r` is saved by the caller of `finish`, in here.
+-- Make a job final. Of the token just enough stays to know a repeated question again.
 local function finish(jid, r, state, reason)
-  r.state, r.finished, r.reason, r.due = state, now, string.sub(reason, 1, 200), 0
+  r.state, r.finished, r.reason, r.due, r.token = state, now, string.sub(reason, 1, 200), 0, string.sub(r.token, 1, 4)
+  r.place = file(pushing(KEPT[state], 'RPUSH'), jid)
   save(jid, r)
-  redis.call('ZADD', KEPT[state], now, jid)
   count(NAMES[state], 1)
+  count('kept_' .. NAMES[state], 1)
   ring_watchers(jid)
 end
 
--- Push the oldest out of an index that is over its bound; at most `most` of them, so that a call stays short.
+-- Forget up to `limit` of the oldest jobs of a final state: those that `over` jobs are too many, or that finished by `oldest`.
+-- Looks at `most` entries at the most, so that a call stays short. To be called with nothing uncommitted.
+local function shed(state, limit, over, oldest, most)
+  local forgotten, full = 0, false
+  while most > 0 and not full do
+    local key = redis.call('EXISTS', front_key(KEPT[state])) == 1 and front_key(KEPT[state]) or KEPT[state]
+    local entries = redis.call('LRANGE', key, 0, math.min(most, 100) - 1)
+    local jids, at, popped = {}, {}, 0
+    for i, entry in ipairs(entries) do jids[i], at[i] = struct.unpack(ENTRY, entry) end
+    load_all(jids)
+    for i, jid in ipairs(jids) do
+      local r = known[jid]
+      if is_kept(r, at[i], state) then
+        full = forgotten == limit or (forgotten >= over and r.finished > oldest)
+        if full then break end
+        forget(jid, r)
+        forgotten = forgotten + 1
+      end
+      popped = i
+    end
+    if popped == 0 then break end
+    redis.call('LPOP', key, popped)
+    redis.call('HINCRBY', T .. ':meta', 'shed_' .. NAMES[state], popped)
+    most = most - popped
+  end
+  return forgotten
+end
+
+local function over_bound(state, bound)
+  return math.max(tonumber(redis.call('HGET', T .. ':counters', 'kept_' .. NAMES[state]) or 0) - bound, 0)
+end
+
+-- Push the oldest out of a final state that is over its bound, `most` at a time.
 local function trim(state, bound, most)
-  local over = redis.call('ZCARD', KEPT[state]) - bound
-  if over <= 0 then return 0 end
-  local oldest = redis.call('ZPOPMIN', KEPT[state], math.min(over, most))
-  for i = 1, #oldest, 2 do forget(oldest[i]) end
-  return #oldest / 2
+  local over = math.min(over_bound(state, bound), most)
+  if over > 0 then shed(state, over, over, 0, most + 100) end
 end
 
 -- Keep an attempt's error: one JSON document per line, the newest 25.
-local function add_error(jid, failure)
-  local kept = redis.call('HGET', ERRORS, jid)
+local function add_error(jid, r, failure)
   local lines = {}
-  for line in string.gmatch(kept or '', '[^\n]+') do lines[#lines + 1] = line end
+  for line in string.gmatch(r.errors and redis.call('HGET', ERRORS, jid) or '', '[^\n]+') do lines[#lines + 1] = line end
   lines[#lines + 1] = failure
   redis.call('HSET', ERRORS, jid, table.concat(lines, '\n', math.max(1, #lines - 24)))
+  r.errors = true
 end
 
 -- A run ended with its process: count the crash and decide. The caller takes it off the count of running jobs.
 local function crashed(jid, r, max_crashes)
   r.crashes = math.min(r.crashes + 1, 255)
   count('recovered', 1)
-  if r.cancel == 1 then
+  if r.cancel then
     finish(jid, r, CANCELLED, r.reason)
   elseif r.crashes >= max_crashes then
     finish(jid, r, FAILED, 'poison')
   else
     r.worker, r.token, r.reason = '', '', ''
     to_lane(jid, r, true)
-    ring(r.queue)
   end
 end
 
@@ -64,7 +106,7 @@ end
 local function take_back(jid, r, max_crashes, how, crash)
   local error = cjson.encode({attempt = r.attempt, type = 'WorkerDied', message = how, at = now, worker = r.worker})
   if crash ~= '' then error = string.sub(error, 1, -2) .. ',"crash":' .. crash .. '}' end
-  add_error(jid, error)
+  add_error(jid, r, error)
   count('running', -1)
   r.token = ''
   crashed(jid, r, max_crashes)

@@ -1,7 +1,5 @@
--- Lanes: one list of ids per queue and priority, and a small sorted set that says which lane is next.
--- An entry is a job's id and two bytes that are new for each time it queues. No removal searches a list: an entry that its
--- job's record does not name any more is a tombstone, and a claim steps over it.
--- During a compaction a lane has an older part, `front`, that is emptied first.
+-- Lanes: one list of entries per queue and priority, and a small sorted set that says which lane is next. Any list of
+-- entries has an older part, `:front`, while it is compacted; it is emptied first.
 
 local TOMBSTONES = 100
 
@@ -9,95 +7,78 @@ local function lane_key(queue, priority)
   return T .. ':lane:' .. queue .. ':' .. priority
 end
 
-local function front_key(queue, priority)
-  return T .. ':front:' .. queue .. ':' .. priority
-end
-
 local function lanes_key(queue)
   return T .. ':lanes:' .. queue
 end
 
--- The two bytes: a counter of the shard, read once and written once per script.
-local places, placed
-local function next_place()
-  places = places or tonumber(redis.call('HGET', T .. ':meta', 'places') or 0)
-  placed = (placed or 0) + 1
-  return (places + placed) % 65536
+local function front_key(key)
+  return key .. ':front'
 end
 
-local function split(entry)
-  return string.sub(entry, 1, 16), (struct.unpack('>H', string.sub(entry, 17, 18)))
-end
-
-local depths = {}
-local function deepen(queue, by)
-  depths[queue] = (depths[queue] or 0) + by
-  count('queued', by)
-end
-local function write_depths()
-  for queue, by in pairs(depths) do
-    if by ~= 0 then redis.call('HINCRBY', T .. ':depth', queue, by) end
+-- File a job in its lane, ring, and answer its place; `front` for a job that was given back.
+local lane, lane_of, lane_at, lane_front
+local function into_lane(jid, queue, priority, front)
+  if queue ~= lane_of or priority ~= lane_at or front ~= lane_front then
+    local key = lane_key(queue, priority)
+    redis.call('ZADD', lanes_key(queue), -priority, priority)
+    if front and redis.call('EXISTS', front_key(key)) == 1 then key = front_key(key) end
+    lane, lane_of, lane_at, lane_front = pushing(key, front and 'LPUSH' or 'RPUSH'), queue, priority, front
+    ring(queue)
   end
-  if placed then redis.call('HINCRBY', T .. ':meta', 'places', placed) end
+  deepen(queue, 1)
+  return file(lane, jid)
 end
 
--- Make a job queued, in its lane and in its record; `front` for a job that was given back.
 local function to_lane(jid, r, front)
-  r.state, r.place = QUEUED, next_place()
+  r.state, r.place = QUEUED, into_lane(jid, r.queue, r.priority, front)
   save(jid, r)
-  local key = lane_key(r.queue, r.priority)
-  if front then
-    local older = front_key(r.queue, r.priority)
-    if redis.call('EXISTS', older) == 1 then key = older end
-  end
-  if redis.call(front and 'LPUSH' or 'RPUSH', key, jid .. struct.pack('>H', r.place)) == 1 then
-    redis.call('ZADD', lanes_key(r.queue), -r.priority, r.priority)
-  end
-  deepen(r.queue, 1)
 end
 
 local function priorities(queue)
   return redis.call('ZRANGE', lanes_key(queue), 0, -1)
 end
 
--- Pop entries from the two parts of a lane, oldest first; forget the lane when nothing is left.
-local function pop(queue, priority, limit)
-  local ids = redis.call('LPOP', front_key(queue, priority), limit) or {}
-  local wanted = limit - #ids
-  if wanted > 0 then
-    for _, jid in ipairs(redis.call('LPOP', lane_key(queue, priority), wanted) or {}) do ids[#ids + 1] = jid end
-    if #ids < limit then redis.call('ZREM', lanes_key(queue), priority) end
+-- Pop entries from the two parts of a list, oldest first.
+local function pop(key, limit)
+  local entries = redis.call('LPOP', front_key(key), limit) or {}
+  if #entries < limit then
+    for _, entry in ipairs(redis.call('LPOP', key, limit - #entries) or {}) do entries[#entries + 1] = entry end
   end
-  return ids
+  return entries
 end
 
 local function is_live(r, place, queue, priority)
   return r and r.state == QUEUED and r.place == place and r.queue == queue and r.priority == tonumber(priority)
 end
 
--- Pop up to `limit` live jobs of one queue, the highest priority first, and hand each to `take(jid, record)`,
--- which answers true when it took one of the places. Returns how many places were taken.
+-- Pop up to `limit` live jobs of one queue, the highest priority first, and hand each to
+-- `take(jid, raw, flags, priority, attempt, crashes, enqueued, at)`, its record and what of it was taken apart; it answers
+-- true when it took one of the places.
 local function pop_live(queue, limit, take)
-  local taken, stepped = 0, 0
-  for _, priority in ipairs(priorities(queue)) do
+  local taken, stepped, live, unpack_ = 0, 0, 0, struct.unpack
+  for _, wanted_priority in ipairs(priorities(queue)) do
+    local lane_priority = tonumber(wanted_priority)
     while taken < limit and stepped < TOMBSTONES do
       local wanted = math.min(limit - taken, 1000)
-      local ids = pop(queue, priority, wanted)
-      if #ids == 0 then break end
-      local jids, at = {}, {}
-      for i, entry in ipairs(ids) do jids[i], at[i] = split(entry) end
-      local records = redis.call('HMGET', STATES, unpack(jids))
-      for i, jid in ipairs(jids) do
-        local r = records[i] and unpacked(records[i])
-        if is_live(r, at[i], queue, priority) then
-          deepen(queue, -1)
-          if take(jid, r) then taken = taken + 1 end
+      local entries = pop(lane_key(queue, wanted_priority), wanted)
+      local jids, filed = {}, {}
+      for i, entry in ipairs(entries) do jids[i], filed[i] = unpack_(ENTRY, entry) end
+      local records = #jids > 0 and redis.call('HMGET', JOBS, unpack(jids)) or {}
+      for i, raw in ipairs(records) do
+        local version, state, flags, priority, attempt, crashes, place, enqueued, of, at
+        if raw then version, state, flags, priority, attempt, crashes, place, enqueued, of, at = unpack_(HEAD, raw) end
+        if state == QUEUED and place == filed[i] and of == queue and priority == lane_priority then
+          live = live + 1
+          if take(jids[i], raw, flags, priority, attempt, crashes, enqueued, at) then taken = taken + 1 end
         else
           stepped = stepped + 1
         end
       end
-      if #ids < wanted then break end
+      if #entries < wanted then
+        redis.call('ZREM', lanes_key(queue), wanted_priority)
+        break
+      end
     end
   end
-  return taken, stepped
+  if live > 0 then deepen(queue, -live) end
 end

@@ -1,10 +1,12 @@
--- What a reader gets of a job: its id and the five places that may hold something of it.
+-- What a reader gets of a job: its id, its record, and what lies apart from it.
 
 local function add_row(reply, jid, position)
-  local state = redis.call('HGET', STATES, jid)
-  if not state then return false end
+  local raw = redis.call('HGET', JOBS, jid)
+  if not raw then return false end
+  local r = unpacked(raw)
   reply[#reply + 1] = {
-    jid, state, redis.call('HGET', SPECS, jid), redis.call('HGET', ERRORS, jid), redis.call('HGET', RESULTS, jid), position,
+    jid, raw, r.apart and redis.call('HGET', SPECS, jid), r.errors and redis.call('HGET', ERRORS, jid),
+    r.result and redis.call('HGET', RESULTS, jid), position,
   }
   return true
 end
