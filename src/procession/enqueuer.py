@@ -65,9 +65,12 @@ def check_options(options: Options) -> Options:
 def new_job(call: Call[Any], queue: str | None = None) -> NewJob:
     """The record that is stored for a call. Raises ConfigError."""
     it, options = call.registered, call.options
+    if not options and queue is None:
+        spec = b"".join((it.spec[0], call.arguments, it.spec[1]))
+        return NewJob(jid=new_jid(), spec=spec, queue=it.queue, priority=it.priority, expires_in=it.expires)
     due, expires = _due(options), _expires(options, it.expires)
     timeout = options.get("timeout")
-    spec = Spec(
+    asked = Spec(
         name=it.name,
         args=msgspec.Raw(call.arguments),
         attempts=options.get("attempts"),
@@ -76,7 +79,7 @@ def new_job(call: Call[Any], queue: str | None = None) -> NewJob:
     )
     return NewJob(
         jid=parse_jid(options["jid"]) if options.get("jid") is not None else new_jid(),  # type: ignore[arg-type]
-        spec=encode_spec(spec),
+        spec=encode_spec(asked),
         queue=check_queue(queue or options.get("queue") or it.queue),
         priority=check_priority(options["priority"]) if "priority" in options else it.priority,
         **due,

@@ -11,7 +11,7 @@ import os
 import time
 from enum import StrEnum
 from typing import Any
-from uuid import UUID
+from uuid import UUID, SafeUUID
 
 from msgspec import Raw, Struct
 
@@ -182,13 +182,22 @@ class Job(Struct, frozen=True, kw_only=True):
         return f"{last.type}: {last.message}" if last.message else last.type
 
 
+def jid_of(value: int) -> UUID:
+    """A jid from its 128 bits: what `UUID(int=value)` returns, without looking at its six forms of input again."""
+    jid = object.__new__(UUID)
+    object.__setattr__(jid, "int", value)
+    object.__setattr__(jid, "is_safe", SafeUUID.unknown)
+    return jid
+
+
 def new_jid() -> UUID:
     """A UUIDv7 (RFC 9562): 48 bits of milliseconds, then random bits, so that ids sort by time."""
-    milliseconds = time.time_ns() // 1_000_000
-    value = (milliseconds << 80) | int.from_bytes(os.urandom(10), "big")
-    value = value & ~(0xF << 76) | (0x7 << 76)
-    value = value & ~(0x3 << 62) | (0x2 << 62)
-    return UUID(int=value)
+    chance = int.from_bytes(os.urandom(10), "big")
+    return jid_of(time.time_ns() // 1_000_000 << 80 | chance & _CHANCE | _VERSION_AND_VARIANT)
+
+
+_VERSION_AND_VARIANT = 0x7 << 76 | 0x2 << 62
+_CHANCE = ((1 << 80) - 1) & ~(0xF << 76 | 0x3 << 62)
 
 
 def parse_jid(jid: str | UUID) -> UUID:

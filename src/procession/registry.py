@@ -6,12 +6,12 @@ import inspect
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from procession.clock import milliseconds
-from procession.codec import Signature
+from procession.codec import Signature, encode_spec
 from procession.errors import ConfigError
-from procession.job import PRIORITIES
+from procession.job import PRIORITIES, Spec
 from procession.names import check_queue, check_tags, job_name
 from procession.retry import Retry
 
@@ -36,6 +36,8 @@ class Registered(Struct, frozen=True, kw_only=True):
     expires: int = 0
     """Milliseconds after which a job that was not started is cancelled; 0 means never."""
     tags: tuple[str, ...] = ()
+    spec: tuple[bytes, bytes] = (b"", b"")
+    """The stored spec of a call without options: what stands before its arguments, and what behind them."""
 
 
 def check_priority(priority: object) -> int:
@@ -80,8 +82,10 @@ def register(
         )
     if executor not in (None, wanted):
         raise ConfigError(f"executor={executor!r}: {function.__qualname__} runs in executor {wanted!r}")
+    stable, checked = job_name(source, name), check_tags(tags)
+    head, _, tail = encode_spec(Spec(name=stable, args=Raw(b"@args"), tags=checked)).rpartition(b"@args")
     return Registered(
-        name=job_name(source, name),
+        name=stable,
         source=source,
         call=call,
         signature=Signature.of(function, bound=bound),
@@ -92,7 +96,8 @@ def register(
         retry=Retry.of(retry),
         timeout=None if timeout is None else milliseconds(timeout, "timeout") or None,
         expires=0 if expires is None else milliseconds(expires, "expires"),
-        tags=check_tags(tags),
+        tags=checked,
+        spec=(head, tail),
     )
 
 

@@ -27,7 +27,7 @@ from procession.database.redis.keys import tag
 from procession.database.redis.records import CLAIMED, job_from, packed_job, packed_outcome
 from procession.database.redis.scripts import script
 from procession.database.shelf import Counts, Page, Query, QueueInfo, WorkerInfo
-from procession.job import Claimed, Crash, Job, NewJob, Outcome, State, Stored
+from procession.job import Claimed, Crash, Job, NewJob, Outcome, State, Stored, jid_of
 
 T = TypeVar("T")
 
@@ -84,7 +84,7 @@ class RedisDatabase:
             for fence, row in enumerate(rows, start=int(first)):
                 jid, attempt, crashes, queue = CLAIMED.unpack_from(row)
                 spec = row[CLAIMED.size :]
-                jobs.append(Claimed(UUID(bytes=jid), token, queues[queue], spec, attempt, crashes, fence))
+                jobs.append(Claimed(jid_of(int.from_bytes(jid)), token, queues[queue], spec, attempt, crashes, fence))
             return Claims(jobs, now, next_due)
 
         return self._ask("claim", [worker, token, limit, lease, *queues], read)

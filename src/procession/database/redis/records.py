@@ -34,6 +34,9 @@ _args = msgspec.json.Decoder(dict[str, Any])
 _failure = msgspec.json.Decoder(Failure)
 
 
+NO_TIMES = bytes(24)
+
+
 def _time(raw: bytes) -> int:
     return int.from_bytes(raw, "big")
 
@@ -71,7 +74,10 @@ def unpack(record: bytes) -> tuple[dict[str, Any], bytes]:
 def packed_job(it: NewJob) -> bytes:
     """One new job as `enqueue.lua` unpacks it."""
     queue = it.queue.encode()
-    times = b"".join(time.to_bytes(6, "big") for time in (it.delay, it.at, it.expires_in, it.expires_at))
+    if it.delay or it.at or it.expires_in or it.expires_at:
+        times = b"".join(time.to_bytes(6, "big") for time in (it.delay, it.at, it.expires_in, it.expires_at))
+    else:
+        times = NO_TIMES
     return b"".join((it.jid.bytes, bytes((len(queue),)), queue, it.priority.to_bytes(1, "big", signed=True), times, it.spec))
 
 
