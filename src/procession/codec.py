@@ -75,7 +75,9 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
 class Signature:
     """The signature of one job function, compiled once: calls to JSON and back, results to JSON and back."""
 
-    __slots__ = ("_call", "_names", "_ordinary", "_plain", "_required", "_result", "_returns", "_shape", "name", "signature")
+    __slots__ = (
+        "_call", "_names", "_ordinary", "_plain", "_required", "_result", "_returns", "_shape", "name", "signature",
+    )  # fmt: skip
 
     def __init__(self, name: str, signature: inspect.Signature, hints: Mapping[str, Any]) -> None:
         self.name = name

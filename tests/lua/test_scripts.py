@@ -407,3 +407,14 @@ def test_a_claim_of_ten_times_as_many_costs_about_ten_times_as_much(keys: Keyspa
     small = min(seconds(100, token) for token in range(1, 4))
     large = min(seconds(1_000, token) for token in range(4, 7))
     assert large < 40 * small
+
+
+def test_a_heartbeat_that_recovers_and_promotes_files_each_at_its_end_of_the_lane(keys: Keyspace) -> None:
+    keys.queued(A)
+    keys.running(B, worker="dead")
+    keys.put(C, State.DELAYED, times=(NOW - 50, NOW - 1, 0, 0, 0))
+    keys.server.zadd(keys.key("due"), {C: NOW - 1})
+    keys.server.zadd(keys.key("leases"), {"dead": NOW - 1})
+    beat = keys.connection.ask(keys.database.heartbeat("w", lease=15_000, info=b"{}", limit=10))
+    assert beat.recovered == 1
+    assert keys.lane() == [B, A, C]

@@ -78,7 +78,8 @@ def packed_job(it: NewJob) -> bytes:
         times = b"".join(time.to_bytes(6, "big") for time in (it.delay, it.at, it.expires_in, it.expires_at))
     else:
         times = NO_TIMES
-    return b"".join((it.jid.bytes, bytes((len(queue),)), queue, it.priority.to_bytes(1, "big", signed=True), times, it.spec))
+    priority = it.priority.to_bytes(1, "big", signed=True)
+    return b"".join((it.jid.bytes, bytes((len(queue),)), queue, priority, times, it.spec))
 
 
 def packed_outcome(it: Outcome) -> bytes:

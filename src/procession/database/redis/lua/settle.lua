@@ -50,7 +50,7 @@ local function settle(jid, r, move, delay, reason, value)
 end
 
 -- What happens to most: returned, nothing planned, no result. The record is rewritten without a table.
-local processed, kept = 0, pushing(KEPT[PROCESSED], 'RPUSH')
+local processed, kept = 0, pushing('RPUSH', KEPT[PROCESSED])
 local function process(jid, raw, token)
   local version, state, flags, priority, attempt, crashes, place, enqueued, queue, at = struct.unpack(HEAD, raw)
   if state ~= RUNNING or flags ~= HAS_HISTORY then return false end

@@ -34,7 +34,7 @@ end
 -- Make a job final. Of the token just enough stays to know a repeated question again.
 local function finish(jid, r, state, reason)
   r.state, r.finished, r.reason, r.due, r.token = state, now, string.sub(reason, 1, 200), 0, string.sub(r.token, 1, 4)
-  r.place = file(pushing(KEPT[state], 'RPUSH'), jid)
+  r.place = file(pushing('RPUSH', KEPT[state]), jid)
   save(jid, r)
   count(NAMES[state], 1)
   count('kept_' .. NAMES[state], 1)

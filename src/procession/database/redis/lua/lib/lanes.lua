@@ -15,14 +15,15 @@ local function front_key(key)
   return key .. ':front'
 end
 
--- File a job in its lane, ring, and answer its place; `front` for a job that was given back.
+-- File a job in its lane, ring, and answer its place; `front` for a job that was given back. The lane of the last one is kept
+-- at hand: most have the same.
 local lane, lane_of, lane_at, lane_front
 local function into_lane(jid, queue, priority, front)
-  if queue ~= lane_of or priority ~= lane_at or front ~= lane_front then
+  if not lane or lane.done or queue ~= lane_of or priority ~= lane_at or front ~= lane_front then
     local key = lane_key(queue, priority)
     redis.call('ZADD', lanes_key(queue), -priority, priority)
     if front and redis.call('EXISTS', front_key(key)) == 1 then key = front_key(key) end
-    lane, lane_of, lane_at, lane_front = pushing(key, front and 'LPUSH' or 'RPUSH'), queue, priority, front
+    lane, lane_of, lane_at, lane_front = pushing(front and 'LPUSH' or 'RPUSH', key), queue, priority, front
     ring(queue)
   end
   deepen(queue, 1)

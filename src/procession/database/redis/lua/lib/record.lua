@@ -109,10 +109,11 @@ end
 -- name any more is a tombstone: no removal searches a list. The bytes come from a counter of the shard.
 local ENTRY = '>c16H'
 
-local function pushing(key, command)
-  local push = pushes[key] or {n = 0, command = command}
-  pushes[key] = push
-  return push
+-- What one command is going to push to one list.
+local function pushing(command, key)
+  local name = command .. key
+  pushes[name] = pushes[name] or {n = 0, command = command, key = key, done = false}
+  return pushes[name]
 end
 
 local function file(push, jid)
@@ -123,7 +124,8 @@ local function file(push, jid)
   return place
 end
 
--- A record that is written as it is, past `known`: for the moves that run most, which take a record apart without a table.
+-- A record that is written as it is, past `known`: for the moves that run most, which take a record apart without a table (a
+-- table of its fields costs as much as all else that such a move does).
 local fields, wrote = {}, 0
 local function write(jid, raw)
   fields[wrote + 1], fields[wrote + 2] = jid, raw
@@ -137,8 +139,9 @@ local function commit()
   end
   each_chunk(fields, 4000, function(...) redis.call('HSET', JOBS, ...) end)
   each_chunk(gone, 4000, function(...) redis.call('HDEL', JOBS, ...) end)
-  for key, push in pairs(pushes) do
-    each_chunk(push, 4000, function(...) redis.call(push.command, key, ...) end)
+  for _, push in pairs(pushes) do
+    each_chunk(push, 4000, function(...) redis.call(push.command, push.key, ...) end)
+    push.done = true
   end
   for queue, by in pairs(depths) do redis.call('HINCRBY', T .. ':depth', queue, by) end
   if placed > 0 then redis.call('HINCRBY', T .. ':meta', 'places', placed) end
