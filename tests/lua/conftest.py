@@ -48,7 +48,7 @@ class Keyspace:
         queue = record["queue"].encode()
         flags = HAS_PLAN + HAS_HISTORY + CANCEL * record["cancel"] + HAS_ERRORS * record["errors"]
         head = HEAD.pack(
-            1, STATES.index(state) + 1, flags, record["priority"], record["attempt"], record["crashes"], 0, enqueued,
+            1, STATES.index(state) + 1, 0, record["attempt"], record["crashes"], flags, enqueued, record["priority"],
             len(queue),
         )  # fmt: skip
         self.server.hset(self.key("jobs"), jid, head + queue + due + expires + history + record["spec"])
@@ -66,7 +66,7 @@ class Keyspace:
         """Write running jobs with their worker's lease."""
         for jid in jids:
             self.put(jid, State.RUNNING, worker=worker, token=token, **{"attempt": 1, **fields})
-            self.server.sadd(self.key(f"held:{worker}"), jid)
+        self.server.hset(self.key(f"held:{worker}"), token, len(jids).to_bytes(4, "big") + b"".join(jids))
         self.server.zadd(self.key("leases"), {worker: NOW + 15_000})
         self.server.hincrby(self.key("counters"), "running", len(jids))
 
@@ -92,6 +92,10 @@ class Keyspace:
         if kind == b"hash":
             return set(self.server.hkeys(self.key(name)))
         return set(self.server.smembers(self.key(name)))
+
+    def held(self, worker: str = "w") -> set[bytes]:
+        claims = self.server.hvals(self.key(f"held:{worker}"))
+        return {claim[at : at + 16] for claim in claims for at in range(4, len(claim), 16)}
 
     def counters(self) -> dict[str, int]:
         found = self.server.hgetall(self.key("counters"))

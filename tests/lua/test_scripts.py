@@ -73,7 +73,7 @@ def test_claim_takes_in_order_writes_owner_and_lease_and_passes_the_ring_on(keys
     assert [job.jid.bytes for job in claims.jobs] == [A, B]
     assert [job.attempt for job in claims.jobs] == [1, 1]
     assert keys.lane() == [C]
-    assert keys.members("held:w") == {A, B}
+    assert keys.held() == {A, B}
     assert keys.server.zscore(keys.key("leases"), "w") == NOW + 15_000
     assert keys.counters() == {"queued": 1, "running": 2}
     assert keys.rings("mail") == 1
@@ -138,7 +138,7 @@ def test_settle_moves_a_running_job(keys: Keyspace, move: Move, state: State, in
     assert keys.connection.ask(keys.database.settle("w", [out(A, move, delay=1_000)])) == [True]
     assert keys.state(A) is state
     assert keys.members(index) == {A}
-    assert keys.members("held:w") == set()
+    assert keys.held() == set()
     assert keys.counters().get("running", 0) == 0
 
 
@@ -158,7 +158,7 @@ def test_settle_with_another_token_is_refused_and_changes_nothing(keys: Keyspace
     answers = keys.connection.ask(keys.database.settle("w", [out(A, Move.PROCESS, b"x" * 16), out(B, Move.FAIL)]))
     assert answers == [False, False]
     assert keys.server.hgetall(keys.key("jobs")) == before
-    assert keys.members("held:w") == {A}
+    assert keys.held() == {A}
 
 
 def test_settle_asked_twice_is_accepted_twice_and_counted_once(keys: Keyspace) -> None:
@@ -393,7 +393,7 @@ def test_a_script_that_the_server_forgot_is_asked_again_alone(keys: Keyspace) ->
     )
     assert len(claims.jobs) == 1
     assert counts.running in (0, 1)
-    assert keys.members("held:w") == {A}
+    assert keys.held() == {A}
 
 
 def test_a_claim_of_ten_times_as_many_costs_about_ten_times_as_much(keys: Keyspace) -> None:
@@ -418,3 +418,9 @@ def test_a_heartbeat_that_recovers_and_promotes_files_each_at_its_end_of_the_lan
     beat = keys.connection.ask(keys.database.heartbeat("w", lease=15_000, info=b"{}", limit=10))
     assert beat.recovered == 1
     assert keys.lane() == [B, A, C]
+
+
+def test_enqueue_of_a_known_jid_makes_no_queue(keys: Keyspace) -> None:
+    keys.queued(A)
+    keys.connection.ask(keys.database.enqueue([new(A, queue="other")]))
+    assert keys.server.hkeys(keys.key("depth")) == [b"mail"]

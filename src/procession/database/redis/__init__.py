@@ -24,7 +24,7 @@ from procession.database.redis.connection import (
     shown,
 )
 from procession.database.redis.keys import tag
-from procession.database.redis.records import CLAIMED, job_from, packed_job, packed_outcome
+from procession.database.redis.records import CLAIMED, enqueue_arguments, job_from, settle_arguments
 from procession.database.redis.scripts import script
 from procession.database.shelf import Counts, Page, Query, QueueInfo, WorkerInfo
 from procession.job import Claimed, Crash, Job, NewJob, Outcome, State, Stored, jid_of
@@ -69,7 +69,7 @@ class RedisDatabase:
 
     def enqueue(self, jobs: Sequence[NewJob]) -> Operation[list[Stored]]:
         """See `Queue.enqueue`."""
-        arguments = [packed_job(job) for job in jobs]
+        arguments = enqueue_arguments(jobs)
         jids = [job.jid for job in jobs]
         return self._ask(
             "enqueue", arguments, lambda reply: [Stored(jid, bool(new)) for jid, new in zip(jids, reply, strict=True)]
@@ -94,7 +94,7 @@ class RedisDatabase:
         policy = self._policy
         bounds = (policy.processed_count, policy.failed_count, policy.cancelled_count, policy.max_crashes)
         arguments: list[Any] = [worker, *bounds]
-        arguments += [packed_outcome(outcome) for outcome in outcomes]
+        arguments += settle_arguments(outcomes)
         return self._ask("settle", arguments, lambda reply: [bool(accepted) for accepted in reply])
 
     def heartbeat(

@@ -6,6 +6,7 @@ The layout is the one of `lua/lib/record.lua`; the contract suite reads through 
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -13,7 +14,7 @@ import msgspec
 
 from procession.job import Failure, Job, NewJob, Outcome, Spec, State
 
-HEAD = struct.Struct(">BBBbHBH6sB")
+HEAD = struct.Struct(">BBHHBB6sbB")
 PLAN = struct.Struct(">6s6s")
 HAS_PLAN, HAS_HISTORY, CANCEL, HAS_ERRORS, HAS_RESULT, APART = 1, 2, 4, 8, 16, 32
 STATES = (
@@ -34,16 +35,13 @@ _args = msgspec.json.Decoder(dict[str, Any])
 _failure = msgspec.json.Decoder(Failure)
 
 
-NO_TIMES = bytes(24)
-
-
 def _time(raw: bytes) -> int:
     return int.from_bytes(raw, "big")
 
 
 def unpack(record: bytes) -> tuple[dict[str, Any], bytes]:
     """The head of a record as fields named as in `Job`, and the spec behind it (empty when it lies apart)."""
-    _version, state, flags, priority, attempt, crashes, _place, enqueued, length = HEAD.unpack_from(record)
+    _version, state, _place, attempt, crashes, flags, enqueued, priority, length = HEAD.unpack_from(record)
     at = HEAD.size + length
     fields: dict[str, Any] = {
         "state": STATES[state - 1],
@@ -71,19 +69,44 @@ def unpack(record: bytes) -> tuple[dict[str, Any], bytes]:
     return fields, record[at:]
 
 
-def packed_job(it: NewJob) -> bytes:
-    """One new job as `enqueue.lua` unpacks it."""
-    queue = it.queue.encode()
-    if it.delay or it.at or it.expires_in or it.expires_at:
-        times = b"".join(time.to_bytes(6, "big") for time in (it.delay, it.at, it.expires_in, it.expires_at))
-    else:
-        times = NO_TIMES
-    priority = it.priority.to_bytes(1, "big", signed=True)
-    return b"".join((it.jid.bytes, bytes((len(queue),)), queue, priority, times, it.spec))
+def enqueue_arguments(jobs: Sequence[NewJob]) -> list[Any]:
+    """Jobs as `enqueue.lua` reads them: in runs of one queue and priority, and with a plan or without."""
+    arguments: list[Any] = []
+    kind: tuple[str, int, bool] | None = None
+    at = 0
+    for job in jobs:
+        planned = bool(job.delay or job.at or job.expires_in or job.expires_at)
+        if kind != (job.queue, job.priority, planned):
+            kind = (job.queue, job.priority, planned)
+            arguments += (job.queue, job.priority, 0, int(planned))
+            at = len(arguments) - 2
+        arguments[at] += 1
+        arguments += (job.jid.bytes, job.spec)
+        if planned:
+            arguments += (job.delay, job.at, job.expires_in, job.expires_at)
+    return arguments
 
 
-def packed_outcome(it: Outcome) -> bytes:
-    """One outcome as `settle.lua` unpacks it."""
+def settle_arguments(outcomes: Sequence[Outcome]) -> list[Any]:
+    """Outcomes as `settle.lua` reads them: in runs of what was processed under one token, and of all else."""
+    arguments: list[Any] = []
+    token: bytes | None = None
+    at = 0
+    for it in outcomes:
+        plain = it.move == "process" and not it.reason and not it.failure
+        if token != (it.token if plain else b""):
+            token = it.token if plain else b""
+            arguments += (token, 0)
+            at = len(arguments) - 1
+        arguments[at] += 1
+        if plain:
+            arguments += (it.jid.bytes, it.value or b"")
+        else:
+            arguments.append(_packed(it))
+    return arguments
+
+
+def _packed(it: Outcome) -> bytes:
     move, reason = it.move.encode(), it.reason.encode()[:200]
     value, failure = it.value or b"", it.failure or b""
     return b"".join((

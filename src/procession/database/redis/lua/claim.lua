@@ -3,61 +3,53 @@
 -- flags: allow-oom
 -- args: now:int worker token limit:int lease:int *queues
 -- reply: now next_due fence rows…; a row is jid, attempt, crashes, number of the queue, spec; its fence is one more each
--- uses: record lanes finish
+-- uses: record held lanes finish
 
-local held = T .. ':held:' .. worker
-local ROW = '>c16HBH'
-local rows, claimed, taken = {}, {}, 0
+local claimed, reply, taken = {}, {now, 0, '0'}, 0
 
-local function row(jid, attempt, crashes, number, flags, spec)
-  if flags >= APART then spec = redis.call('HGET', SPECS, jid) end
+local function row(jid, facts, spec)
   taken = taken + 1
-  claimed[taken], rows[taken] = jid, struct.pack(ROW, jid, attempt, crashes, number - 1) .. spec
+  claimed[taken], reply[3 + taken] = jid, jid .. facts .. spec
+end
+
+-- A job that has run, been planned or lies apart is taken apart.
+local function take(jid, r, number)
+  if r.expires > 0 and r.expires <= now then
+    finish(jid, r, CANCELLED, 'expired')
+    return false
+  end
+  r.state, r.place, r.attempt, r.started, r.finished, r.due = RUNNING, 0, math.min(r.attempt + 1, 65535), now, 0, 0
+  r.worker, r.token, r.reason, r.cancel = worker, token, '', false
+  save(jid, r)
+  row(jid, struct.pack('>HBH', r.attempt, r.crashes, number), r.apart and redis.call('HGET', SPECS, jid) or r.spec)
+  return true
 end
 
 if redis.call('HGET', T .. ':tokens', worker) == token then
-  local numbers, ids = {}, redis.call('SMEMBERS', held)
-  for i, queue in ipairs(queues) do numbers[queue] = i end
-  table.sort(ids)
-  load_all(ids)
-  for _, jid in ipairs(ids) do
+  local numbers = {}
+  for i, queue in ipairs(queues) do numbers[queue] = i - 1 end
+  for _, jid in ipairs(held_of(worker, token, redis.call('HGET', held_key(worker), token) or '')) do
     local r = load(jid)
-    if r and r.state == RUNNING and r.worker == worker and r.token == token and numbers[r.queue] then
-      row(jid, r.attempt, r.crashes, numbers[r.queue], r.apart and APART or 0, r.spec)
-    end
+    row(jid, struct.pack('>HBH', r.attempt, r.crashes, numbers[r.queue] or 65535),
+      r.apart and redis.call('HGET', SPECS, jid) or r.spec)
   end
 else
   redis.call('HSET', T .. ':tokens', worker, token)
-  local history = struct.pack(HISTORY, now, 0, #worker, worker, #token, token, 0, '')
-  for number, queue in ipairs(queues) do
+  local running = struct.pack('>BBHHBB', VERSION, RUNNING, 0, 1, 0, HAS_HISTORY)
+  local past, sub = history(now, 0, worker, token, ''), string.sub
+  for i, queue in ipairs(queues) do
     if taken < limit and redis.call('HEXISTS', T .. ':paused', queue) == 0 then
-      pop_live(queue, limit - taken, function(jid, raw, flags, priority, attempt, crashes, enqueued, at)
-        local plan = ''
-        if flags % 2 == 1 then
-          local due, expires
-          due, expires, at = struct.unpack(PLAN, raw, at)
-          if expires > 0 and expires <= now then
-            finish(jid, unpacked(raw), CANCELLED, 'expired')
-            return false
-          end
-          plan = struct.pack(PLAN, 0, expires)
-        end
-        if flags % 4 >= 2 then
-          local started, finished, who, what, why
-          started, finished, who, what, why, at = struct.unpack(HISTORY, raw, at)
-          flags = flags - HAS_HISTORY
-        end
-        if flags % 8 >= 4 then flags = flags - CANCEL end
-        local spec = string.sub(raw, at)
-        attempt = math.min(attempt + 1, 65535)
-        local head = struct.pack(HEAD, VERSION, RUNNING, flags + HAS_HISTORY, priority, attempt, crashes, 0, enqueued, #queue, queue)
-        write(jid, head .. plan .. history .. spec)
-        row(jid, attempt, crashes, number, flags, spec)
+      local facts, spec_at = struct.pack('>HBH', 1, 0, i - 1), 17 + #queue
+      pop_live(queue, limit - taken, function(jid, raw)
+        if sub(raw, 5, 8) ~= '\0\0\0\0' then return take(jid, unpacked(raw), i - 1) end
+        local spec = sub(raw, spec_at)
+        write(jid, running .. sub(raw, 9, spec_at - 1) .. past .. spec)
+        row(jid, facts, spec)
         return true
       end)
     end
   end
-  each_chunk(claimed, 4000, function(...) redis.call('SADD', held, ...) end)
+  hold(worker, token, claimed)
   count('running', taken)
   for _, queue in ipairs(queues) do
     if redis.call('EXISTS', lanes_key(queue)) == 1 and redis.call('HEXISTS', T .. ':paused', queue) == 0 then ring(queue) end
@@ -65,15 +57,15 @@ else
 end
 
 -- The fence rises even when the store lost its last writes, as long as its clock is not behind by more than a lease.
-local fence = '0'
 if taken > 0 then
   local clock = redis.call('TIME')
   local last = tonumber(redis.call('HGET', T .. ':meta', 'fence') or '0')
   local first = math.max(clock[1] * 1000000 + clock[2], last + 1)
   redis.call('HSET', T .. ':meta', 'fence', string.format('%.0f', first + taken - 1))
-  fence = string.format('%.0f', first)
+  reply[3] = string.format('%.0f', first)
 end
 local until_ = redis.call('ZSCORE', T .. ':leases', worker)
 if not until_ or tonumber(until_) < now + lease then redis.call('ZADD', T .. ':leases', now + lease, worker) end
 commit()
-return {now, tonumber(redis.call('ZRANGE', DUE, 0, 0, 'WITHSCORES')[2] or 0), fence, unpack(rows)}
+reply[2] = tonumber(redis.call('ZRANGE', DUE, 0, 0, 'WITHSCORES')[2] or 0)
+return reply

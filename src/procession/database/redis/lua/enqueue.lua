@@ -2,52 +2,62 @@
 -- moves: enqueue delay
 -- flags:
 -- args: now:int *jobs
--- each: jid, queue, priority, delay, at, expires_in, expires_at and spec, packed
+-- each: in runs of one kind: queue, priority, how many, 0, then jid and spec of each; or 1, then its delay, at, expires_in and expires_at, too
 -- reply: 1 stored | 0 known, in order
 -- uses: record lanes
 
-local NEW = '>c16Bc0bI6I6I6I6'
-local answers, jids, there, used, delayed = {}, {}, {}, {}, {}
-for i, job in ipairs(jobs) do jids[i] = string.sub(job, 1, 16) end
-each_chunk(jids, 4000, function(...)
-  local asked = {...}
-  for i, raw in ipairs(redis.call('HMGET', JOBS, ...)) do
-    if raw then there[asked[i]] = true end
-  end
-end)
+local answers, answered, there, used, delayed, enqueued = {}, 0, {}, {}, {}, 0
 local first_due = tonumber(redis.call('ZRANGE', DUE, 0, 0, 'WITHSCORES')[2] or math.huge)
-local pack, unpack_, sub = struct.pack, struct.unpack, string.sub
-local enqueued = 0
+local fresh = string.char(VERSION, QUEUED)
 
-for i, job in ipairs(jobs) do
-  local jid, queue, priority, delay, at, expires_in, expires_at, rest = unpack_(NEW, job)
-  if there[jid] then
-    answers[i] = 0
-  else
-    local due = delay > 0 and now + delay or at
-    local expires = expires_in > 0 and now + expires_in or expires_at
-    local state, flags, plan, place, spec = QUEUED, 0, '', 0, sub(job, rest)
-    if due <= now then due = 0 end
-    if due > 0 or expires > 0 then flags, plan = HAS_PLAN, pack(PLAN, due, expires) end
-    if #spec > LONG_SPEC then
-      redis.call('HSET', SPECS, jid, spec)
-      flags, spec = flags + APART, ''
-    end
-    if due > 0 then
-      state = DELAYED
-      delayed[#delayed + 1] = due
-      delayed[#delayed + 1] = jid
-      if due < first_due then
-        first_due = due
-        ring(queue)
-      end
+local function run_of(first, queue, priority, number, planned)
+  local width, jids = planned and 6 or 2, {}
+  local whose = struct.pack('>I6bBc0', now, priority, #queue, queue)
+  local queued, usual = 0, nil
+  for i = 1, number do jids[i] = jobs[first + (i - 1) * width] end
+  for i, raw in ipairs(values(JOBS, jids)) do
+    local jid, at = jids[i], first + (i - 1) * width
+    answered = answered + 1
+    if raw or there[jid] then
+      answers[answered] = 0
     else
-      place = into_lane(jid, queue, priority)
+      local spec, flags, due, expires = jobs[at + 1], 0, 0, 0
+      if #spec > LONG_SPEC then
+        redis.call('HSET', SPECS, jid, spec)
+        spec, flags = '', APART
+      end
+      if planned then
+        local delay, moment, expires_in, expires_at = tonumber(jobs[at + 2]), tonumber(jobs[at + 3]), jobs[at + 4], jobs[at + 5]
+        due = delay > 0 and now + delay or moment > now and moment or 0
+        expires = expires_in ~= '0' and now + expires_in or tonumber(expires_at)
+        flags = flags + HAS_PLAN
+        spec = struct.pack(PLAN, due, expires) .. spec
+      end
+      if due > 0 then
+        write(jid, struct.pack('>BBHHBB', VERSION, DELAYED, 0, 0, 0, flags) .. whose .. spec)
+        delayed[#delayed + 1] = due
+        delayed[#delayed + 1] = jid
+        if due < first_due then
+          first_due = due
+          ring(queue)
+        end
+      else
+        into_lane(jid, queue, priority, false)
+        usual = usual or fresh .. suffix .. '\0\0\0\0' .. whose
+        write(jid, flags == 0 and usual .. spec or fresh .. suffix .. string.char(0, 0, 0, flags) .. whose .. spec)
+        queued = queued + 1
+      end
+      there[jid], answers[answered] = true, 1
+      enqueued, used[queue] = enqueued + 1, true
     end
-    write(jid, pack(HEAD, VERSION, state, flags, priority, 0, 0, place, now, #queue, queue) .. plan .. spec)
-    there[jid], used[queue], answers[i] = true, true, 1
-    enqueued = enqueued + 1
   end
+  deepen(queue, queued)
+  return first + number * width
+end
+
+local at = 1
+while jobs[at] do
+  at = run_of(at + 4, jobs[at], tonumber(jobs[at + 1]), tonumber(jobs[at + 2]), jobs[at + 3] == '1')
 end
 count('enqueued', enqueued)
 each_chunk(delayed, 4000, function(...) redis.call('ZADD', DUE, ...) end)

@@ -3,7 +3,7 @@
 -- flags: allow-oom
 -- args: now:int worker lease:int info limit:int max_crashes:int *queues
 -- reply: now next_due ready recovered, then rows of jid token cancel
--- uses: record lanes finish duties
+-- uses: record held lanes finish duties
 
 redis.call('ZADD', T .. ':leases', now + lease, worker)
 redis.call('HSET', T .. ':workers', worker, now .. ' ' .. info)
@@ -16,12 +16,10 @@ for _, queue in ipairs(queues) do
   if redis.call('EXISTS', lanes_key(queue)) == 1 and redis.call('HEXISTS', T .. ':paused', queue) == 0 then ready = 1 end
 end
 local reply = {now, next_due(), ready, recovered}
-for _, jid in ipairs(redis.call('SMEMBERS', T .. ':held:' .. worker)) do
+for _, jid in ipairs(held_by(worker, true)) do
   local r = load(jid)
-  if r and r.state == RUNNING and r.worker == worker then
-    reply[#reply + 1] = jid
-    reply[#reply + 1] = r.token
-    reply[#reply + 1] = r.cancel and 1 or 0
-  end
+  reply[#reply + 1] = jid
+  reply[#reply + 1] = r.token
+  reply[#reply + 1] = r.cancel and 1 or 0
 end
 return reply

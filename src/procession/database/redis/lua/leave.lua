@@ -3,7 +3,7 @@
 -- flags: allow-oom
 -- args: now:int worker max_crashes:int how crash
 -- reply: the jids taken back
--- uses: record lanes finish
+-- uses: record held lanes finish
 
 local taken = {}
 take_back_all(worker, 100000, max_crashes, how ~= '' and how or 'worker left', crash, taken)

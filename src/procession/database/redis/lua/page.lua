@@ -4,7 +4,7 @@
 -- flags: no-writes
 -- args: now:int state queue limit:int position last
 -- reply: more, rows
--- uses: record lanes finish rows
+-- uses: record held lanes finish rows
 
 local reply, more = {}, 0
 local finals = {processed = PROCESSED, failed = FAILED, cancelled = CANCELLED}
@@ -90,21 +90,17 @@ elseif state == 'queued' then
   from_lists(lists)
 elseif state == 'running' then
   local ids = {}
-  for _, worker in ipairs(redis.call('ZRANGE', T .. ':leases', 0, -1)) do
-    for _, jid in ipairs(redis.call('SMEMBERS', T .. ':held:' .. worker)) do ids[#ids + 1] = jid end
+  for _, name in ipairs(redis.call('ZRANGE', T .. ':leases', 0, -1)) do
+    for _, jid in ipairs(held_by(name, false)) do ids[#ids + 1] = jid end
   end
   table.sort(ids)
   for _, jid in ipairs(ids) do
-    if jid > last and #reply <= limit then
-      local r = load(jid)
-      if r and r.state == RUNNING and (queue == '' or r.queue == queue) then
-        if #reply == limit then
-          more = 1
-          reply[#reply + 1] = {reply[limit][1], false, false, false, false, 'after'}
-        else
-          add_row(reply, jid, 'after')
-        end
+    if jid > last and (queue == '' or load(jid).queue == queue) then
+      if #reply == limit then
+        mark(reply[limit][1], 'after')
+        break
       end
+      add_row(reply, jid, 'after')
     end
   end
 end

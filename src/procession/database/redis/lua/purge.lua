@@ -3,7 +3,7 @@
 -- flags: allow-oom
 -- args: now:int queue limit:int
 -- reply: how many were removed
--- uses: record lanes finish
+-- uses: record held lanes finish
 
 local removed = 0
 pop_live(queue, limit, function(jid, raw)

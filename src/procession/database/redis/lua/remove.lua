@@ -3,7 +3,7 @@
 -- flags: allow-oom
 -- args: now:int *jids
 -- reply: the state each was found in, '' for none
--- uses: record lanes finish
+-- uses: record held lanes finish
 
 local reply = {}
 for i, jid in ipairs(jids) do

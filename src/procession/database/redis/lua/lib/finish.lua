@@ -34,7 +34,8 @@ end
 -- Make a job final. Of the token just enough stays to know a repeated question again.
 local function finish(jid, r, state, reason)
   r.state, r.finished, r.reason, r.due, r.token = state, now, string.sub(reason, 1, 200), 0, string.sub(r.token, 1, 4)
-  r.place = file(pushing('RPUSH', KEPT[state]), jid)
+  file(pushing('RPUSH', KEPT[state]), jid)
+  r.place = place_now
   save(jid, r)
   count(NAMES[state], 1)
   count('kept_' .. NAMES[state], 1)
@@ -112,20 +113,16 @@ local function take_back(jid, r, max_crashes, how, crash)
   crashed(jid, r, max_crashes)
 end
 
--- Take back up to `limit` jobs that a worker holds; true when none is left and the worker is forgotten.
+-- Take back up to `limit` jobs that a worker holds, the youngest first, each to the front of its lane: so they run in their old
+-- order. True when none is left and the worker is forgotten.
 local function take_back_all(worker, limit, max_crashes, how, crash, taken)
-  local held = T .. ':held:' .. worker
-  local ids = redis.call('SMEMBERS', held)
-  table.sort(ids, function(a, b) return a > b end)
-  for i, jid in ipairs(ids) do
-    if i > limit then return false end
-    local r = load(jid)
-    if r and r.state == RUNNING and r.worker == worker then
-      take_back(jid, r, max_crashes, how, crash)
-      taken[#taken + 1] = jid
-    end
-    redis.call('SREM', held, jid)
+  local ids = held_by(worker, true)
+  for i = #ids, 1, -1 do
+    if #ids - i >= limit then return false end
+    take_back(ids[i], load(ids[i]), max_crashes, how, crash)
+    taken[#taken + 1] = ids[i]
   end
+  redis.call('DEL', held_key(worker))
   redis.call('ZREM', T .. ':leases', worker)
   redis.call('HDEL', T .. ':workers', worker)
   redis.call('HDEL', T .. ':tokens', worker)

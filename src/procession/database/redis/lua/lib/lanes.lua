@@ -15,8 +15,8 @@ local function front_key(key)
   return key .. ':front'
 end
 
--- File a job in its lane, ring, and answer its place; `front` for a job that was given back. The lane of the last one is kept
--- at hand: most have the same.
+-- File a job in its lane, and ring; `front` for a job that was given back. The lane of the last one is kept at hand: most have
+-- the same.
 local lane, lane_of, lane_at, lane_front
 local function into_lane(jid, queue, priority, front)
   if not lane or lane.done or queue ~= lane_of or priority ~= lane_at or front ~= lane_front then
@@ -26,12 +26,13 @@ local function into_lane(jid, queue, priority, front)
     lane, lane_of, lane_at, lane_front = pushing(front and 'LPUSH' or 'RPUSH', key), queue, priority, front
     ring(queue)
   end
-  deepen(queue, 1)
-  return file(lane, jid)
+  file(lane, jid)
 end
 
 local function to_lane(jid, r, front)
-  r.state, r.place = QUEUED, into_lane(jid, r.queue, r.priority, front)
+  into_lane(jid, r.queue, r.priority, front)
+  deepen(r.queue, 1)
+  r.state, r.place = QUEUED, place_now
   save(jid, r)
 end
 
@@ -41,7 +42,8 @@ end
 
 -- Pop entries from the two parts of a list, oldest first.
 local function pop(key, limit)
-  local entries = redis.call('LPOP', front_key(key), limit) or {}
+  local entries = redis.call('LPOP', front_key(key), limit) or nil
+  if not entries then return redis.call('LPOP', key, limit) or {} end
   if #entries < limit then
     for _, entry in ipairs(redis.call('LPOP', key, limit - #entries) or {}) do entries[#entries + 1] = entry end
   end
@@ -52,31 +54,29 @@ local function is_live(r, place, queue, priority)
   return r and r.state == QUEUED and r.place == place and r.queue == queue and r.priority == tonumber(priority)
 end
 
--- Pop up to `limit` live jobs of one queue, the highest priority first, and hand each to
--- `take(jid, raw, flags, priority, attempt, crashes, enqueued, at)`, its record and what of it was taken apart; it answers
--- true when it took one of the places.
+-- Pop up to `limit` live jobs of one queue, the highest priority first, and hand each to `take(jid, raw)`, which answers true when
+-- it took one of the places.
 local function pop_live(queue, limit, take)
-  local taken, stepped, live, unpack_ = 0, 0, 0, struct.unpack
-  for _, wanted_priority in ipairs(priorities(queue)) do
-    local lane_priority = tonumber(wanted_priority)
+  local taken, stepped, live, sub = 0, 0, 0, string.sub
+  local ready = string.char(VERSION, QUEUED)
+  for _, priority in ipairs(priorities(queue)) do
+    local whose = struct.pack('>bBc0', priority, #queue, queue)
+    local until_ = 14 + #whose
     while taken < limit and stepped < TOMBSTONES do
       local wanted = math.min(limit - taken, 1000)
-      local entries = pop(lane_key(queue, wanted_priority), wanted)
-      local jids, filed = {}, {}
-      for i, entry in ipairs(entries) do jids[i], filed[i] = unpack_(ENTRY, entry) end
-      local records = #jids > 0 and redis.call('HMGET', JOBS, unpack(jids)) or {}
-      for i, raw in ipairs(records) do
-        local version, state, flags, priority, attempt, crashes, place, enqueued, of, at
-        if raw then version, state, flags, priority, attempt, crashes, place, enqueued, of, at = unpack_(HEAD, raw) end
-        if state == QUEUED and place == filed[i] and of == queue and priority == lane_priority then
+      local entries = pop(lane_key(queue, priority), wanted)
+      local jids = {}
+      for i, entry in ipairs(entries) do jids[i] = sub(entry, 1, 16) end
+      for i, raw in ipairs(values(JOBS, jids)) do
+        if raw and sub(raw, 1, 4) == ready .. sub(entries[i], 17) and sub(raw, 15, until_) == whose then
           live = live + 1
-          if take(jids[i], raw, flags, priority, attempt, crashes, enqueued, at) then taken = taken + 1 end
+          if take(jids[i], raw) then taken = taken + 1 end
         else
           stepped = stepped + 1
         end
       end
       if #entries < wanted then
-        redis.call('ZREM', lanes_key(queue), wanted_priority)
+        redis.call('ZREM', lanes_key(queue), priority)
         break
       end
     end

@@ -1,13 +1,21 @@
--- The record of a job, one string in the hash `jobs`: a head that moves rewrite, and behind it the spec as it was asked for.
--- And the unit of work: what a script changes is gathered while it runs and written by `commit`, each kind of write in one
--- command for all jobs. A fresh head is short; what only some jobs have (a plan, a history) is there when its flag is set,
--- and a long spec lies in `specs`, so that no move rewrites it. The layout is known here and in `records.py`.
+-- The record of a job, one string in the hash `jobs`, and the unit of work that gathers what a script changes.
+--
+-- The record is laid out so that the moves which run most cut it and join it anew instead of taking it apart:
+--
+--    1  version, state, place (2)         written by every move
+--    5  attempt (2), crashes, flags
+--    9  enqueued (6), priority, length of the queue's name, the name: never change
+--       plan: due (6), expires (6)                                           when its flag is set
+--       history: started (6), finished (6), worker, token, reason            when its flag is set; a length before each text
+--       spec, as it was asked for; one over 1 kB lies in `specs`, so that no move rewrites it
+--
+-- The layout is known here and in `records.py`; only `enqueue`, `claim` and `settle` cut, by the names of this file.
 
 local QUEUED, DELAYED, BLOCKED, RUNNING, PROCESSED, FAILED, CANCELLED = 1, 2, 3, 4, 5, 6, 7
 local NAMES = {'queued', 'delayed', 'blocked', 'running', 'processed', 'failed', 'cancelled'}
 local JOBS, SPECS, ERRORS, RESULTS, DUE = T .. ':jobs', T .. ':specs', T .. ':errors', T .. ':results', T .. ':due'
 local VERSION, LONG_SPEC = 1, 1024
-local HEAD, PLAN, HISTORY = '>BBBbHBHI6Bc0', '>I6I6', '>I6I6Bc0Bc0Bc0'
+local HEAD, PLAN, HISTORY = '>BBHHBBI6bBc0', '>I6I6', '>I6I6Bc0Bc0Bc0'
 local HAS_PLAN, HAS_HISTORY, CANCEL, HAS_ERRORS, HAS_RESULT, APART = 1, 2, 4, 8, 16, 32
 
 if now == 0 then
@@ -16,7 +24,7 @@ if now == 0 then
 end
 
 local function unpacked(raw)
-  local version, state, flags, priority, attempt, crashes, place, enqueued, queue, at = struct.unpack(HEAD, raw)
+  local version, state, place, attempt, crashes, flags, enqueued, priority, queue, at = struct.unpack(HEAD, raw)
   local due, expires, started, finished, worker, token, reason = 0, 0, 0, 0, '', '', ''
   if flags % 2 == 1 then due, expires, at = struct.unpack(PLAN, raw, at) end
   if flags % 4 >= 2 then started, finished, worker, token, reason, at = struct.unpack(HISTORY, raw, at) end
@@ -27,19 +35,22 @@ local function unpacked(raw)
   }
 end
 
+local function history(started, finished, worker, token, reason)
+  return struct.pack(HISTORY, started, finished, #worker, worker, #token, token, #reason, reason)
+end
+
 local function packed(r)
-  local flags, plan, history = 0, '', ''
+  local flags, plan, past = 0, '', ''
   if r.due > 0 or r.expires > 0 then flags, plan = HAS_PLAN, struct.pack(PLAN, r.due, r.expires) end
   if r.started > 0 or r.finished > 0 or r.worker ~= '' or r.token ~= '' or r.reason ~= '' then
-    flags = flags + HAS_HISTORY
-    history = struct.pack(HISTORY, r.started, r.finished, #r.worker, r.worker, #r.token, r.token, #r.reason, r.reason)
+    flags, past = flags + HAS_HISTORY, history(r.started, r.finished, r.worker, r.token, r.reason)
   end
   if r.cancel then flags = flags + CANCEL end
   if r.errors then flags = flags + HAS_ERRORS end
   if r.result then flags = flags + HAS_RESULT end
   if r.apart then flags = flags + APART end
-  return struct.pack(HEAD, VERSION, r.state, flags, r.priority, r.attempt, r.crashes, r.place, r.enqueued, #r.queue, r.queue)
-    .. plan .. history .. r.spec
+  return struct.pack(HEAD, VERSION, r.state, r.place, r.attempt, r.crashes, flags, r.enqueued, r.priority, #r.queue, r.queue)
+    .. plan .. past .. r.spec
 end
 
 -- One command per chunk of many arguments: `unpack` fails above about 8,000 values.
@@ -49,9 +60,23 @@ local function each_chunk(items, size, call)
   end
 end
 
--- The unit of work. `known` is what was read or written so far: a record, or false for a job that is not there.
-local known, dirty, changed, gone, pushes, depths, deltas, rung = {}, {}, {}, {}, {}, {}, {}, {}
-local places, placed = nil, 0
+-- Many values of a hash in the order asked, false for what is not there.
+local function values(key, names)
+  if #names == 0 then return {} end
+  if #names <= 4000 then return redis.call('HMGET', key, unpack(names)) end
+  local found, n = {}, 0
+  each_chunk(names, 4000, function(...)
+    for _, value in ipairs(redis.call('HMGET', key, ...)) do
+      n = n + 1
+      found[n] = value
+    end
+  end)
+  return found
+end
+
+-- The unit of work: what a script changes is gathered while it runs and written by `commit`, each kind of write in one command
+-- for all jobs. `known` is what was read so far: a record, or false for a job that is not there.
+local known, dirty, changed, gone, fields, wrote, pushes, depths, deltas, rung = {}, {}, {}, {}, {}, 0, {}, {}, {}, {}
 
 local function load(jid)
   local r = known[jid]
@@ -65,13 +90,9 @@ end
 
 -- Read many records with one command, so that `load` finds them.
 local function load_all(jids)
-  each_chunk(jids, 4000, function(...)
-    local chunk = {...}
-    for i, raw in ipairs(redis.call('HMGET', JOBS, ...)) do
-      local jid = chunk[i]
-      if known[jid] == nil then known[jid] = raw and unpacked(raw) end
-    end
-  end)
+  for i, raw in ipairs(values(JOBS, jids)) do
+    if known[jids[i]] == nil then known[jids[i]] = raw and unpacked(raw) end
+  end
 end
 
 local function save(jid, r)
@@ -80,6 +101,12 @@ local function save(jid, r)
     dirty[jid] = true
     changed[#changed + 1] = jid
   end
+end
+
+-- A record that was cut and joined goes past `known`.
+local function write(jid, raw)
+  fields[wrote + 1], fields[wrote + 2] = jid, raw
+  wrote = wrote + 2
 end
 
 -- Leave nothing of a job but its entries in lists, which are tombstones then.
@@ -105,9 +132,17 @@ local function ring(name)
   rung[name] = true
 end
 
--- An entry of a list: the job's id and two bytes that are new each time it is filed. An entry that its job's record does not
--- name any more is a tombstone: no removal searches a list. The bytes come from a counter of the shard.
+-- An entry of a list is a job's id and its place, two bytes that are new for each script which files. No removal searches a
+-- list: an entry whose place its job's record does not name any more is a tombstone.
 local ENTRY = '>c16H'
+local place_now, suffix
+local function new_place()
+  if not place_now then
+    place_now = redis.call('HINCRBY', T .. ':meta', 'places', 1) % 65536
+    suffix = struct.pack('>H', place_now)
+  end
+  return place_now
+end
 
 -- What one command is going to push to one list.
 local function pushing(command, key)
@@ -117,19 +152,9 @@ local function pushing(command, key)
 end
 
 local function file(push, jid)
-  places = places or tonumber(redis.call('HGET', T .. ':meta', 'places') or 0)
-  placed = placed + 1
-  local n, place = push.n + 1, (places + placed) % 65536
-  push.n, push[n] = n, struct.pack(ENTRY, jid, place)
-  return place
-end
-
--- A record that is written as it is, past `known`: for the moves that run most, which take a record apart without a table (a
--- table of its fields costs as much as all else that such a move does).
-local fields, wrote = {}, 0
-local function write(jid, raw)
-  fields[wrote + 1], fields[wrote + 2] = jid, raw
-  wrote = wrote + 2
+  new_place()
+  local n = push.n + 1
+  push.n, push[n] = n, jid .. suffix
 end
 
 local function commit()
@@ -144,7 +169,6 @@ local function commit()
     push.done = true
   end
   for queue, by in pairs(depths) do redis.call('HINCRBY', T .. ':depth', queue, by) end
-  if placed > 0 then redis.call('HINCRBY', T .. ':meta', 'places', placed) end
   for name, by in pairs(deltas) do
     if by ~= 0 then redis.call('HINCRBY', T .. ':counters', name, by) end
   end
@@ -155,7 +179,5 @@ local function commit()
       redis.call('EXPIRE', bell, 60)
     end
   end
-  dirty, changed, gone, fields, pushes, depths, deltas, rung = {}, {}, {}, {}, {}, {}, {}, {}
-  wrote = 0
-  places, placed = nil, 0
+  dirty, changed, gone, fields, wrote, pushes, depths, deltas, rung = {}, {}, {}, {}, 0, {}, {}, {}, {}
 end

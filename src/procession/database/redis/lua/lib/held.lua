@@ -1,0 +1,59 @@
+-- What queue workers hold: per worker a hash, claim token → how many of the claim's jobs are not settled, and the ids of all. A
+-- claim is written once and counted down, so holding and letting go cost a command per claim and not per job. An id counts while
+-- its job's record names this worker and this token.
+
+local function held_key(worker)
+  return T .. ':held:' .. worker
+end
+
+local function hold(worker, token, jids)
+  if #jids > 0 then
+    redis.call('HSET', held_key(worker), token, struct.pack('>I4', #jids) .. table.concat(jids))
+  end
+end
+
+local function let_go(worker, token, number)
+  local claim = redis.call('HGET', held_key(worker), token)
+  if not claim then return end
+  local left = struct.unpack('>I4', claim) - number
+  if left > 0 then
+    redis.call('HSET', held_key(worker), token, struct.pack('>I4', left) .. string.sub(claim, 5))
+  else
+    redis.call('HDEL', held_key(worker), token)
+  end
+end
+
+-- The ids that a claim still holds, in order.
+local function held_of(worker, token, claim)
+  local ids, found = {}, {}
+  for at = 5, #claim, 16 do ids[#ids + 1] = string.sub(claim, at, at + 15) end
+  load_all(ids)
+  for _, jid in ipairs(ids) do
+    local r = load(jid)
+    if r and r.state == RUNNING and r.worker == worker and r.token == token then found[#found + 1] = jid end
+  end
+  return found
+end
+
+-- All ids that a worker holds, sorted. A claim that has shrunk by half is written anew, if the script may write.
+local function held_by(worker, may_write)
+  local found, claims = {}, redis.call('HGETALL', held_key(worker))
+  for i = 1, #claims, 2 do
+    local ids = held_of(worker, claims[i], claims[i + 1])
+    for _, jid in ipairs(ids) do found[#found + 1] = jid end
+    if may_write and #ids == 0 then
+      redis.call('HDEL', held_key(worker), claims[i])
+    elseif may_write and 32 * #ids < #claims[i + 1] then
+      hold(worker, claims[i], ids)
+    end
+  end
+  table.sort(found)
+  return found
+end
+
+-- How many jobs a worker holds, without reading one of them.
+local function held_count(worker)
+  local number = 0
+  for _, claim in ipairs(redis.call('HVALS', held_key(worker))) do number = number + struct.unpack('>I4', claim) end
+  return number
+end
