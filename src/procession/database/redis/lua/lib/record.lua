@@ -168,7 +168,9 @@ local function commit()
     each_chunk(push, 4000, function(...) redis.call(push.command, push.key, ...) end)
     push.done = true
   end
-  for queue, by in pairs(depths) do redis.call('HINCRBY', T .. ':depth', queue, by) end
+  for queue, by in pairs(depths) do
+    if by ~= 0 then redis.call('HINCRBY', T .. ':depth', queue, by) end
+  end
   for name, by in pairs(deltas) do
     if by ~= 0 then redis.call('HINCRBY', T .. ':counters', name, by) end
   end
