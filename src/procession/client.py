@@ -1,9 +1,9 @@
-"""`Procession`, the object that an application holds: define jobs, enqueue them, look at them, steer them.
+"""`Procession`, the object that an application holds: define jobs, enqueue them, look at single ones, connect.
 
 Every verb stands beside its `_async` twin; what thinks is pure (`enqueuer.py`, `dequeuer.py`, the database's
 verbs), so a twin is one line that asks. Nothing connects before the first question. Connections belong to a
-process and, for async
-callers, to an event loop: after a fork, or on another loop, there is a new one.
+process and, for async callers, to an event loop: after a fork, or on another loop, there is a new one.
+The verbs about queues and the whole are in `steering.py`.
 """
 
 from __future__ import annotations
@@ -17,19 +17,14 @@ from typing import Any, ParamSpec, TypeVar, overload
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
-from procession import database as databases
 from procession.clock import milliseconds
 from procession.config import Settings
 from procession.database import (
     AsyncConnection,
     Connection,
-    Counts,
-    Database,
     Operation,
     Page,
     Query,
-    QueueInfo,
-    WorkerInfo,
 )
 from procession.dequeuer import Dequeuer
 from procession.enqueuer import TRIP, Call, Enqueuer, Options, joined, new_job
@@ -38,7 +33,7 @@ from procession.handle import JobHandle, Waiter
 from procession.job import Job, NewJob, State, Stored, parse_jid
 from procession.names import check_queue, is_reserved_queue
 from procession.registry import Registry, register
-from procession.stats import Stats
+from procession.steering import Steering
 from procession.worker import AsyncPerform, Caller, JobFunction, SyncPerform, Worker
 
 P = ParamSpec("P")
@@ -47,11 +42,7 @@ T = TypeVar("T")
 W = TypeVar("W", bound=type)
 Jid = str | UUID
 
-PURGED = 1_000
-"""Most jobs that one trip of `purge` removes."""
-
-
-class Procession:
+class Procession(Steering):
     """Jobs of one application in one namespace of one store.
 
     Args:
@@ -273,97 +264,12 @@ class Procession:
         """See `jobs`."""
         return await self.ask_async(self._listed(state, queue, name, cursor, limit))
 
-    # Queues and the whole
-
-    def stats(self) -> Stats:
-        """What was processed, what failed, what is scheduled. O(1)."""
-        return Stats.of(self.ask(self.database.counts()))
-
-    async def stats_async(self) -> Stats:
-        """See `stats`."""
-        return Stats.of(await self.ask_async(self.database.counts()))
-
-    def counts(self) -> Counts:
-        """Every counter of the namespace. O(1)."""
-        return self.ask(self.database.counts())
-
-    async def counts_async(self) -> Counts:
-        """See `counts`."""
-        return await self.ask_async(self.database.counts())
-
-    def queues(self) -> list[QueueInfo]:
-        """Every queue that was ever used or paused."""
-        return self.ask(self.database.queues())
-
-    async def queues_async(self) -> list[QueueInfo]:
-        """See `queues`."""
-        return await self.ask_async(self.database.queues())
-
-    def workers(self) -> list[WorkerInfo]:
-        """Every queue worker that is alive, or whose jobs were not taken back yet."""
-        return self.ask(self.database.workers())
-
-    async def workers_async(self) -> list[WorkerInfo]:
-        """See `workers`."""
-        return await self.ask_async(self.database.workers())
-
-    def peek(self, queue: str, *, rear: bool = False) -> Job | None:
-        """The job that is claimed next from a queue, or with `rear` the last one; None when it is empty."""
-        return _first(self.ask(self.database.peek(check_queue(queue), rear=rear)))
-
-    async def peek_async(self, queue: str, *, rear: bool = False) -> Job | None:
-        """See `peek`."""
-        return _first(await self.ask_async(self.database.peek(check_queue(queue), rear=rear)))
-
-    def pause(self, queue: str, reason: str = "") -> None:
-        """Let nothing more be claimed from a queue; what runs finishes, what is enqueued waits."""
-        self.ask(self.database.pause([check_queue(queue)], reason))
-
-    async def pause_async(self, queue: str, reason: str = "") -> None:
-        """See `pause`."""
-        await self.ask_async(self.database.pause([check_queue(queue)], reason))
-
-    def resume(self, queue: str) -> None:
-        """Undo `pause`."""
-        self.ask(self.database.resume([check_queue(queue)]))
-
-    async def resume_async(self, queue: str) -> None:
-        """See `resume`."""
-        await self.ask_async(self.database.resume([check_queue(queue)]))
-
-    def purge(self, queue: str) -> int:
-        """Remove all queued jobs of a queue; returns how many. Delayed and running ones stay."""
-        removed = 0
-        while count := self.ask(self.database.purge(check_queue(queue), PURGED)):
-            removed += count
-        return removed
-
-    async def purge_async(self, queue: str) -> int:
-        """See `purge`."""
-        removed = 0
-        while count := await self.ask_async(self.database.purge(check_queue(queue), PURGED)):
-            removed += count
-        return removed
-
-    def flush(self, *, confirm: str) -> None:
-        """Remove everything in this namespace, and nothing of any other. `confirm` must be the namespace's name."""
-        self.ask(self._confirmed_flush(confirm))
-
-    async def flush_async(self, *, confirm: str) -> None:
-        """See `flush`."""
-        await self.ask_async(self._confirmed_flush(confirm))
+    # Names and connections
 
     @staticmethod
     def is_reserved_queue(name: str) -> bool:
         """True for the names of final states, to which nothing can be enqueued."""
         return is_reserved_queue(name)
-
-    # Connections
-
-    @cached_property
-    def database(self) -> Database:
-        """The store, opened on first use; it connects with the first question."""
-        return databases.open(self.settings.url, namespace=self.settings.namespace, policy=self.settings.policy())
 
     def connection(self) -> Connection:
         """The connection of this process for sync callers."""
@@ -461,11 +367,6 @@ class Procession:
             raise ConfigError(f"limit={limit} must lie between 1 and 1,000")
         return self.database.page(Query(state=wanted, queue=queue, name=name), cursor=cursor, limit=limit)
 
-    def _confirmed_flush(self, confirm: str) -> Operation[None]:
-        if confirm != self.settings.namespace:
-            raise ConfigError(f"flush removes every job; confirm it with confirm={self.settings.namespace!r}")
-        return self.database.flush()
-
 
 class _Decorator:
     """What `@app.job(queue=…)` returns: its call keeps the types of the function, coroutine or not."""
@@ -492,7 +393,3 @@ _NOT_FINAL = frozenset(State) - _FINAL
 
 def _was(states: list[State | None], *, but: frozenset[State] | set[State]) -> bool:
     return states[0] is not None and states[0] not in but
-
-
-def _first(jobs: list[Job]) -> Job | None:
-    return jobs[0] if jobs else None

@@ -43,6 +43,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     processes: int = 1
     grace: float | str = 25.0
     """At shutdown: how long running jobs may go on."""
+    allow_eviction: bool = False
+    """Let queue workers begin on a server that throws keys away when its memory is full."""
     budget: float | str = 2.0
     """Deadline of one call to the store, connecting included."""
     max_crashes: int = 3

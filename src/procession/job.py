@@ -20,6 +20,9 @@ from procession.errors import ConfigError
 PRIORITIES = range(-100, 101)
 """Allowed priorities. A higher number goes first; 0 is the default; anything outside is refused, never clamped."""
 
+UNKNOWN_NAME = "no worker knows the name "
+"""How the reason of a job begins that was put back because its worker did not know its name."""
+
 
 class State(StrEnum):
     """Where a job is. The last three are final."""

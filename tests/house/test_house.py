@@ -13,6 +13,7 @@ import pytest
 
 from procession import JobHandle, Procession, __version__
 from procession.database import AsyncConnection, Connection
+from procession.steering import Steering
 from procession.worker import Caller
 
 ROOT = Path(__file__).parents[2]
@@ -21,7 +22,8 @@ FILES = sorted(SOURCE.rglob("*.py"))
 FLOORS = [
     ("job", "moves", "errors", "codec", "retry", "clock", "names"),
     ("database",),
-    ("config", "context", "registry", "enqueuer", "dequeuer", "stats", "handle", "worker", "client"),
+    ("config", "context", "registry", "enqueuer", "dequeuer", "stats", "handle", "worker", "client",
+     "doctor", "repair", "steering"),
     ("runtime",),
     ("cli", "demo", "testing", "__main__"),
 ]
@@ -73,7 +75,7 @@ def test_every_file_has_a_doorplate_and_is_one_idea(path: Path) -> None:
     assert len(text.splitlines()) <= 500
 
 
-@pytest.mark.parametrize("kind", [Procession, JobHandle, Caller])
+@pytest.mark.parametrize("kind", [Procession, Steering, JobHandle, Caller])
 def test_every_verb_stands_beside_its_async_twin(kind: type) -> None:
     twins = [name for name in vars(kind) if name.endswith("_async")]
     assert twins

@@ -14,7 +14,6 @@ from procession.database.redis import RedisDatabase
 from procession.database.redis.keys import tag
 from procession.database.redis.records import CANCEL, HAS_ERRORS, HAS_HISTORY, HAS_PLAN, HEAD, STATES
 from procession.job import State
-from tests.leaks import leaks
 
 NOW = 1_800_000_000_000
 
@@ -114,7 +113,7 @@ def keys(valkey_url: str, namespace: str) -> Iterator[Keyspace]:
     server = Redis.from_url(valkey_url, protocol=2)
     keyspace = Keyspace(server, namespace)
     yield keyspace
-    assert leaks(server, namespace) == []
+    assert keyspace.connection.ask(keyspace.database.audit("keys", limit=10_000, lease=1)).findings == []
     keyspace.connection.ask(keyspace.database.flush())
     keyspace.connection.close()
     server.close()

@@ -23,6 +23,7 @@ from procession.cli.shared import store_options
 @click.option("--threads", type=click.IntRange(1), help="Threads for `def` jobs in one process (16).")
 @click.option("--processes", type=click.IntRange(1), help="Worker processes (1).")
 @click.option("--burst", is_flag=True, help="End when nothing is ready any more.")
+@click.option("--allow-eviction", is_flag=True, help="Begin even if the store throws keys away when it is full.")
 @click.option("-v", "--verbose", is_flag=True, help="Log every job, however fast they come.")
 @click.option("--quiet", is_flag=True, help="Log warnings and failures only.")
 @store_options
@@ -35,6 +36,7 @@ def worker(
     threads: int | None,
     processes: int | None,
     burst: bool,
+    allow_eviction: bool,
     verbose: bool,
     quiet: bool,
     url: str | None,
@@ -49,7 +51,9 @@ def worker(
     from procession.runtime.supervisor import Supervisor
 
     # The children read the same settings as we do, so what was given here reaches them as environment.
-    for name, value in (("PROCESSION_URL", url), ("PROCESSION_NAMESPACE", namespace)):
+    allowed = "true" if allow_eviction else None
+    given = {"PROCESSION_URL": url, "PROCESSION_NAMESPACE": namespace, "PROCESSION_ALLOW_EVICTION": allowed}
+    for name, value in given.items():
         if value is not None:
             os.environ[name] = value
     level = logging.WARNING if quiet else logging.INFO

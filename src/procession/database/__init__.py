@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
+from procession.database.health import Audit, Finding, Health, Inspection
 from procession.database.operation import AsyncConnection, Connection, Operation
 from procession.database.queue import Beat, Claims, Held, Promoted, Queue
 from procession.database.shelf import Counts, Jobs, Page, Query, QueueInfo, Queues, Watch, WorkerInfo
@@ -20,12 +21,15 @@ from procession.errors import ConfigError
 
 __all__ = [
     "AsyncConnection",
+    "Audit",
     "Beat",
     "Claims",
     "Connection",
     "Counts",
     "Database",
+    "Finding",
     "Held",
+    "Inspection",
     "Operation",
     "Page",
     "Policy",
@@ -52,7 +56,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     max_crashes: int = 3
 
 
-class Database(Queue, Jobs, Queues, Watch, Protocol):
+class Database(Queue, Jobs, Queues, Watch, Health, Protocol):
     """A store of jobs: verbs that make operations, and connections that ask them."""
 
     namespace: str

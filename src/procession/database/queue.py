@@ -44,6 +44,8 @@ class Beat(Struct, frozen=True):
     ready: bool
     recovered: int
     """How many jobs of dead workers were taken back on the way."""
+    repaired: int = 0
+    """How many contradictions in the store were found and mended on the way."""
 
 
 class Promoted(Struct, frozen=True):
@@ -104,7 +106,8 @@ class Queue(Protocol):
 
         - The lease then ends `lease` milliseconds from now.
         - A worker whose lease had run out resumes it if nobody took its jobs back; if somebody did, it holds none.
-        - With a `limit` it also does the duties that any worker may do: as `recover` and `promote` with that limit.
+        - With a `limit` it also does the duties that any worker may do: as `recover` and `promote` with that limit, and
+          a step of the audit that goes round and round: at most 500 records, at most once a second in all.
         - `ready` tells whether one of `queues` may have something to claim: what a lost ring would have said.
         """
         ...
@@ -128,6 +131,8 @@ class Queue(Protocol):
         - When the last run of this verb lies more than half a lease back (the store was down or its clock jumped),
           nothing is taken for one lease from now.
         - A worker is forgotten only after its last job was taken back.
+        - A worker that is known and has no lease gets one: its jobs come back when that one ends, unless it beats.
+        - The error that each job keeps carries what its worker last said of itself, and how many ran beside it.
         """
         ...
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
+import msgspec
 from msgspec import Struct
 
 from procession.database.operation import Operation
@@ -47,6 +48,8 @@ class Counts(Struct, frozen=True, kw_only=True):
     cancelled: int = 0
     retried: int = 0
     recovered: int = 0
+    repaired: int = 0
+    """Contradictions in the store that were mended."""
 
 
 class QueueInfo(Struct, frozen=True, kw_only=True):
@@ -74,9 +77,21 @@ class WorkerInfo(Struct, frozen=True, kw_only=True):
     running: int = 0
     lost: int = 0
     """Thread slots held by attempts that outlived their timeout."""
+    memory: int = 0
+    """Resident memory at its last beat, in bytes; 0 when unknown."""
     started_at: int = 0
     beat_at: int = 0
     lease_until: int = 0
+
+
+def described_worker(described: bytes, fields: dict[str, Any]) -> WorkerInfo:
+    """A worker from its own description, JSON, and from what the store knows of it. Words that make no sense are left
+    out."""
+    try:
+        said = msgspec.json.decode(described, type=dict[str, Any])
+        return msgspec.convert({**said, **fields}, WorkerInfo)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return msgspec.convert(fields, WorkerInfo)
 
 
 class Jobs(Protocol):

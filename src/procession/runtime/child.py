@@ -79,6 +79,9 @@ def main() -> int:
         return CANNOT_BEGIN
     try:
         _run(worker)
+    except ConfigError as error:
+        print(f"procession: {error}", file=sys.stderr)
+        return CANNOT_BEGIN
     except DatabaseError as error:
         print(f"procession: {error}", file=sys.stderr)
         return 1

@@ -27,7 +27,7 @@ from procession.errors import (
     Snooze,
     UnknownJob,
 )
-from procession.job import Claimed, Outcome
+from procession.job import UNKNOWN_NAME, Claimed, Outcome
 from procession.moves import Move
 from procession.registry import Registered, Registry
 
@@ -67,7 +67,7 @@ def prepare(claimed: Claimed, registry: Registry, worker: str) -> Run | Verdict:
     registered = registry.get(spec.name)
     if registered is None:
         delay = round(UNKNOWN_NAME_DELAY * random.uniform(0.75, 1.25))
-        outcome = _outcome(claimed, Move.POSTPONE, reason=f"no worker knows the name {spec.name}"[:200], delay=delay)
+        outcome = _outcome(claimed, Move.POSTPONE, reason=f"{UNKNOWN_NAME}{spec.name}"[:200], delay=delay)
         return Verdict(outcome, error=str(UnknownJob(spec.name)))
     attempts = spec.attempts if spec.attempts is not None else registered.retry.attempts
     try:

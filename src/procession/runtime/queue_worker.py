@@ -30,6 +30,7 @@ from procession.errors import ConfigError, DatabaseError, Unavailable
 from procession.job import Outcome
 from procession.moves import Move
 from procession.runtime.active import CANCEL_GRACE
+from procession.runtime.admission import admit
 from procession.runtime.heartbeat import LeaseKeeper, compare
 from procession.runtime.joblog import JobLog
 from procession.runtime.outage import LONGEST_PAUSE, Patient
@@ -101,8 +102,12 @@ class QueueWorker:
     # Life
 
     async def run(self) -> None:
-        """Perform jobs until `stop`, or with `burst` until nothing is ready. Raises DatabaseError when the store
-        refuses us."""
+        """Perform jobs until `stop`, or with `burst` until nothing is ready.
+
+        Raises:
+            DatabaseError: the store refuses us.
+            ConfigError: the store throws keys away when it is full, and `allow_eviction` is not set.
+        """
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
@@ -130,6 +135,7 @@ class QueueWorker:
             asyncio.ensure_future(pruning(self._patient, self._database)),
         ]
         try:
+            admit(await self._patient.ask(self._database.inspect()), allow_eviction=self.app.settings.allow_eviction)
             await self._work()
             await self._wind_down()
         finally:
@@ -219,6 +225,8 @@ class QueueWorker:
         self._loop.call_later(pause, self._wake.set)
         if beat.recovered:
             log.warning("took back %d jobs of workers whose lease ended", beat.recovered)
+        if beat.repaired:
+            log.warning("mended %d contradictions in the store; `procession repair` looks for more", beat.repaired)
         if beat.ready and not self._hungry:
             self._hungry = True
             self._wake.set()

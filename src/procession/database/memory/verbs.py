@@ -7,10 +7,23 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 from uuid import UUID
 
-import msgspec
-
-from procession.database import Beat, Claims, Counts, Held, Operation, Page, Promoted, Query, QueueInfo, WorkerInfo
+from procession.database import (
+    Audit,
+    Beat,
+    Claims,
+    Counts,
+    Held,
+    Inspection,
+    Operation,
+    Page,
+    Promoted,
+    Query,
+    QueueInfo,
+    WorkerInfo,
+)
+from procession.database.memory.health import contradictions, last_words
 from procession.database.memory.store import Record, Store, job_of
+from procession.database.shelf import described_worker
 from procession.job import FINAL, Claimed, Crash, Job, NewJob, Outcome, State, Stored
 from procession.moves import Move
 
@@ -68,6 +81,7 @@ class Verbs(ABC):
                 store.tokens[worker] = token
                 taken = self._take(queues, worker, token, limit)
             store.leases[worker] = max(store.leases.get(worker, 0), now + lease)
+            store.info.setdefault(worker, (now, b"{}"))
             jobs = []
             for record in taken:
                 store.fence = max(now * 1_000, store.fence + 1)
@@ -196,7 +210,8 @@ class Verbs(ABC):
         if now < store.grace_until:
             return taken
         for _, worker in sorted((until, worker) for worker, until in store.leases.items() if until <= now):
-            if not self._take_back_all(worker, limit - len(taken), "lease ended", taken):
+            crash = last_words(store.info[worker][1], len(store.held_by(worker)) - 1)
+            if not self._take_back_all(worker, limit - len(taken), crash.how, taken, crash):
                 break
         return taken
 
@@ -398,14 +413,14 @@ class Verbs(ABC):
         def run() -> list[WorkerInfo]:
             found = []
             for worker, until in sorted(self.store.leases.items(), key=lambda it: (it[1], it[0])):
-                beat_at, info = self.store.info.get(worker, (0, b"{}"))
+                beat_at, info = self.store.info[worker]
                 fields = {
                     "id": worker,
                     "beat_at": beat_at,
                     "lease_until": until,
                     "running": len(self.store.held_by(worker)),
                 }
-                found.append(msgspec.convert({**msgspec.json.decode(info), **fields}, WorkerInfo))
+                found.append(described_worker(info, fields))
             return found
 
         return self.operation(run)
@@ -413,3 +428,21 @@ class Verbs(ABC):
     def flush(self) -> Operation[None]:
         """See `Watch.flush`."""
         return self.operation(self.store.clear)
+
+    def audit(
+        self, cursor: str | None = None, *, limit: int = 500, mend: bool = False, lease: int, shelf: str | None = None
+    ) -> Operation[Audit]:
+        """See `Health.audit`. One page; nothing is lost from a dict, so there is nothing to mend."""
+        return self.operation(
+            lambda: Audit(findings=contradictions(self.store), cursor=None, checked=len(self.store.jobs))
+        )
+
+    def inspect(self) -> Operation[Inspection]:
+        """See `Health.inspect`."""
+
+        def run() -> Inspection:
+            now = self.now()
+            expired = sum(until <= now for until in self.store.leases.values())
+            return Inspection(kind="memory", now=now, policy="noeviction", append_only=False, expired_leases=expired)
+
+        return self.operation(run)

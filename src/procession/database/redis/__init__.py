@@ -14,6 +14,7 @@ from uuid import UUID
 import msgspec
 
 from procession.database import Policy
+from procession.database.health import Audit, Inspection
 from procession.database.operation import AsyncConnection, Connection, Operation
 from procession.database.queue import Beat, Claims, Held, Promoted
 from procession.database.redis.connection import (
@@ -23,10 +24,11 @@ from procession.database.redis.connection import (
     Target,
     shown,
 )
+from procession.database.redis.health import audit_from, inspection_from, split_cursor
 from procession.database.redis.keys import tag
 from procession.database.redis.records import CLAIMED, enqueue_arguments, job_from, settle_arguments
 from procession.database.redis.scripts import script
-from procession.database.shelf import Counts, Page, Query, QueueInfo, WorkerInfo
+from procession.database.shelf import Counts, Page, Query, QueueInfo, WorkerInfo, described_worker
 from procession.job import Claimed, Crash, Job, NewJob, Outcome, State, Stored, jid_of
 
 T = TypeVar("T")
@@ -103,9 +105,9 @@ class RedisDatabase:
         """See `Queue.heartbeat`."""
 
         def read(reply: list[Any]) -> Beat:
-            rows = [reply[at : at + 3] for at in range(4, len(reply), 3)]
+            rows = [reply[at : at + 3] for at in range(5, len(reply), 3)]
             held = [Held(UUID(bytes=jid), token, bool(cancel)) for jid, token, cancel in rows]
-            return Beat(held, reply[0], reply[1], bool(reply[2]), reply[3])
+            return Beat(held, reply[0], reply[1], bool(reply[2]), reply[3], reply[4])
 
         return self._ask("heartbeat", [worker, lease, info, limit, self._policy.max_crashes, *queues], read)
 
@@ -218,6 +220,18 @@ class RedisDatabase:
         """See `Watch.flush`."""
         return self._ask("flush", [], _nothing)
 
+    def audit(
+        self, cursor: str | None = None, *, limit: int = 500, mend: bool = False, lease: int, shelf: str | None = None
+    ) -> Operation[Audit]:
+        """See `Health.audit`."""
+        part, position = split_cursor(cursor or (shelf and "stranded"))
+        arguments = [part, position, limit, int(mend), lease, shelf or ""]
+        return self._ask("audit", arguments, lambda reply: audit_from(reply, part))
+
+    def inspect(self) -> Operation[Inspection]:
+        """See `Health.inspect`."""
+        return self._ask("inspect", [], inspection_from)
+
 
 def open(  # noqa: A001
     url: str, *, namespace: str, policy: Policy, now: Callable[[], int] | None = None
@@ -258,6 +272,6 @@ def _queue_info(row: list[Any]) -> QueueInfo:
 def _worker_info(row: list[Any]) -> WorkerInfo:
     name, lease_until, info, held = row
     beat_at, _, described = (info or b"").partition(b" ")
-    fields = {"id": name.decode(), "beat_at": int(beat_at or 0), "lease_until": int(float(lease_until))}
-    known = msgspec.json.decode(described) if described else {}
-    return msgspec.convert({**known, "running": held, **fields}, WorkerInfo)
+    until = int(float(lease_until))
+    fields = {"id": name.decode(), "beat_at": int(beat_at or 0), "lease_until": until, "running": held}
+    return described_worker(described, fields)

@@ -45,7 +45,9 @@ NOT_NOW = (
     "OOM", "READONLY", "LOADING", "BUSY", "MISCONF", "NOREPLICAS", "MASTERDOWN", "TRYAGAIN", "CLUSTERDOWN", "UNBLOCKED",
 )  # fmt: skip
 FORMAT = b"1"
-"""Version of the stored format that this release writes and reads."""
+"""Version of the stored format that this release writes."""
+READABLE = (FORMAT,)
+"""What it reads: this one and the one before. `tests/format` holds a frozen store of each."""
 
 Question = tuple[Script, Sequence[Any]]
 
@@ -116,10 +118,11 @@ class Target:
 
     def check_hello(self, replies: list[Any]) -> None:
         version = replies[1]
-        if isinstance(version, bytes) and version != FORMAT:
+        if isinstance(version, bytes) and version not in READABLE:
+            readable = " and ".join(it.decode() for it in READABLE)
             raise WrongVersion(
                 f"the store at {shown(self.url)} holds format {version.decode(errors='replace')},"
-                f" this release reads format {FORMAT.decode()}; upgrade procession, or use another namespace"
+                f" this release reads {readable}; upgrade procession, or use another namespace"
             )
         if isinstance(replies[1], Exception) and not refused(replies[1]):
             raise _translated(replies[1], self.url)
@@ -241,6 +244,9 @@ class RedisConnection:
             line = self._target.sync(max(deadline - monotonic(), 0.05))
             line.connect()
             self._target.check_hello(self._exchange(line, self._target.hello(), deadline))
+        except ProcessionError:
+            line.disconnect()
+            raise
         except BROKEN as error:
             if isinstance(error, exceptions.AuthenticationError):
                 raise _translated(error, self._target.url) from None
@@ -327,6 +333,9 @@ class RedisAsyncConnection:
                     for i, reply in zip(unknown, again, strict=True):
                         replies[i] = reply
                 return replies
+        except ProcessionError:
+            await self._drop("_line")
+            raise
         except BROKEN as error:
             await self._drop("_line")
             raise _unavailable(error, self._target.url, asked=sent) from None
@@ -342,6 +351,9 @@ class RedisAsyncConnection:
                     self._waiting = await self._open()
             async with asyncio.timeout(timeout + SLACK):
                 ring = (await self._exchange(self._waiting, [self._target.bells(bells, timeout)]))[0]
+        except ProcessionError:
+            await self._drop("_waiting")
+            raise
         except BROKEN as error:
             await self._drop("_waiting")
             raise _unavailable(error, self._target.url, asked=True) from None

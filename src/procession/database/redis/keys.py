@@ -26,8 +26,8 @@ KEYS = (
     Key(
         "meta",
         "hash",
-        "format version, last fence, entries filed, entries shed of each final state, time of the last recovery",
-        "8 fields",
+        "format version, last fence, entries filed and shed, when was last recovered and audited, how far the audit is",
+        "10 fields",
         "flush",
     ),
     Key("jobs", "hash", "jid → record: a packed head, then the spec as JSON", "one per job", "with its job"),
@@ -36,6 +36,7 @@ KEYS = (
     Key("results", "hash", "jid → JSON of what the job returned", "256 kB per job", "with its job"),
     Key("due", "sorted set", "delayed jobs by due time", "delayed jobs", "promotion"),
     Key("depth", "hash", "queue → how many jobs are queued", "queues", "flush"),
+    Key("doubts", "hash", "queue or final state that lacks entries → rounds of audit left", "those", "rounds, repair"),
     Key("paused", "hash", "queue → since when, and why", "queues", "resume"),
     Key("lanes:<queue>", "sorted set", "priorities that have a lane, the next first", "201", "with its last lane"),
     Key(
@@ -62,7 +63,7 @@ KEYS = (
     Key("failed:front", "list", "the older part of it that is being compacted", "as the list", "age, compaction"),
     Key("cancelled", "list", "entries of cancelled jobs, the oldest first", "10,000 by default", "24 h by default"),
     Key("cancelled:front", "list", "the older part of it that is being compacted", "as the list", "age, compaction"),
-    Key("counters", "hash", "counts of events and of jobs per state", "15 fields", "flush"),
+    Key("counters", "hash", "counts of events and of jobs per state", "16 fields", "flush"),
     Key("bell:<queue>", "list", "a ring: a job of this queue may be ready", "1", "60 s"),
     Key("bell:@<id>", "list", "a ring for one queue worker or one waiting caller", "1", "60 s"),
     Key("watching", "string", "set while any caller waits for a job", "1 byte", "60 s"),

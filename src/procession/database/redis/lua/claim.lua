@@ -14,6 +14,7 @@ end
 
 -- A job that has run, been planned or lies apart is taken apart.
 local function take(jid, r, number)
+  if not r then return false end  -- damaged; the audit finds it
   if r.expires > 0 and r.expires <= now then
     finish(jid, r, CANCELLED, 'expired')
     return false
@@ -66,6 +67,7 @@ if taken > 0 then
 end
 local until_ = redis.call('ZSCORE', T .. ':leases', worker)
 if not until_ or tonumber(until_) < now + lease then redis.call('ZADD', T .. ':leases', now + lease, worker) end
+if not until_ then redis.call('HSETNX', T .. ':workers', worker, now .. ' {}') end
 commit()
 reply[2] = tonumber(redis.call('ZRANGE', DUE, 0, 0, 'WITHSCORES')[2] or 0)
 return reply

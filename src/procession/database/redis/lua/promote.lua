@@ -3,7 +3,7 @@
 -- flags: allow-oom
 -- args: now:int limit:int
 -- reply: moved now next_due
--- uses: record held lanes finish duties
+-- uses: record held lanes finish audit duties
 
 local moved = due_moved(limit)
 commit()

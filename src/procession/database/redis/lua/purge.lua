@@ -7,7 +7,7 @@
 
 local removed = 0
 pop_live(queue, limit, function(jid, raw)
-  drop(jid, unpacked(raw))
+  drop(jid, unpacked(raw) or {})
   ring_watchers(jid)
   removed = removed + 1
   return true

@@ -3,7 +3,7 @@
 -- flags: allow-oom
 -- args: now:int limit:int lease:int max_crashes:int
 -- reply: the jids taken back
--- uses: record held lanes finish duties
+-- uses: record held lanes finish audit duties
 
 local taken = dead_recovered(limit, lease, max_crashes)
 commit()

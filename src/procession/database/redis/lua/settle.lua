@@ -82,8 +82,8 @@ local function settle_processed(first, token, number)
   for i = 1, number do jids[i] = outcomes[first + 2 * (i - 1)] end
   for i, raw in ipairs(values(JOBS, jids)) do
     local jid, value = jids[i], outcomes[first + 2 * i - 1]
-    local past = raw and 17 + byte(raw, 16)
-    if raw and known[jid] == nil and not done[jid] and byte(raw, 2) == RUNNING and byte(raw, 8) == HAS_HISTORY
+    local past = raw and #raw > 15 and 17 + byte(raw, 16)
+    if past and known[jid] == nil and not done[jid] and byte(raw, 2) == RUNNING and byte(raw, 8) == HAS_HISTORY
       and sub(raw, past + 6, past + 5 + #before) == before then
       local middle = sub(raw, 5, past + 5)
       if value ~= '' then

@@ -6,6 +6,7 @@ local function due_moved(limit)
   each_chunk(due, 4000, function(...) redis.call('ZREM', DUE, ...) end)
   for _, jid in ipairs(due) do
     local r = load(jid)
+    if not r then count('repaired', 1) end
     if r and r.state == DELAYED then
       if r.expires > 0 and r.expires <= now then
         finish(jid, r, CANCELLED, 'expired')
@@ -25,8 +26,9 @@ local function dead_recovered(limit, lease, max_crashes)
   -- Nobody looked for more than half a lease: the store was away or its clock jumped, and workers could not extend.
   if math.abs(now - last) > lease / 2 then grace = now + lease end
   redis.call('HSET', T .. ':meta', 'recovered_at', now, 'grace_until', grace)
+  lend(lease)
   if now >= grace then
-    for _, worker in ipairs(redis.call('ZRANGEBYSCORE', T .. ':leases', '-inf', now, 'LIMIT', 0, 100)) do
+    for _, worker in ipairs(redis.call('ZRANGEBYSCORE', LEASES, '-inf', now, 'LIMIT', 0, 100)) do
       if not take_back_all(worker, limit - #taken, max_crashes, 'lease ended', '', taken) then break end
     end
   end

@@ -113,14 +113,39 @@ local function take_back(jid, r, max_crashes, how, crash)
   crashed(jid, r, max_crashes)
 end
 
+-- What a worker whose end nobody saw last said of itself, as a dossier. Its words are read as JSON before they go on.
+local function last_words(worker, how, beside)
+  local crash = {how = how, beside = beside}
+  local info = redis.call('HGET', T .. ':workers', worker) or ''
+  local readable, said = pcall(cjson.decode, string.match(info, '^%d+ (.+)$') or '')
+  if readable and type(said) == 'table' then
+    if type(said.host) == 'string' and not string.find(said.host, '[^\32-\126]') then crash.host = said.host end
+    for _, name in ipairs({'pid', 'memory'}) do
+      if type(said[name]) == 'number' and said[name] % 1 == 0 and math.abs(said[name]) < 1e14 then crash[name] = said[name] end
+    end
+  end
+  return cjson.encode(crash)
+end
+
 -- Take back up to `limit` jobs that a worker holds, the youngest first, each to the front of its lane: so they run in their old
 -- order. True when none is left and the worker is forgotten.
 local function take_back_all(worker, limit, max_crashes, how, crash, taken)
+  local counted, freed = held_count(worker), {}
   local ids = held_by(worker, true)
+  if how == 'lease ended' then crash = last_words(worker, how, math.max(#ids - 1, 0)) end
   for i = #ids, 1, -1 do
-    if #ids - i >= limit then return false end
-    take_back(ids[i], load(ids[i]), max_crashes, how, crash)
+    if #ids - i >= limit then
+      for token, number in pairs(freed) do let_go(worker, token, number) end
+      return false
+    end
+    local r = load(ids[i])
+    freed[r.token] = (freed[r.token] or 0) + 1
+    take_back(ids[i], r, max_crashes, how, crash)
     taken[#taken + 1] = ids[i]
+  end
+  if counted ~= #ids then  -- a record is gone that its claim has counted
+    count('running', #ids - counted)
+    count('repaired', 1)
   end
   redis.call('DEL', held_key(worker))
   redis.call('ZREM', T .. ':leases', worker)

@@ -23,16 +23,22 @@ if now == 0 then
   now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 end
 
-local function unpacked(raw)
+local function taken_apart(raw)
   local version, state, place, attempt, crashes, flags, enqueued, priority, queue, at = struct.unpack(HEAD, raw)
   local due, expires, started, finished, worker, token, reason = 0, 0, 0, 0, '', '', ''
   if flags % 2 == 1 then due, expires, at = struct.unpack(PLAN, raw, at) end
   if flags % 4 >= 2 then started, finished, worker, token, reason, at = struct.unpack(HISTORY, raw, at) end
-  return {
+  return version == VERSION and NAMES[state] and {
     state = state, priority = priority, attempt = attempt, crashes = crashes, place = place, enqueued = enqueued, queue = queue,
     due = due, expires = expires, started = started, finished = finished, worker = worker, token = token, reason = reason,
     cancel = flags % 8 >= 4, errors = flags % 16 >= 8, result = flags % 32 >= 16, apart = flags >= 32, spec = string.sub(raw, at),
   }
+end
+
+-- Answers nil for bytes that are no record: one that is damaged must not stop a script that meets it.
+local function unpacked(raw)
+  local readable, r = pcall(taken_apart, raw)
+  return readable and r or nil
 end
 
 local function history(started, finished, worker, token, reason)
@@ -82,7 +88,7 @@ local function load(jid)
   local r = known[jid]
   if r == nil then
     local raw = redis.call('HGET', JOBS, jid)
-    r = raw and unpacked(raw)
+    r = raw and unpacked(raw) or false
     known[jid] = r
   end
   return r
@@ -91,7 +97,7 @@ end
 -- Read many records with one command, so that `load` finds them.
 local function load_all(jids)
   for i, raw in ipairs(values(JOBS, jids)) do
-    if known[jids[i]] == nil then known[jids[i]] = raw and unpacked(raw) end
+    if known[jids[i]] == nil then known[jids[i]] = raw and unpacked(raw) or false end
   end
 end
 

@@ -2,8 +2,8 @@
 
 local function add_row(reply, jid, position)
   local raw = redis.call('HGET', JOBS, jid)
-  if not raw then return false end
-  local r = unpacked(raw)
+  local r = raw and unpacked(raw)
+  if not r then return false end
   reply[#reply + 1] = {
     jid, raw, r.apart and redis.call('HGET', SPECS, jid), r.errors and redis.call('HGET', ERRORS, jid),
     r.result and redis.call('HGET', RESULTS, jid), position,

@@ -1,0 +1,58 @@
+"""The memory store held against itself, and what a worker that vanished last said of itself. Called by `verbs.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from procession.database.health import Finding
+from procession.database.memory.store import Store
+from procession.job import Crash, State
+
+
+def contradictions(store: Store) -> list[Finding]:
+    """What is wrong in these dicts: nothing, unless a verb is."""
+    return [*_of_records(store), *_of_lanes(store), *_of_workers(store)]
+
+
+def _of_records(store: Store) -> Iterator[Finding]:
+    for record in store.jobs.values():
+        entries = store.lanes.get((record.queue, record.priority), [])
+        if record.state is State.QUEUED and entries.count(record.jid) != 1:
+            yield Finding(kind="not in its lane", jid=record.jid, where=record.queue)
+        if record.state is State.DELAYED and not record.due_at:
+            yield Finding(kind="not due", jid=record.jid, where="due")
+        if record.state is State.RUNNING and record.worker not in store.leases:
+            yield Finding(kind="no lease", where=record.worker)
+
+
+def _of_lanes(store: Store) -> Iterator[Finding]:
+    for (queue, priority), entries in store.lanes.items():
+        for jid in entries:
+            record = store.jobs.get(jid)
+            place = record and (record.queue, record.priority, record.state)
+            if place != (queue, priority, State.QUEUED):
+                yield Finding(kind="index without job", jid=jid, where=queue)
+
+
+def _of_workers(store: Store) -> Iterator[Finding]:
+    for worker in store.info.keys() - store.leases.keys():
+        yield Finding(kind="no lease", where=worker)
+    for worker in store.tokens.keys() - store.leases.keys():
+        yield Finding(kind="token without worker", where=worker)
+
+
+class _Said(msgspec.Struct):
+    host: str = ""
+    pid: int = 0
+    memory: int = 0
+
+
+def last_words(info: bytes, beside: int) -> Crash:
+    """The dossier of a worker whose end nobody saw. What it said of itself is left out where it makes no sense."""
+    try:
+        said = msgspec.json.decode(info, type=_Said)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        said = _Said()
+    return Crash(how="lease ended", host=said.host, pid=said.pid, memory=said.memory, beside=max(beside, 0))

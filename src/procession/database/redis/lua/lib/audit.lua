@@ -1,0 +1,214 @@
+-- The store against itself: each record in the place that its state names, each worker with a lease, counters that add up.
+-- `heartbeat` does a step of it and mends; `audit` walks the whole, and mends when asked. Mending makes no move: it puts back
+-- what a move wrote, in O(1) for each record. Recounting a shelf costs a look at each of its entries.
+-- A shelf is what a number of entries is kept for: a queue with its lanes, or a final state with its list.
+
+local LEASES, WORKERS, DOUBTS, DEPTH = T .. ':leases', T .. ':workers', T .. ':doubts', T .. ':depth'
+local COUNTERS = T .. ':counters'
+local FINAL = {processed = PROCESSED, failed = FAILED, cancelled = CANCELLED}
+local mending, findings = true, {}
+
+-- Note what is wrong; true when it is to be mended now.
+local function wrong(kind, jid, where)
+  findings[#findings + 1] = {kind, jid, where, mending and 1 or 0}
+  if mending then count('repaired', 1) end
+  return mending
+end
+
+-- Workers
+
+-- A worker without a lease gets one: if it lives it beats, if not its jobs come back when this one ends.
+local function check_lease(worker, lease)
+  if not redis.call('ZSCORE', LEASES, worker) and wrong('no lease', '', worker) then
+    redis.call('ZADD', LEASES, now + lease, worker)
+    redis.call('HSETNX', WORKERS, worker, now .. ' {}')
+  end
+end
+
+local function lend(lease)
+  if redis.call('ZCARD', LEASES) == redis.call('HLEN', WORKERS) then return end
+  for _, worker in ipairs(redis.call('HKEYS', WORKERS)) do check_lease(worker, lease) end
+end
+
+local function check_tokens()
+  for _, worker in ipairs(redis.call('HKEYS', T .. ':tokens')) do
+    if not redis.call('ZSCORE', LEASES, worker) and wrong('token without worker', '', worker) then
+      redis.call('HDEL', T .. ':tokens', worker)
+    end
+  end
+end
+
+-- What a worker is said to hold is what it runs.
+local function check_claims(worker)
+  local claims = redis.call('HGETALL', held_key(worker))
+  for i = 1, #claims, 2 do
+    local token, claim = claims[i], claims[i + 1]
+    local ids, left = held_of(worker, token, claim), #claim > 3 and (struct.unpack('>I4', claim)) or 0
+    if #ids ~= left and wrong('held without a run', '', worker) then
+      if #ids == 0 then redis.call('HDEL', held_key(worker), token) end
+      hold(worker, token, ids)
+      count('running', #ids - left)
+    end
+  end
+end
+
+-- A running job is among what its worker holds.
+local hands = {}
+local function check_held(jid, r)
+  local hand = r.worker .. ' ' .. r.token
+  if not hands[hand] then
+    hands[hand] = {}
+    local claim = redis.call('HGET', held_key(r.worker), r.token) or ''
+    for at = 5, #claim, 16 do hands[hand][string.sub(claim, at, at + 15)] = true end
+  end
+  if not hands[hand][jid] and wrong('not held', jid, r.worker) then
+    local ids = {jid}
+    for id in pairs(hands[hand]) do ids[#ids + 1] = id end
+    hands[hand][jid] = true
+    hold(r.worker, r.token, ids)
+  end
+end
+
+-- Shelves
+
+local function length(key)
+  return redis.call('LLEN', key) + redis.call('LLEN', front_key(key))
+end
+
+-- The lists of a shelf, and which bytes of a record its live entries agree with.
+local function lists_of(shelf)
+  if FINAL[shelf] then return {{key = KEPT[FINAL[shelf]], begins = string.char(VERSION, FINAL[shelf]), whose = ''}} end
+  local lists = {}
+  for _, priority in ipairs(priorities(shelf)) do
+    lists[#lists + 1] = {
+      key = lane_key(shelf, priority), begins = string.char(VERSION, QUEUED),
+      whose = struct.pack('>bBc0', priority, #shelf, shelf),
+    }
+  end
+  return lists
+end
+
+local function entries_in(shelf)
+  local entries = 0
+  for _, list in ipairs(lists_of(shelf)) do entries = entries + length(list.key) end
+  return entries
+end
+
+-- How many jobs a shelf is said to hold; nil when nothing is said.
+local function said_of(shelf)
+  if FINAL[shelf] then return tonumber(redis.call('HGET', COUNTERS, 'kept_' .. shelf)) end
+  return tonumber(redis.call('HGET', DEPTH, shelf))
+end
+
+-- Lanes that are there while their queue does not name them.
+local function name_lanes(queue)
+  for priority = -100, 100 do
+    if length(lane_key(queue, priority)) > 0 and not redis.call('ZSCORE', lanes_key(queue), priority)
+        and wrong('lane not named', '', queue .. ':' .. priority) then
+      redis.call('ZADD', lanes_key(queue), -priority, priority)
+    end
+  end
+end
+
+-- Hand each job that has a live entry on a shelf to `take`. What `is_live` and `is_kept` ask is compared in packed bytes here.
+local function each_live(shelf, take)
+  local sub = string.sub
+  for _, list in ipairs(lists_of(shelf)) do
+    local to = 14 + #list.whose
+    for _, key in ipairs({front_key(list.key), list.key}) do
+      local first, entries = 0, {}
+      repeat
+        entries = redis.call('LRANGE', key, first, first + 999)
+        local jids = {}
+        for i, entry in ipairs(entries) do jids[i] = sub(entry, 1, 16) end
+        for i, raw in ipairs(values(JOBS, jids)) do
+          if raw and sub(raw, 1, 4) == list.begins .. sub(entries[i], 17) and sub(raw, 15, to) == list.whose then take(jids[i]) end
+        end
+        first = first + 1000
+      until #entries < 1000
+    end
+  end
+end
+
+-- A shelf then says how many live entries it has. Each is handed to `take`, too, when there is one.
+local function recount(shelf, take)
+  if not FINAL[shelf] then name_lanes(shelf) end
+  local number = 0
+  each_live(shelf, function(jid)
+    number = number + 1
+    if take then take(jid) end
+  end)
+  local said = said_of(shelf)
+  if (said or 0) ~= number or not said and not FINAL[shelf] then
+    if FINAL[shelf] then
+      if wrong('counter', '', 'kept_' .. shelf) then redis.call('HSET', COUNTERS, 'kept_' .. shelf, number) end
+    elseif wrong('depth', '', shelf) then
+      redis.call('HSET', DEPTH, shelf, number)
+      count('queued', number - (said or 0))
+    end
+  end
+  return number
+end
+
+-- A job without an entry on its shelf gets one, at the end. An entry that it had after all is a tombstone then.
+local function refile(jid, r)
+  if r.state == QUEUED then
+    if wrong('not in its lane', jid, r.queue) then to_lane(jid, r) end
+  elseif wrong('not kept', jid, NAMES[r.state]) then
+    file(pushing('RPUSH', KEPT[r.state]), jid)
+    r.place = place_now
+    save(jid, r)
+    count('kept_' .. NAMES[r.state], 1)
+  end
+end
+
+-- Records
+
+-- What is left of a job becomes a failed one, so that a person sees it and can retry it.
+local function bury(jid, reason, spec, apart)
+  finish(jid, {
+    state = RUNNING, priority = 0, attempt = 0, crashes = 0, place = 0, enqueued = now, queue = 'default', due = 0, expires = 0,
+    started = 0, finished = 0, worker = '', token = '', reason = '', apart = apart, spec = spec,
+  }, FAILED, reason)
+end
+
+-- One record in its place. Of one that stands on a shelf `check_filed` says what can be said.
+local function check(jid, r, lease, check_filed)
+  if r.state == DELAYED then
+    local due = redis.call('ZSCORE', DUE, jid)
+    if tonumber(due) ~= r.due and wrong('not due', jid, 'due') then redis.call('ZADD', DUE, r.due, jid) end
+  elseif r.state == RUNNING then
+    check_held(jid, r)
+    check_lease(r.worker, lease)
+  elseif r.state ~= BLOCKED then
+    check_filed(jid, r, r.state == QUEUED and r.queue or NAMES[r.state])
+  end
+end
+
+local function check_records(cursor, number, lease, check_filed)
+  local page = redis.call('HSCAN', JOBS, cursor, 'COUNT', number)
+  for i = 1, #page[2], 2 do
+    local jid, raw = page[2][i], page[2][i + 1]
+    local r = known[jid] or unpacked(raw)
+    if r then
+      check(jid, r, lease, check_filed)
+    elseif wrong('record unreadable', jid, 'jobs') then
+      bury(jid, 'record unreadable', raw)
+    end
+  end
+  return page[1], #page[2] / 2
+end
+
+-- Sums of what is there now. The counters of events only rise and cannot be checked. To be called with nothing uncommitted.
+local function check_counters()
+  local truth = {queued = 0, running = 0}
+  for _, depth in ipairs(redis.call('HVALS', DEPTH)) do truth.queued = truth.queued + tonumber(depth) end
+  for _, worker in ipairs(redis.call('ZRANGE', LEASES, 0, -1)) do
+    truth.running = truth.running + held_count(worker)
+  end
+  for name, number in pairs(truth) do
+    if tonumber(redis.call('HGET', COUNTERS, name) or 0) ~= number and wrong('counter', '', name) then
+      redis.call('HSET', COUNTERS, name, number)
+    end
+  end
+end
