@@ -181,19 +181,27 @@ local function check(jid, r, lease, check_filed)
     check_held(jid, r)
     check_lease(r.worker, lease)
   elseif r.state ~= BLOCKED then
-    check_filed(jid, r, r.state == QUEUED and r.queue or NAMES[r.state])
+    return check_filed(jid, r, r.state == QUEUED and r.queue or NAMES[r.state])
   end
 end
 
+-- A page of records. `check_filed` answers true when others of the same kind (the same lane, the same final state) need no look:
+-- they are not taken apart then.
+local settled = {}
 local function check_records(cursor, number, lease, check_filed)
+  local sub, byte = string.sub, string.byte
   local page = redis.call('HSCAN', JOBS, cursor, 'COUNT', number)
   for i = 1, #page[2], 2 do
     local jid, raw = page[2][i], page[2][i + 1]
-    local r = known[jid] or unpacked(raw)
-    if r then
-      check(jid, r, lease, check_filed)
-    elseif wrong('record unreadable', jid, 'jobs') then
-      bury(jid, 'record unreadable', raw)
+    local name_ends = 16 + (byte(raw, 16) or 256)
+    local kind = sub(raw, 1, 2) .. (byte(raw, 2) == QUEUED and sub(raw, 15, name_ends) or '')
+    if not settled[kind] or #raw < name_ends then
+      local r = known[jid] or unpacked(raw)
+      if r then
+        settled[kind] = check(jid, r, lease, check_filed)
+      elseif wrong('record unreadable', jid, 'jobs') then
+        bury(jid, 'record unreadable', raw)
+      end
     end
   end
   return page[1], #page[2] / 2

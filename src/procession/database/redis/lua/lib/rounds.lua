@@ -45,7 +45,8 @@ end
 local function look_at_filed(jid, r, shelf)
   look(shelf, false)
   if r.state == QUEUED then look_at_lane(r.queue, r.priority) end
-  if lives[shelf] and not lives[shelf][jid] then refile(jid, r) end
+  if not lives[shelf] then return true end
+  if not lives[shelf][jid] then refile(jid, r) end
 end
 
 -- A round is over: what was in doubt when its last step began is so for one round less.
