@@ -349,7 +349,10 @@ def encode_spec(spec: Spec) -> bytes:
 
 def decode_spec(raw: bytes) -> Spec:
     """The reverse. Raises msgspec.DecodeError for bytes that are no spec."""
-    return _spec_decoder.decode(raw)
+    try:
+        return _spec_decoder.decode(raw)
+    except RecursionError:
+        raise msgspec.DecodeError("it is nested too deeply") from None
 
 
 def encode_failure(failure: Failure) -> bytes:

@@ -230,7 +230,7 @@ def job_of(record: Record) -> Job:
         "failures": tuple(msgspec.json.decode(line, type=Failure) for line in record.failures),
         "result": None if record.result is None else msgspec.Raw(record.result),
     }
-    with suppress(msgspec.DecodeError, UnicodeDecodeError):
+    with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         spec = decode_spec(record.spec)
         args = msgspec.json.decode(spec.args, type=dict[str, Any])
         return Job(name=spec.name, args=args, attempts=spec.attempts, timeout=spec.timeout, tags=spec.tags, **fields)

@@ -125,6 +125,6 @@ def job_from(row: list[Any]) -> Job:
     try:
         asked = _spec.decode(spec)
         args = _args.decode(asked.args)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Job(name="", args={}, raw=spec, **fields)
     return Job(name=asked.name, args=args, attempts=asked.attempts, timeout=asked.timeout, tags=asked.tags, **fields)
