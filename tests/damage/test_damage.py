@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from uuid import UUID
 
 import pytest
 
+from procession import Procession
 from procession.database import Audit
 from procession.job import State
 from procession.moves import Move
@@ -238,3 +240,37 @@ def test_jobs_that_move_during_a_walk_are_not_accused(store: Store) -> None:
         store.settle("alive", jobs[5:], Move.RELEASE)
         moved += len(jobs)
     assert moved > 50
+
+
+def test_a_lane_lost_from_a_large_store_comes_back_over_several_steps(store: Store) -> None:
+    for _ in range(3):
+        store.enqueue(500, queue="bulk")
+    store.server.delete(store.key("lane:bulk:0"))
+    new = store.enqueue(100, queue="bulk")
+    performed: list[UUID] = []
+    for _ in range(40):
+        store.beat()
+        jobs = store.claim("alive", 200, ("bulk",))
+        store.settle("alive", jobs, Move.PROCESS)
+        performed += [job.jid for job in jobs]
+    assert len(performed) == len(set(performed)) == 1_600
+    assert performed[:100] == new, "what still had entries is not held up"
+    assert len(store.drain()) == 18
+    assert store.kinds() == set()
+
+
+def test_a_queue_too_long_to_be_looked_through_unasked_is_named_by_the_doctor_and_mended_by_repair(
+    store: Store, valkey_url: str
+) -> None:
+    for _ in range(21):
+        store.enqueue(500, queue="bulk")
+    store.server.lpop(store.key("lane:bulk:0"))
+    for _ in range(30):
+        assert store.beat().repaired == 0
+    app = Procession(valkey_url, namespace=store.database.namespace)
+    assert [it.grade for it in app.doctor() if it.name == "audit"] == ["warning"]
+    found = {finding.kind for finding in app.repair(apply=True).findings}
+    assert found == {"depth", "not in its lane"}
+    assert [it.grade for it in app.doctor() if it.name == "audit"] == ["ok"]
+    assert app.repair().clean
+    app.close()

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from redis import Redis
 
 from procession.database.redis.embedded import Server
 
@@ -102,6 +103,24 @@ def test_mistakes_are_one_clear_line_and_their_own_exit_code(
     errors = run(*words, code=code).stderr
     assert says in errors
     assert "Traceback" not in errors
+
+
+def test_the_doctor_and_repair_find_what_was_done_to_the_store(run: Run, tmp_path: Path) -> None:
+    run("enqueue", "shop:app", "shop.send", "ada")
+    assert "PROBLEM" not in run("doctor").stdout
+    grades = {it["name"]: it["grade"] for it in json.loads(run("doctor", "--json").stdout)}
+    assert (grades["server"], grades["persistence"], grades["queues"]) == ("ok", "ok", "warning")
+    assert "nothing is wrong" in run("repair").stdout
+    with Redis(unix_socket_path=Server(tmp_path).status().socket) as server:
+        server.delete("{procession:0}:lane:mail:0")
+    said = run("repair", code=1).stdout
+    assert "not in its lane" in said
+    assert "procession repair --apply" in said
+    findings = json.loads(run("repair", "--apply", "--json", code=1).stdout)["findings"]
+    assert {(it["kind"], it["mended"]) for it in findings} == {("not in its lane", True), ("depth", True)}
+    assert json.loads(run("repair", "--json").stdout)["findings"] == []
+    run("worker", "shop:app", "--burst")
+    assert json.loads(run("stats", "--json").stdout)["processed"] == 1
 
 
 def test_the_server_can_be_looked_at_and_stopped(run: Run) -> None:

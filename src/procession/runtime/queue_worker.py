@@ -226,7 +226,7 @@ class QueueWorker:
         if beat.recovered:
             log.warning("took back %d jobs of workers whose lease ended", beat.recovered)
         if beat.repaired:
-            log.warning("mended %d contradictions in the store; `procession repair` looks for more", beat.repaired)
+            log.warning("mended the store in %d places; `procession repair` looks for more", beat.repaired)
         if beat.ready and not self._hungry:
             self._hungry = True
             self._wake.set()
