@@ -243,16 +243,18 @@ class RedisConnection:
         try:
             line = self._target.sync(max(deadline - monotonic(), 0.05))
             line.connect()
-            self._target.check_hello(self._exchange(line, self._target.hello(), deadline))
-        except ProcessionError:
-            line.disconnect()
-            raise
+            replies = self._exchange(line, self._target.hello(), deadline)
         except BROKEN as error:
             if isinstance(error, exceptions.AuthenticationError):
                 raise _translated(error, self._target.url) from None
             raise _unavailable(error, self._target.url, asked=False) from None
         except exceptions.RedisError as error:
             raise _translated(error, self._target.url) from None
+        try:
+            self._target.check_hello(replies)
+        except BaseException:
+            line.disconnect()
+            raise
         return line
 
     def _give_back(self, line: Any) -> None:
@@ -333,7 +335,7 @@ class RedisAsyncConnection:
                     for i, reply in zip(unknown, again, strict=True):
                         replies[i] = reply
                 return replies
-        except ProcessionError:
+        except WrongVersion:
             await self._drop("_line")
             raise
         except BROKEN as error:
@@ -351,7 +353,7 @@ class RedisAsyncConnection:
                     self._waiting = await self._open()
             async with asyncio.timeout(timeout + SLACK):
                 ring = (await self._exchange(self._waiting, [self._target.bells(bells, timeout)]))[0]
-        except ProcessionError:
+        except WrongVersion:
             await self._drop("_waiting")
             raise
         except BROKEN as error:
