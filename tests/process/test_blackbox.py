@@ -93,8 +93,9 @@ def test_an_exit_code_is_told_and_the_end_is_known_for_ever(box: BlackBox) -> No
         end = ended(process, wait=True)
         assert end is not None
         assert end.how == "exit code 3"
-        assert ended(process) == (3, 0)
+        assert ended(process) == Ended(3, 0)
     assert Ended(-40, 0).how == "signal 40"
+    assert Ended(-9, 0, "it was stuck").how == "signal 9 (SIGKILL): it was stuck"
     assert box.log() == ()
 
 

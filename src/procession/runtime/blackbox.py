@@ -43,16 +43,20 @@ class Ended(NamedTuple):
     memory: int
     """Peak resident memory in bytes, of itself or a child that it waited for; 0 when unknown. The kernel starts the
     count at what the parent had when it started the process, so a small child of a big parent shows the parent."""
+    reason: str = ""
+    """Why we ended it, if we did."""
 
     @property
     def how(self) -> str:
-        """`signal 9 (SIGKILL)` or `exit code 1`."""
+        """`signal 9 (SIGKILL)`, `exit code 1`, `signal 9 (SIGKILL): why we killed it`."""
         if self.code >= 0:
-            return f"exit code {self.code}"
-        try:
-            return f"signal {-self.code} ({signal.Signals(-self.code).name})"
-        except ValueError:  # a real-time signal has a number only
-            return f"signal {-self.code}"
+            how = f"exit code {self.code}"
+        else:
+            try:
+                how = f"signal {-self.code} ({signal.Signals(-self.code).name})"
+            except ValueError:  # a real-time signal has a number only
+                how = f"signal {-self.code}"
+        return f"{how}: {self.reason}" if self.reason else how
 
 
 def ended(process: subprocess.Popen[bytes], *, wait: bool = False) -> Ended | None:
