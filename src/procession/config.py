@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -170,6 +171,9 @@ _COUNTS = ("concurrency", "threads", "processes", "max_crashes", "processed_coun
 
 
 def _checked(name: str, value: Any, source: str, *, strict: bool) -> Any:
+    if not strict and _fields[name] == float | str:
+        with suppress(ValueError):
+            value = float(value)  # the environment has text only: PROCESSION_GRACE=30 is thirty seconds
     try:
         converted = msgspec.convert(value, _fields[name], strict=strict)
     except msgspec.ValidationError as error:

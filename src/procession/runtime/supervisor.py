@@ -125,7 +125,7 @@ class Supervisor:
 
     def _keep(self, reader: socket.socket) -> None:
         looked = monotonic()
-        while not all(seat.closed and not seat.members() for seat in self._seats):
+        while True:
             now = monotonic()
             if now - looked > AWAY + 2 * self._every:
                 for child in self._children():
@@ -133,6 +133,8 @@ class Supervisor:
             looked = now
             self._obey()
             self._look(now)
+            if all(seat.closed and not seat.members() for seat in self._seats):
+                return
             with suppress(TimeoutError):
                 reader.recv(64)  # a signal, a child's death, or half a beat
 
