@@ -3,7 +3,8 @@
 A byte a second says that the event loop lives, another that the queue worker's own turn went round. The supervisor
 needs no more to tell three cases apart: a healthy worker, a blocked loop (sync code in an `async def` job: its lease is
 extended for it, it is reported and not shot), and a claim loop that is stuck while all else lives (it is replaced).
-A third byte says that the worker should make way for a fresh one.
+Two more bytes say that the store has answered a heartbeat, so that the worker serves, and that it should make way for
+a fresh one.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from procession.clock import monotonic
 
 log = logging.getLogger("procession.worker")
 
-LOOP, TURN, WORN = b".", b"!", b"~"
+LOOP, TURN, SERVES, WORN = b".", b"!", b"+", b"~"
 EVERY = 1.0
 """Seconds between two bytes of each kind, at most; less where heartbeats come faster than each five seconds."""
 
@@ -69,6 +70,10 @@ class Beating:
             self._turned = now
             self._write(TURN)
 
+    def serves(self) -> None:
+        """The store has answered a heartbeat: it knows this worker, which can take jobs."""
+        self._write(SERVES)
+
     def blocked(self, seconds: float, job: str, stack: str) -> None:
         """The loop does not turn, says the thread that keeps the lease. A supervisor reports it; without one we do."""
         if self._seen_in is not None:
@@ -104,7 +109,7 @@ class Felt:
         self._reader = reader
         self.loop = self.turn = monotonic()
         self.begun = False
-        """The claim loop has turned: the worker serves."""
+        """The store has answered it: the worker serves."""
         self.worn = False
 
     def child_started(self) -> None:
@@ -120,6 +125,7 @@ class Felt:
                 self.loop = now
             if TURN in heard:
                 self.turn = now
+            if SERVES in heard:
                 self.begun = True
             if WORN in heard:
                 self.worn = True

@@ -233,6 +233,7 @@ class QueueWorker:
 
     def _beat(self, beat: Beat) -> None:
         self._keeper.touched()
+        self._pulse.serves()
         pause = 0.0 if beat.recovered >= DUTIES else self._beat_every * random.uniform(*JITTER)
         self._beat_at = monotonic() + pause
         self._loop.call_later(pause, self._wake.set)
