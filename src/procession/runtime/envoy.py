@@ -1,8 +1,8 @@
 """What the supervisor says to the store, from a thread of its own: who lives, who died, and how.
 
 The supervisor must never wait for the store: its children die, and signals come, while the store is silent. So it
-leaves its messages here. Leases to be extended are one message, the newest, for all children in one call; a death is
-said until it was heard. One connection, one question at a time, each within the budget.
+leaves its messages here. Leases to be extended go out in one call for all children; a death is said until it was
+heard. One connection, one question at a time, each within the budget.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ class Envoy:
         self._thread.start()
 
     def alive(self, workers: set[str]) -> None:
-        """Extend the leases of these. What could not be said before is forgotten: it is said again while it is true."""
+        """Extend the leases of these. What is not heard is forgotten: it is said again while it is true."""
         with self._news:
-            self._alive = workers
+            self._alive |= workers
             self._news.notify()
 
     def died(self, worker: str, crash: Crash | None) -> None:
