@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -20,6 +21,7 @@ from procession.clock import milliseconds
 from procession.database import DAY, Policy
 from procession.errors import ConfigError
 from procession.names import check_namespace
+from procession.sizes import size
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -47,6 +49,12 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Let queue workers begin on a server that throws keys away when its memory is full."""
     budget: float | str = 2.0
     """Deadline of one call to the store, connecting included."""
+    max_jobs: int = 0
+    """A worker process makes way for a fresh one after this many jobs; 0 lifts it. Likewise:"""
+    max_age: float | str = 0
+    """after this time,"""
+    max_rss: int | str = 0
+    """and when it holds this much resident memory: bytes, or text such as "500MB"."""
     max_crashes: int = 3
     processed_age: float | str = DAY / 1000
     processed_count: int = 100_000
@@ -150,8 +158,9 @@ def _merge(arguments: Mapping[str, Any]) -> tuple[Settings, dict[str, str]]:
         sources["url"] = sources["host"]
     settings = Settings(**merged)
     check_namespace(settings.namespace)
-    for name in ("lease", "heartbeat", "grace", "budget"):
+    for name in ("lease", "heartbeat", "grace", "budget", "max_age"):
         milliseconds(getattr(settings, name), name)
+    size(settings.max_rss, "max_rss")
     if milliseconds(settings.heartbeat) * 2 > milliseconds(settings.lease):
         raise ConfigError(
             f"heartbeat={settings.heartbeat} may be at most half of lease={settings.lease}, else a late beat costs it"
@@ -164,12 +173,17 @@ _COUNTS = ("concurrency", "threads", "processes", "max_crashes", "processed_coun
 
 
 def _checked(name: str, value: Any, source: str, *, strict: bool) -> Any:
+    if not strict and _fields[name] == float | str:
+        with suppress(ValueError):
+            value = float(value)  # the environment has text only: PROCESSION_GRACE=30 is thirty seconds
     try:
         converted = msgspec.convert(value, _fields[name], strict=strict)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{name}={value!r} from {source}: {error}") from None
     if name in _COUNTS and converted < 1:
         raise ConfigError(f"{name}={value!r} from {source} must be at least 1")
+    if name == "max_jobs" and converted < 0:
+        raise ConfigError(f"max_jobs={value!r} from {source} must be at least 1, or 0 to lift it")
     return converted
 
 

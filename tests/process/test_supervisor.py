@@ -1,219 +1,131 @@
-"""Real worker processes under real signals."""
+"""Real worker processes under real signals: stopping, dying, being stopped, being left alone."""
 
 from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
-
-import pytest
+from types import ModuleType
 
 from procession import Procession, State
-
-APP = """
-import asyncio, os, signal, time
-from procession import Procession
-app = Procession()
-
-@app.job(name="die_once", queue="q")
-def die_once(path: str) -> str:
-    if not os.path.exists(path):
-        open(path, "w").close()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return "survived"
-
-@app.job(name="killer", queue="q", retry=False)
-async def killer() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-@app.job(name="nap", queue="q")
-async def nap(seconds: float, path: str) -> str:
-    open(path, "w").close()
-    await asyncio.sleep(seconds)
-    return "rested"
-
-@app.job(name="hog", queue="q")
-async def hog(seconds: float, how: str) -> str:
-    began = time.monotonic()
-    if how == "sleep":
-        time.sleep(seconds)
-    else:  # C code that keeps the interpreter's lock
-        while time.monotonic() - began < seconds:
-            sum(range(40_000_000))
-    return "done"
-"""
-
-
-@pytest.fixture
-def app(valkey_url: str, namespace: str, tmp_path: Path) -> Iterator[Procession]:
-    (tmp_path / "shop.py").write_text(APP)
-    app = Procession(valkey_url, namespace=namespace)
-    yield app
-    app.close()
-
-
-@pytest.fixture
-def worker(app: Procession, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    started: list[subprocess.Popen[bytes]] = []
-
-    def start(*options: str, **settings: str) -> subprocess.Popen[bytes]:
-        environment = {
-            **os.environ,
-            "PROCESSION_URL": app.settings.url,
-            "PROCESSION_NAMESPACE": app.settings.namespace,
-            **{f"PROCESSION_{name.upper()}": value for name, value in settings.items()},
-        }
-        command = [sys.executable, "-m", "procession", "worker", "shop:app", *options]
-        started.append(subprocess.Popen(command, cwd=tmp_path, env=environment))
-        return started[-1]
-
-    yield start
-    for process in started:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
-
-
-@pytest.fixture
-def jobs(app: Procession) -> dict[str, Any]:
-    """The same names as in the worker's module, enqueued from here."""
-
-    @app.job(name="die_once", queue="q")
-    def die_once(path: str) -> str:
-        return ""
-
-    @app.job(name="killer", queue="q", retry=False)
-    async def killer() -> None: ...
-
-    @app.job(name="nap", queue="q")
-    async def nap(seconds: float, path: str) -> str:
-        return ""
-
-    @app.job(name="hog", queue="q")
-    async def hog(seconds: float, how: str) -> str:
-        return ""
-
-    return {"hog": hog, "die_once": die_once, "killer": killer, "nap": nap}
-
-
-def until(condition: Callable[[], Any], seconds: float = 20) -> Any:
-    """What `condition` returns once it is true."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.02)
-    pytest.fail(f"not within {seconds} s")
-
-
-def test_a_job_that_kills_its_worker_runs_again_within_seconds(
-    worker: Any, jobs: dict[str, Any], tmp_path: Path
-) -> None:
-    worker()
-    handle = jobs["die_once"].enqueue(str(tmp_path / "died"))
-    started = time.monotonic()
-    assert handle.result(timeout=20) == "survived"
-    assert time.monotonic() - started < 10
-    job = handle.job()
-    assert (job.crashes, job.attempt, job.failures[0].message) == (1, 2, "signal 9 (SIGKILL)")
-
-
-def test_a_job_that_always_kills_its_worker_is_failed_as_poison(
-    worker: Any, jobs: dict[str, Any], tmp_path: Path
-) -> None:
-    worker()
-    handle = jobs["killer"].enqueue()
-    job = handle.wait(timeout=40)
-    assert (job.state, job.reason, job.crashes) == (State.FAILED, "poison", 3)
-    assert jobs["nap"].enqueue(0, str(tmp_path / "after")).result(timeout=20) == "rested"
-
-
-def test_a_worker_that_vanishes_with_its_supervisor_is_recovered_by_another(
-    worker: Any, jobs: dict[str, Any], app: Procession, tmp_path: Path
-) -> None:
-    first = worker(lease="1s", heartbeat="0.3s")
-    handle = jobs["nap"].enqueue(3, str(tmp_path / "begun"))
-    until((tmp_path / "begun").exists)
-    child = app.workers()[0].pid
-    first.kill()
-    os.kill(child, signal.SIGKILL)
-    worker(lease="1s", heartbeat="0.3s")
-    assert handle.result(timeout=30) == "rested"
-    assert handle.job().crashes == 1
+from procession.runtime.queue_worker import new_worker_id
+from tests.chaos.proxy import proxied
+from tests.process.family import Families, until
 
 
 def test_a_worker_stopped_longer_than_its_lease_writes_nothing_when_it_wakes(
-    worker: Any, jobs: dict[str, Any], app: Procession, tmp_path: Path
+    worker: Families, shop: ModuleType, app: Procession
 ) -> None:
-    worker(lease="1s", heartbeat="0.3s")
-    handle = jobs["nap"].enqueue(2, str(tmp_path / "begun"))
-    until((tmp_path / "begun").exists)
-    child = app.workers()[0].pid
+    family = worker(lease="1s", heartbeat="0.3s")
+    handle = shop.nap.enqueue(2, "nap")
+    until(worker.runs)
+    child = family.children()[0]
     os.kill(child, signal.SIGSTOP)
     try:
-        worker(lease="1s", heartbeat="0.3s")
+        other = worker(lease="1s", heartbeat="0.3s")
         job = handle.wait(timeout=30)
     finally:
         os.kill(child, signal.SIGCONT)
     assert (job.state, job.crashes, job.attempt) == (State.PROCESSED, 1, 2)
-    until(lambda: len(app.workers()) == 2)
-    assert app.stats().processed == 1
+    until(lambda: "another worker owns it" in family.log)
+    assert other.stop() == 0
+    assert shop.nap.enqueue(0, "next").result(timeout=20) == "rested", "the woken worker takes work again"
+    assert app.stats().processed == 2
     assert handle.job() == job
 
 
 def test_sigterm_finishes_what_runs_and_a_second_gives_it_back(
-    worker: Any, jobs: dict[str, Any], app: Procession, tmp_path: Path
+    worker: Families, shop: ModuleType, app: Procession
 ) -> None:
-    process = worker()
-    quick = jobs["nap"].enqueue(0.5, str(tmp_path / "quick"))
-    until((tmp_path / "quick").exists)
-    process.terminate()
-    assert process.wait(timeout=20) == 0
+    family = worker()
+    quick = shop.nap.enqueue(0.5, "quick")
+    until(worker.runs)
+    assert family.stop() == 0
     assert quick.job().state is State.PROCESSED
 
-    process = worker()
-    long = jobs["nap"].enqueue(60, str(tmp_path / "long"))
-    until((tmp_path / "long").exists)
-    process.send_signal(signal.SIGINT)
-    time.sleep(0.7)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=20) == 0
+    family = worker()
+    long = shop.nap.enqueue(60, "long")
+    until(lambda: "long" in worker.runs())
+    family.process.send_signal(signal.SIGINT)
+    until(lambda: "stopping: finishing" in family.log)
+    family.process.send_signal(signal.SIGINT)
+    assert family.process.wait(timeout=20) == 0
     job = long.job()
     assert (job.state, job.attempt, job.crashes) == (State.QUEUED, 0, 0)
     assert app.workers() == []
 
 
-def test_children_finish_and_go_when_the_supervisor_is_killed(
-    worker: Any, jobs: dict[str, Any], app: Procession, tmp_path: Path
-) -> None:
-    process = worker()
-    handle = jobs["nap"].enqueue(1, str(tmp_path / "begun"))
-    until((tmp_path / "begun").exists)
-    process.kill()
-    assert handle.result(timeout=20) == "rested"
+def test_a_service_manager_that_signals_all_processes_asks_once_not_twice(worker: Families, shop: ModuleType) -> None:
+    family = worker()
+    handle = shop.nap.enqueue(1.5, "nap")
+    until(worker.runs)
+    for pid in [family.process.pid, *family.children(), *family.children()]:
+        os.kill(pid, signal.SIGTERM)
+    assert family.process.wait(timeout=20) == 0
+    assert handle.job().state is State.PROCESSED
     assert handle.job().attempt == 1
-    until(lambda: app.workers() == [])
 
 
-@pytest.mark.parametrize("how", ["sleep", "c code"])
-def test_a_blocked_event_loop_costs_no_lease_and_is_reported(
-    worker: Any, jobs: dict[str, Any], app: Procession, how: str
+def test_a_child_that_is_told_to_go_by_somebody_else_is_replaced(worker: Families, shop: ModuleType) -> None:
+    family = worker()
+    until(lambda: "serves" in family.log)
+    child = family.children()[0]
+    os.kill(child, signal.SIGTERM)
+    until(lambda: family.children() not in ([child], []))
+    assert shop.nap.enqueue(0, "nap").result(timeout=20) == "rested"
+    assert family.stop() == 0
+
+
+def test_children_of_a_killed_supervisor_keep_their_lease_finish_and_go(
+    worker: Families, shop: ModuleType, app: Procession
 ) -> None:
-    worker(lease="2s", heartbeat="0.5s")
-    worker(lease="2s", heartbeat="0.5s")
+    family = worker(lease="1s", heartbeat="0.3s")
+    handle = shop.nap.enqueue(4, "long")
+    until(worker.runs)
+    orphan = family.children()[0]
+    worker(lease="1s", heartbeat="0.3s")
     until(lambda: len(app.workers()) == 2)
-    handle = jobs["hog"].enqueue(8, how)
-    assert handle.result(timeout=40) == "done"
-    job = handle.job()
-    assert (job.attempt, job.crashes) == (1, 0)
+    family.process.kill()
+    family.process.wait()
+    until(lambda: "the supervisor is gone" in family.log)
+    for n in range(20):
+        shop.nap.enqueue(0, f"after{n}")
+    assert handle.result(timeout=20) == "rested"
+    until(lambda: len(app.workers()) == 1)
+    until(lambda: app.stats().processed == 21)
+    assert sorted(worker.runs()) == sorted(set(worker.runs())), "no job ran twice"
+    assert handle.job().attempt == 1
+    assert orphan not in [pid for mark, pid in worker.runners().items() if mark != "long"], "it claimed nothing more"
 
 
-def test_an_app_that_cannot_be_imported_ends_the_worker_instead_of_looping(worker: Any, tmp_path: Path) -> None:
+def test_a_silent_store_holds_up_neither_signals_nor_the_replacement_of_the_dead(
+    worker: Families, shop: ModuleType
+) -> None:
+    with proxied(shop.app.settings.url) as proxy:
+        family = worker("--processes", "3", url=proxy.url, lease="2s", heartbeat="0.5s")
+        until(lambda: family.log.count("serves") == 3)
+        blocked = shop.hog.enqueue(1.5, "sleep")  # its lease wants to be extended all the time
+        until(worker.runs)
+        proxy.swallow(True)
+        before = family.children()
+        victim = next(pid for pid in before if pid not in worker.runners().values())
+        os.kill(victim, signal.SIGKILL)
+        began = time.monotonic()
+        until(lambda: len(family.children()) == 3 and victim not in family.children())
+        assert time.monotonic() - began < 2
+        proxy.swallow(False)
+        proxy.reset()
+        assert blocked.result(timeout=20) == "done"
+        until(lambda: family.log.count("serves") == 4)
+        proxy.swallow(True)
+        assert family.stop() == 0, "nothing runs, so nobody waits for the store"
+
+
+def test_no_two_starts_share_a_name_in_the_store_so_old_jobs_are_not_kept_alive_by_new_workers() -> None:
+    assert new_worker_id() != new_worker_id()
+
+
+def test_an_app_that_cannot_be_imported_ends_the_worker_instead_of_looping(worker: Families, tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text("raise RuntimeError('broken module')")
-    assert worker().wait(timeout=20) != 0
+    assert worker().process.wait(timeout=20) != 0

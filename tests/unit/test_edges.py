@@ -68,8 +68,10 @@ def test_a_nearer_layer_of_settings_wins(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "pyproject.toml").write_text('[tool.procession]\nurl = "redis://file"\nthreads = 3\nlease = "20s"\n')
     assert (Settings.load().url, Settings.load().threads) == ("redis://file", 3)
     monkeypatch.setenv("PROCESSION_THREADS", "5")
+    monkeypatch.setenv("PROCESSION_GRACE", "30")
     monkeypatch.setenv("PROCESSION_HOST", "cache.example")
     assert (Settings.load().url, Settings.load().threads) == ("redis://cache.example:6379/0", 5)
+    assert Settings.load().grace == 30, "text in the environment, seconds all the same"
     assert Settings.load(url="memory://x", threads=7).url == "memory://x"
     told = Settings.explain(threads=7, password="secret", host="h")
     assert told["threads"] == (7, "an argument")

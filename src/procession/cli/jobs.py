@@ -22,7 +22,7 @@ from procession.client import Procession
 from procession.enqueuer import Call, Options, check_options
 from procession.errors import BadArguments, JobNotFound, UnknownJob
 from procession.handle import JobHandle
-from procession.job import Job, State
+from procession.job import Crash, Job, State
 
 
 def _value(text: str) -> Any:
@@ -160,6 +160,24 @@ def show(jid: str, url: str | None, namespace: str | None, as_json: bool) -> Non
         click.echo(f"{field:>13}  {bytes(value).decode() if isinstance(value, msgspec.Raw) else value}")
     for failure in job.failures:
         click.echo(f"attempt {failure.attempt}: {failure.type}: {failure.message}\n{failure.traceback}")
+        if failure.crash is not None:
+            click.echo(told(failure.crash))
+
+
+def told(crash: Crash) -> str:
+    """The dossier of a crash as lines to read: what is not known is not mentioned."""
+    facts = [
+        f"how it ended: {crash.how}",
+        f"process {crash.pid} on {crash.host}" if crash.pid else "",
+        f"peak memory: {crash.memory / 1e6:.0f} MB" if crash.memory else "",
+        f"jobs beside it: {crash.beside}" if crash.beside else "",
+    ]
+    lines = [f"  {fact}" for fact in facts if fact]
+    if crash.log:
+        lines += ["  its last log lines:", *(f"    {line}" for line in crash.log)]
+    if crash.stack:
+        lines += ["  its stacks:", *(f"    {line}" for line in crash.stack.splitlines())]
+    return "\n".join(lines)
 
 
 def _each(jids: tuple[str, ...], verb: str, done: str, url: str | None, namespace: str | None, as_json: bool) -> None:

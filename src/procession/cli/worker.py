@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 
 import click
 
@@ -22,6 +23,9 @@ from procession.cli.shared import store_options
 @click.option("--concurrency", type=click.IntRange(1), help="Jobs at once in one process (100).")
 @click.option("--threads", type=click.IntRange(1), help="Threads for `def` jobs in one process (16).")
 @click.option("--processes", type=click.IntRange(1), help="Worker processes (1).")
+@click.option("--max-jobs", type=click.IntRange(0), help="Renew a process after this many jobs (never).")
+@click.option("--max-age", help='Renew a process after this time, such as "12h" (never).')
+@click.option("--max-rss", help='Renew a process that holds this much memory, such as "500MB" (never).')
 @click.option("--burst", is_flag=True, help="End when nothing is ready any more.")
 @click.option("--allow-eviction", is_flag=True, help="Begin even if the store throws keys away when it is full.")
 @click.option("-v", "--verbose", is_flag=True, help="Log every job, however fast they come.")
@@ -35,6 +39,9 @@ def worker(
     concurrency: int | None,
     threads: int | None,
     processes: int | None,
+    max_jobs: int | None,
+    max_age: str | None,
+    max_rss: str | None,
     burst: bool,
     allow_eviction: bool,
     verbose: bool,
@@ -44,11 +51,18 @@ def worker(
 ) -> None:
     """Perform the jobs of MODULE:APP, such as shop.jobs:app.
 
-    The first SIGTERM or Ctrl-C finishes what runs (25 s), the second releases it at once.
+    The first SIGTERM or Ctrl-C finishes what runs (25 s), the second releases it at once. SIGHUP renews the processes
+    one by one, the replacement first, so that they run the code that is there now.
+
+    Exit codes: 0 ended as asked, 1 a process died or had to be killed while it ended, 3 none could begin.
     """
+    # Until the supervisor listens there is nothing to finish.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: os._exit(0))
     from procession.names import check_queue
     from procession.runtime.child import load_app, log_to_stderr
     from procession.runtime.supervisor import Supervisor
+    from procession.runtime.wear import Wear
 
     # The children read the same settings as we do, so what was given here reaches them as environment.
     allowed = "true" if allow_eviction else None
@@ -60,13 +74,16 @@ def worker(
     log_to_stderr(level)
     for queue in queues:
         check_queue(queue)
+    app = load_app(target)
+    Wear.of(app.settings, max_jobs=max_jobs, max_age=max_age, max_rss=max_rss)  # wrong ones are refused here
     supervisor = Supervisor(
-        load_app(target),
+        app,
         target,
         queues=queues,
         concurrency=concurrency,
         threads=threads,
         processes=processes,
+        wear={"max_jobs": max_jobs, "max_age": max_age, "max_rss": max_rss},
         burst=burst,
         verbose=verbose,
         log_level=level,

@@ -1,5 +1,7 @@
-"""One queue worker in a process of its own: what the supervisor starts. Its stdin is a pipe that ends with the
-supervisor.
+"""One queue worker in a process of its own: what the supervisor starts.
+
+Its stdin is a pipe from the supervisor: a byte asks it to stop, 1 after what runs, 2 at once; and it ends with the
+supervisor, which counts as 1. A signal sent to this process alone asks for 1; once it is an orphan, for one more.
 
 Exit codes: 0 done, 1 the store refused us, 3 it could not begin (the app cannot be imported, a wrong setting).
 """
@@ -7,8 +9,6 @@ Exit codes: 0 done, 1 the store refused us, 3 it could not begin (the app cannot
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import faulthandler
 import importlib
 import json
 import logging
@@ -16,12 +16,16 @@ import os
 import signal
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from procession.client import Procession
 from procession.errors import ConfigError, DatabaseError, ProcessionError
+from procession.runtime.blackbox import record
+from procession.runtime.pulse import Beating
 from procession.runtime.queue_worker import QueueWorker
+from procession.runtime.wear import Wear
 
 CANNOT_BEGIN = 3
 
@@ -58,7 +62,8 @@ def main() -> int:
     """Run the queue worker described by the JSON in the first argument."""
     asked: dict[str, Any] = json.loads(sys.argv[1])
     log_to_stderr(asked["log_level"])
-    faulthandler.register(signal.SIGUSR1, all_threads=True)  # works even while C code keeps the interpreter's lock
+    recorder = record(asked["box"])
+    pulse = Beating(asked["pulse"], every=asked["every"], seen_in=recorder.seen_in)
     try:
         app = load_app(asked["target"])
         worker = QueueWorker(
@@ -69,7 +74,8 @@ def main() -> int:
             burst=asked["burst"],
             worker_id=asked["worker_id"],
             verbose=asked["verbose"],
-            pulse=asked["pulse"],
+            pulse=pulse,
+            wear=Wear.of(app.settings, **asked["wear"]),
         )
     except ProcessionError as error:
         print(f"procession: {error}", file=sys.stderr)
@@ -90,13 +96,11 @@ def main() -> int:
 
 def _run(worker: QueueWorker) -> None:
     async def main() -> None:
-        loop = asyncio.get_running_loop()
-        for name in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(name, worker.stop)
-        running = asyncio.ensure_future(worker.run())
-        await asyncio.sleep(0)
-        threading.Thread(target=_until_orphaned, args=(worker,), name="procession-parent", daemon=True).start()
-        await running
+        stopping = Stopping(worker)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            stopping.loop.add_signal_handler(number, stopping.signalled)
+        threading.Thread(target=stopping.listen, name="procession-parent", daemon=True).start()
+        await worker.run()
 
     try:
         import uvloop
@@ -106,15 +110,35 @@ def _run(worker: QueueWorker) -> None:
         uvloop.run(main())
 
 
-def _until_orphaned(worker: QueueWorker) -> None:
-    try:
-        while os.read(0, 1024):
-            pass
-    except OSError:
-        pass
-    logging.getLogger("procession.worker").warning("the supervisor is gone; finishing what runs")
-    with contextlib.suppress(RuntimeError):  # the loop may have ended already
-        worker.request_stop()
+class Stopping:
+    """How urgently the worker was asked to stop, by whom it may be. Lives on the worker's loop."""
+
+    def __init__(self, worker: QueueWorker) -> None:
+        self.loop = asyncio.get_running_loop()
+        self._worker = worker
+        self._level = 0
+        self._orphaned = False
+
+    def signalled(self) -> None:
+        """A signal came. A service manager may send one beside our supervisor's byte: it is no second request."""
+        self._raise_to(self._level + 1 if self._orphaned else 1)
+
+    def listen(self) -> None:
+        """In a thread of its own: hear the supervisor until it is gone."""
+        with suppress(OSError, RuntimeError):  # the loop may have ended already
+            while heard := os.read(0, 1_024):
+                self.loop.call_soon_threadsafe(self._raise_to, max(heard))
+            self.loop.call_soon_threadsafe(self._orphan)
+
+    def _orphan(self) -> None:
+        self._orphaned = True
+        logging.getLogger("procession.worker").warning("the supervisor is gone; finishing what runs")
+        self._raise_to(1)
+
+    def _raise_to(self, level: int) -> None:
+        while self._level < level:
+            self._level += 1
+            self._worker.stop()
 
 
 if __name__ == "__main__":

@@ -1,27 +1,24 @@
 """Staying alive in the store's eyes: what to conclude from a heartbeat, and a thread that extends the lease.
 
-The loop of the queue worker beats and compares. The thread only extends, over a connection of its own, when the
-loop has
-not for a beat and a half: so sync code inside an `async def` job does not cost the lease. What keeps the
-interpreter's lock in C code starves a thread too; see docs/reliability.md.
+The loop of the queue worker beats and compares. The thread only extends, over a connection of its own, when the loop
+is blocked and has not beaten for a beat and a half: so sync code inside an `async def` job does not cost the lease.
+What keeps the interpreter's lock in C code starves a thread too; see docs/reliability.md.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import sys
 import threading
 import traceback
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from typing import NamedTuple
 from uuid import UUID
 
 from procession.clock import monotonic
 from procession.database import Database, Held
 from procession.errors import DatabaseError
-
-log = logging.getLogger("procession.worker")
 
 
 class Conclusion(NamedTuple):
@@ -45,16 +42,32 @@ def compare(store: Collection[Held], here: Mapping[UUID, bytes]) -> Conclusion:
 
 
 class LeaseKeeper:
-    """A thread that extends a worker's lease when its loop is late."""
+    """A thread that extends a worker's lease while its loop is blocked.
 
-    def __init__(self, database: Database, worker: str, *, lease: int, heartbeat: float) -> None:
+    Args:
+        every: how often, in seconds, the loop says that it is `alive`.
+        blocked: is told for how many seconds the loop has been blocked, in which job, and with which stack.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        worker: str,
+        *,
+        lease: int,
+        heartbeat: float,
+        every: float,
+        blocked: Callable[[float, str, str], None],
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
         self._database = database
         self._worker = worker
         self._lease = lease
         self._late = heartbeat * 1.5
-        self._last = monotonic()
+        self._silent = every * 1.5
+        self._blocked = blocked
+        self._extended = self._alive = monotonic()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, name="procession-lease", daemon=True)
 
@@ -64,7 +77,11 @@ class LeaseKeeper:
 
     def touched(self) -> None:
         """The loop has just extended the lease itself."""
-        self._last = monotonic()
+        self._extended = monotonic()
+
+    def alive(self) -> None:
+        """The loop turns."""
+        self._alive = monotonic()
 
     def close(self) -> None:
         """End the thread."""
@@ -79,19 +96,12 @@ class LeaseKeeper:
 
     def _run(self) -> None:
         connection = self._database.connect()
-        blocked = False
         while not self._done.wait(self._late / 3):
-            late = monotonic() - self._last
-            if late < self._late:
-                blocked = False
+            now = monotonic()
+            if now - self._alive < self._silent:
                 continue
-            if not blocked:
-                blocked = True
-                log.warning(
-                    "event loop blocked for %.1f s in %s; a thread extends the lease\n%s", late, *self._blocked_in()
-                )
-            try:
-                connection.ask(self._database.extend([self._worker], lease=self._lease))
-            except DatabaseError:
-                continue  # the loop logs the outage
+            self._blocked(now - self._alive, *self._blocked_in())
+            if now - self._extended >= self._late:
+                with suppress(DatabaseError):  # the loop logs the outage
+                    connection.ask(self._database.extend([self._worker], lease=self._lease))
         connection.close()

@@ -7,6 +7,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from procession.clock import monotonic
@@ -22,18 +23,22 @@ LONGEST_PAUSE = 3.0
 class Patient:
     """A connection for a queue worker. Only what may be repeated is asked through it: fenced, or with its token.
 
-    `asking` is called before each try: whoever watches sees that the asker is not stuck.
+    `asking` is called before each try: whoever watches sees that the asker is not stuck. Once `hurried` is set nobody
+    is patient any more: a question without an answer raises.
     """
 
-    def __init__(self, connection: AsyncConnection, asking: Callable[[], None], longest_pause: float) -> None:
+    def __init__(
+        self, connection: AsyncConnection, asking: Callable[[], None], longest_pause: float, hurried: asyncio.Event
+    ) -> None:
         self.connection = connection
+        self._hurried = hurried
         self._longest_pause = longest_pause
         self._asking = asking
         self._since: float | None = None
         self._said = 0.0
 
-    async def ask(self, *operations: Any, until: float | None = None) -> Any:
-        """Ask until there is an answer. With `until` (monotonic seconds) the last error is raised when it passes."""
+    async def ask(self, *operations: Any) -> Any:
+        """Ask until there is an answer. Raises Unavailable or StoreRefused only when `hurried`."""
         tries = 0
         while True:
             self._asking()
@@ -41,10 +46,12 @@ class Patient:
                 answer = await self.connection.ask(*operations)
             except (Unavailable, StoreRefused) as error:
                 self._lost(error)
-                if until is not None and monotonic() > until:
+                if self._hurried.is_set():
                     raise
                 tries += 1
-                await asyncio.sleep(random.uniform(0.01, min(self._longest_pause, 0.05 * 2 ** min(tries, 10))))
+                pause = random.uniform(0.01, min(self._longest_pause, 0.05 * 2 ** min(tries, 10)))
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._hurried.wait(), pause)
             else:
                 self.returned()
                 return answer

@@ -18,6 +18,7 @@ import os
 import random
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
@@ -26,7 +27,7 @@ import msgspec
 from procession.client import Procession
 from procession.clock import milliseconds, monotonic
 from procession.database import Beat, Claims, Promoted
-from procession.errors import ConfigError, DatabaseError, Unavailable
+from procession.errors import ConfigError, DatabaseError, StoreRefused, Unavailable
 from procession.job import Outcome
 from procession.moves import Move
 from procession.runtime.active import CANCEL_GRACE
@@ -39,6 +40,7 @@ from procession.runtime.performer import Performer
 from procession.runtime.pulse import Beating
 from procession.runtime.scheduler import pruning
 from procession.runtime.slots import rotated
+from procession.runtime.wear import Wear
 
 log = logging.getLogger("procession.worker")
 
@@ -60,7 +62,8 @@ class QueueWorker:
         concurrency, threads: places for `async def` jobs (and all claimed jobs together), and for `def` jobs.
         burst: stop when nothing is ready and nothing runs.
         worker_id: this worker's name in the store; new for each start, or the jobs of its predecessor would look alive.
-        pulse: a file descriptor on which a supervisor feels that this worker lives.
+        pulse: by which a supervisor feels that this worker lives.
+        wear: when to ask to be replaced; from the settings by default.
     """
 
     def __init__(
@@ -73,7 +76,8 @@ class QueueWorker:
         burst: bool = False,
         worker_id: str | None = None,
         verbose: bool = False,
-        pulse: int | None = None,
+        pulse: Beating | None = None,
+        wear: Wear | None = None,
     ) -> None:
         settings = app.settings
         self.app = app
@@ -89,7 +93,11 @@ class QueueWorker:
         self._beat_every = milliseconds(settings.heartbeat, "heartbeat") / 1_000
         self._grace = milliseconds(settings.grace, "grace") / 1_000
         self._log = JobLog(verbose)
-        self._pulse = Beating(pulse)
+        self._pulse = pulse or Beating()
+        self._wear = wear or Wear.of(settings)
+        self._wake = asyncio.Event()
+        self._room = asyncio.Event()
+        self._stopping = asyncio.Event()
         self._outbox = Outbox()
         self._hungry = True
         self._token = os.urandom(16)
@@ -97,7 +105,8 @@ class QueueWorker:
         self._beat_at = 0.0
         self._due_at: float | None = None
         self._stop_level = 0
-        self._started_at = 0
+        self._started = monotonic()
+        self._settled_jobs = 0
 
     # Life
 
@@ -109,8 +118,6 @@ class QueueWorker:
             ConfigError: the store throws keys away when it is full, and `allow_eviction` is not set.
         """
         self._loop = asyncio.get_running_loop()
-        self._wake = asyncio.Event()
-        self._room = asyncio.Event()
         self._wake.set()
         self._room.set()
         self._performer = Performer(
@@ -125,13 +132,20 @@ class QueueWorker:
         )
         budget = milliseconds(self.app.settings.budget) / 1_000
         pause = min(LONGEST_PAUSE, self._lease / 5_000)  # well within a lease, or it ends while we only wait
-        self._patient = Patient(self._database.connect_async(budget), self._pulse.turned, pause)
-        self._keeper = LeaseKeeper(self._database, self.id, lease=self._lease, heartbeat=self._beat_every)
+        self._patient = Patient(self._database.connect_async(budget), self._pulse.turned, pause, self._stopping)
+        self._keeper = LeaseKeeper(
+            self._database,
+            self.id,
+            lease=self._lease,
+            heartbeat=self._beat_every,
+            every=self._pulse.every,
+            blocked=self._pulse.blocked,
+        )
         self._keeper.start()
         log.info("%s serves %s: %d places, %d threads", self.id, ", ".join(self.queues), self.concurrency, self.threads)
         helpers = [
             asyncio.ensure_future(self._listen()),
-            asyncio.ensure_future(self._pulse.run()),
+            asyncio.ensure_future(self._pulse.run(self._look)),
             asyncio.ensure_future(pruning(self._patient, self._database)),
         ]
         try:
@@ -149,6 +163,7 @@ class QueueWorker:
     def stop(self) -> None:
         """Stop: the first time finish what runs, the second time release it at once. Call it on the worker's loop."""
         self._stop_level += 1
+        self._stopping.set()
         self._wake.set()
         self._room.set()
 
@@ -162,7 +177,10 @@ class QueueWorker:
             self._wake.clear()
             if self._stop_level:
                 return
-            empty = await self._one_turn()
+            try:
+                empty = await self._one_turn()
+            except (Unavailable, StoreRefused):  # while we stop; nobody waits for a store that is away then
+                return
             if self.burst and not self._performer.held() and not len(self._outbox):
                 if empty:
                     return
@@ -215,11 +233,13 @@ class QueueWorker:
             if not kept:
                 log.warning("job %s: the lease was lost, so its outcome (%s) counts no more", outcome.jid, outcome.move)
         self._outbox.settled(len(outcomes))
+        self._settled_jobs += len(outcomes)
         if len(self._outbox):
             self._wake.set()
 
     def _beat(self, beat: Beat) -> None:
         self._keeper.touched()
+        self._pulse.serves()
         pause = 0.0 if beat.recovered >= DUTIES else self._beat_every * random.uniform(*JITTER)
         self._beat_at = monotonic() + pause
         self._loop.call_later(pause, self._wake.set)
@@ -235,13 +255,15 @@ class QueueWorker:
         for jid in conclusion.lost:
             self._performer.drop(jid)
         for held in conclusion.strangers:
-            if held.token == self._token:
+            if held.token == self._token and not self._stop_level:
                 continue  # the answer to this very claim was lost; asked again with its token, it comes with this trip
             self._outbox.put(Outcome(jid=held.jid, token=held.token, move=Move.RELEASE, reason="claim not received"))
             self._wake.set()
         for jid in conclusion.cancelled:
             self._performer.stop(jid, "cancelled")
         self._log.flush()
+        if why := self._wear.out(jobs=self._settled_jobs, age=monotonic() - self._started):
+            self._pulse.worn_out(why)
 
     def _promoted(self, promoted: Promoted) -> None:
         self._due(promoted.next_due, promoted.now)
@@ -282,6 +304,12 @@ class QueueWorker:
 
     # Waiting
 
+    def _look(self) -> None:
+        """The loop turns. What came due while its timers stood still (they do not count a suspension) is done now."""
+        self._keeper.alive()
+        if monotonic() >= min(self._beat_at, self._due_at or self._beat_at):
+            self._wake.set()
+
     async def _listen(self) -> None:
         """Hear bells while there is room; a ring is a hint to claim, or (our own) to look for cancellations."""
         bells = [*self.queues, f"@{self.id}"]
@@ -308,17 +336,21 @@ class QueueWorker:
         await self._until_idle(deadline, level=2)
         self._performer.stop_all()
         await self._until_idle(monotonic() + CANCEL_GRACE + 1, level=3)
-        deadline = monotonic() + 5
-        try:
-            while len(self._outbox):
-                outcomes = self._outbox.taken()
-                self._settled(
-                    outcomes, await self._patient.ask(self._database.settle(self.id, outcomes), until=deadline)
-                )
-            await self._patient.ask(self._database.leave(self.id), until=deadline)
-        except Unavailable:
-            log.warning("the store is away; %d outcomes are lost, their jobs run again", len(self._outbox))
-            raise
+        deadline = max(deadline, monotonic() + 5)
+        while True:
+            try:
+                self._beat_at = 0.0  # it says what the store believes to be here and is not, to be given back
+                await self._one_turn(claiming=False)
+                if not len(self._outbox):
+                    await self._patient.ask(self._database.leave(self.id))
+                    return
+            except (Unavailable, StoreRefused):
+                if not len(self._outbox):
+                    return  # our lease ends without us, and nothing hangs on it
+                if monotonic() > deadline or self._stop_level > 1:
+                    log.warning("the store is away; %d outcomes are lost, their jobs run again", len(self._outbox))
+                    raise
+                await asyncio.sleep(random.uniform(0.1, 0.5))
 
     async def _until_idle(self, deadline: float, *, level: int) -> None:
         """Turn without claiming until nothing runs, the deadline passes, or the stop gets more urgent."""
@@ -326,13 +358,13 @@ class QueueWorker:
         while self._performer.executing and monotonic() < deadline and self._stop_level < level:
             await self._wake.wait()
             self._wake.clear()
-            await self._one_turn(claiming=False)
+            with suppress(Unavailable, StoreRefused):  # what runs goes on; the next beat or outcome asks again
+                await self._one_turn(claiming=False)
         timer.cancel()
 
     # What is said of this worker
 
     def _info(self) -> bytes:
-        self._started_at = self._started_at or round(monotonic() * 1_000)
         return msgspec.json.encode(
             {
                 "host": socket.gethostname(),

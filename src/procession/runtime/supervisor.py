@@ -1,69 +1,49 @@
-"""The supervisor: queue workers as OS processes, one for one. It runs no user code and no event loop.
+"""The supervisor: queue workers as OS processes, one for one. It runs no job and no event loop, and waits for nothing.
 
-It starts children (never forks: each is a fresh interpreter), watches them, and when one dies it says so to the
-store at
-once, so that its jobs are taken back in a moment and not after the lease; then it starts another, with backoff. It
-passes
-signals on: the first asks the children to finish what runs, the second to stop now.
+It keeps N places filled (`seat.py`), each with a child (`children.py`), feels their pulse (`watch.py`), and leaves what
+is to be said to the store to a thread (`envoy.py`): leases to be extended, and deaths, so that the dead one's jobs are
+taken back in a moment and not after the lease.
+
+- SIGTERM, SIGINT: the first asks the children to finish what runs, the second to give it back now.
+- SIGHUP: each child in turn makes way for a fresh interpreter, the replacement first. When it comes because the
+  terminal went away, it stops as SIGTERM does.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from time import sleep
 from types import FrameType
-from uuid import uuid4
-
-from msgspec import Struct
+from typing import Any
 
 from procession.client import Procession
 from procession.clock import milliseconds, monotonic
-from procession.errors import DatabaseError
-from procession.job import Crash
+from procession.runtime.blackbox import Ended
 from procession.runtime.child import CANNOT_BEGIN
-from procession.runtime.pulse import EVERY, Felt, is_stopped
+from procession.runtime.children import Child
+from procession.runtime.envoy import Envoy
+from procession.runtime.pulse import interval
+from procession.runtime.seat import Seat
+from procession.runtime.watch import Watch
 
 log = logging.getLogger("procession.worker")
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 30.0
-"""Seconds before a dead child is replaced: doubled with each death in a row."""
-HEALTHY = 10.0
-"""Seconds after which a child's death no longer counts as one in a row."""
-LATE = 1.3 * EVERY
-"""Seconds without a turn of its event loop after which a child's lease is extended for it."""
-BLOCKED = 5.0
-"""Seconds without a turn of its event loop after which a child is reported."""
-STUCK = 60.0
-"""Seconds without a turn of its claim loop, while its event loop turns, after which a child is replaced."""
-KILL_AFTER = 10.0
-"""Seconds beyond the grace after which a child that does not end is killed."""
-
-
-class Child(Struct, eq=False):
-    """One process and the name of its queue worker in the store."""
-
-    process: subprocess.Popen[bytes]
-    worker_id: str
-    started: float
-    pulse: Felt
-    extended: float = 0.0
-    reported: bool = False
+STOPS = (signal.SIGTERM, signal.SIGINT)
+AWAY = 2.0
+"""Seconds beyond two beats of the pulse without a look of ours after which the children's silence is not theirs."""
 
 
 class Supervisor:
     """Keeps `processes` queue workers alive.
 
     Args:
-        app: whose store it speaks to when a child died.
+        app: whose store it speaks to, and whose settings say how long things may take.
         target: `module:app`, what the children import.
+        asked: the other words of `procession.runtime.child`: queues, concurrency, threads, bounds …
     """
 
     def __init__(
@@ -72,58 +52,57 @@ class Supervisor:
         target: str,
         *,
         queues: Sequence[str] | None = None,
-        concurrency: int | None = None,
-        threads: int | None = None,
         processes: int | None = None,
         burst: bool = False,
-        verbose: bool = False,
         log_level: int = logging.INFO,
+        **asked: Any,
     ) -> None:
+        settings = app.settings
         self.app = app
-        self.processes = processes or app.settings.processes
+        self._burst = burst
+        self._grace = milliseconds(settings.grace, "grace") / 1_000
+        self._heartbeat = milliseconds(settings.heartbeat, "heartbeat") / 1_000
+        self._every = interval(self._heartbeat)
         self._asked = {
+            **asked,
             "target": target,
             "queues": list(queues) if queues else None,
-            "concurrency": concurrency,
-            "threads": threads,
             "burst": burst,
-            "verbose": verbose,
             "log_level": log_level,
+            "every": self._every,
         }
-        self._burst = burst
-        self._grace = milliseconds(app.settings.grace, "grace") / 1_000
-        self._children: list[Child] = []
-        self._due: list[float] = []
-        self._deaths = 0
-        self._signals = 0
-        self._passed = 0
-        self._stop_at = 0.0
+        self._seats = [Seat() for _ in range(processes or settings.processes)]
+        self._watches: dict[Child, Watch] = {}
+        self._served = False
+        self._stops = 0
+        self._level = 0
+        self._reloads = 0
+        self._terminal = False
         self._code = 0
-        self._undelivered: dict[str, Crash] = {}
-        self._lease = milliseconds(app.settings.lease, "lease")
-        self._beat_every = milliseconds(app.settings.heartbeat, "heartbeat") / 1_000
+
+    # Life
 
     def run(self) -> int:
-        """Start the children and watch until they are done or a signal came. Returns the exit code."""
+        """Keep the children until they are done or a signal came. Returns the exit code: 0 all ended as asked, 1 one
+        died while it ended or did not end, 3 none could begin."""
         reader, writer = socket.socketpair()
-        reader.settimeout(0.5)
+        reader.settimeout(self._every / 2)
         writer.setblocking(False)
         old_descriptor = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-        numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
-        old = {number: signal.signal(number, self._heard) for number in numbers}
+        old = {number: signal.signal(number, self._heard) for number in (*STOPS, signal.SIGCHLD)}
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # under nohup it stays ignored
+            old[signal.SIGHUP] = signal.signal(signal.SIGHUP, self._heard)
+        self._terminal = _has_terminal()
+        settings = self.app.settings
+        lease, budget = milliseconds(settings.lease, "lease"), milliseconds(settings.budget, "budget") / 1_000
+        self._envoy = Envoy(self.app.database, lease=lease, budget=budget)
         try:
-            for _ in range(self.processes):
-                self._start()
-            while self._children or self._due:
-                with suppress(TimeoutError):
-                    reader.recv(64)  # a signal, a child's death, or half a second
-                self._look()
+            self._keep(reader)
             return self._code
         finally:
-            for child in self._children:
-                child.process.kill()
-                child.process.wait()
-                child.pulse.close()
+            for child in self._children():
+                child.close()
+            self._envoy.close()
             for number, handler in old.items():
                 signal.signal(number, handler)
             signal.set_wakeup_fd(old_descriptor)
@@ -131,112 +110,136 @@ class Supervisor:
             writer.close()
 
     def stop(self) -> None:
-        """As if a signal had come; from any thread."""
-        self._signals += 1
+        """As if SIGTERM had come; from any thread."""
+        self._stops += 1
+
+    def reload(self) -> None:
+        """As if SIGHUP had come; from any thread."""
+        self._reloads += 1
 
     def _heard(self, number: int, frame: FrameType | None) -> None:
-        if number != signal.SIGCHLD:
-            self._signals += 1
+        if number in STOPS:
+            self._stops += 1
+        elif number == signal.SIGHUP:
+            self._reloads += 1
 
-    def _look(self) -> None:
-        while self._passed < self._signals:
-            self._pass_on()
-        now = monotonic()
-        for child in [*self._children]:
-            code = child.process.poll()
-            if code is not None:
-                self._children.remove(child)
-                self._died(child, code)
-            elif self._stop_at and now > self._stop_at:
-                log.error("queue worker %s does not end; killing it", child.worker_id)
-                child.process.kill()
-            else:
-                self._watch(child, now)
-        if not self._signals:
-            for due in [due for due in self._due if due <= now]:
-                self._due.remove(due)
-                self._start()
-        self._tell()
-
-    def _watch(self, child: Child, now: float) -> None:
-        """Extend the lease of a worker whose loop is blocked, and report it; replace one whose claim loop is stuck."""
-        child.pulse.feel()
-        if not child.pulse.begun:
-            return
-        silent = now - child.pulse.loop
-        if silent < LATE:
-            child.reported = False
-            if now - child.pulse.turn > STUCK:
-                log.error("queue worker %s: its claim loop is stuck; replacing it. Its stacks:", child.worker_id)
-                self._dump(child)
-                child.process.kill()
-            return
-        if is_stopped(child.process.pid):
-            return
-        if now - child.extended >= self._beat_every:
-            child.extended = now
-            with suppress(DatabaseError):  # while the store is away no lease ends that is not resumed
-                self.app.ask(self.app.database.extend([child.worker_id], lease=self._lease))
-        if silent > BLOCKED and not child.reported:
-            child.reported = True
-            log.warning("queue worker %s: event loop blocked for %.0f s. Its stacks:", child.worker_id, silent)
-            self._dump(child)
-
-    @staticmethod
-    def _dump(child: Child) -> None:
-        child.process.send_signal(signal.SIGUSR1)
-        sleep(0.1)
-
-    def _pass_on(self) -> None:
-        self._passed += 1
-        self._due.clear()
-        self._stop_at = monotonic() + KILL_AFTER + (self._grace if self._passed == 1 else 0.0)
-        log.info("stopping: %s", "finishing what runs" if self._passed == 1 else "now")
-        for child in self._children:
-            child.process.send_signal(signal.SIGTERM)
-
-    def _start(self) -> None:
-        worker_id = f"{socket.gethostname()[:60]}:{os.getpid()}:{uuid4().hex[:12]}"
-        pulse = Felt()
-        asked = {**self._asked, "worker_id": worker_id, "pulse": pulse.writer}
-        process = subprocess.Popen(
-            [sys.executable, "-m", "procession.runtime.child", json.dumps(asked)],
-            stdin=subprocess.PIPE,
-            start_new_session=True,
-            pass_fds=[pulse.writer],
-        )
-        pulse.child_started()
-        self._children.append(Child(process, worker_id, monotonic(), pulse))
-
-    def _died(self, child: Child, code: int) -> None:
-        child.pulse.close()
-        if child.process.stdin is not None:
-            child.process.stdin.close()
-        if code == 0:
-            return
-        how = f"signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"exit code {code}"
-        self._undelivered[child.worker_id] = Crash(how=how)
-        if code == CANNOT_BEGIN:
-            self._code = CANNOT_BEGIN
-            self._signals = max(self._signals, 1)
-            return
-        if self._signals or self._burst:
-            self._code = 1
-        if self._signals:
-            return
-        self._deaths = 0 if monotonic() - child.started > HEALTHY else self._deaths
-        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2**self._deaths)
-        self._deaths += 1
-        log.error(
-            "queue worker %s died: %s; its jobs are taken back, another starts in %.1f s", child.worker_id, how, pause
-        )
-        self._due.append(monotonic() + pause)
-
-    def _tell(self) -> None:
-        """Say to the store who died. While the store is away it is said again; the lease ends in any case."""
-        for worker_id, crash in [*self._undelivered.items()]:
-            try:
-                self.app.ask(self.app.database.leave(worker_id, crash=crash))
-            except DatabaseError:
+    def _keep(self, reader: socket.socket) -> None:
+        looked = monotonic()
+        while True:
+            now = monotonic()
+            if now - looked > AWAY + 2 * self._every:
+                for child in self._children():
+                    child.pulse.pardon(now)
+            looked = now
+            self._obey()
+            self._look(now)
+            if all(seat.closed and not seat.members() for seat in self._seats):
                 return
-            del self._undelivered[worker_id]
+            with suppress(TimeoutError):
+                reader.recv(64)  # a signal, a child's death, or half a beat
+
+    def _children(self) -> list[Child]:
+        return [child for seat in self._seats for child in seat.members()]
+
+    # What signals ask for
+
+    def _obey(self) -> None:
+        if self._reloads:
+            self._reloads = 0
+            if self._terminal and not _has_terminal():
+                self._stops += 1
+            else:
+                log.info("renewing the queue workers one by one, the replacement first")
+                for seat in self._seats:
+                    seat.renew()
+        if self._stops:
+            level = min(self._stops, 2)
+            if level != self._level:
+                self._level = level
+                log.info("stopping: %s", "now" if level == 2 else f"finishing what runs, for at most {self._grace:g} s")
+            for seat in self._seats:
+                seat.closed = True
+            for child in self._children():
+                child.stop(level)
+
+    # What a look finds
+
+    def _look(self, now: float) -> None:
+        alive = set()
+        for seat in self._seats:
+            for child in seat.members():
+                ended = child.look(now)
+                if ended is not None:
+                    self._ended(seat, child, ended, now)
+                elif self._watches[child].look(now):
+                    alive.add(child.worker_id)
+            predecessor = seat.take_over()
+            if predecessor is not None:
+                predecessor.stop()
+            if seat.empty(now):
+                seat.serving = self._start(seat, now)
+        if alive:
+            self._envoy.alive(alive)
+        self._served = self._served or any(child.pulse.begun for child in self._children())
+        self._renew(now)
+
+    def _renew(self, now: float) -> None:
+        """Start the replacement of one worn child, if no other replacement is under way."""
+        if any(seat.changing for seat in self._seats):
+            return
+        for seat in self._seats:
+            if seat.worn(now) and seat.serving is not None:
+                seat.successor = self._start(seat, now)
+                if seat.successor is not None:
+                    log.info("queue worker %s: %s is to take over", seat.serving.worker_id, seat.successor.worker_id)
+                return
+
+    def _start(self, seat: Seat, now: float) -> Child | None:
+        try:
+            child = Child(self._asked, grace=self._grace)
+        except OSError as error:
+            log.error("cannot start a process: %s; again in %.1f s", error, seat.put_off(now))
+            return None
+        self._watches[child] = Watch(child, every=self._every, heartbeat=self._heartbeat)
+        return child
+
+    def _ended(self, seat: Seat, child: Child, ended: Ended, now: float) -> None:
+        well = child.ended_well(ended)
+        how = ended.how
+        if not well:
+            crash = child.dossier(ended)
+            how = crash.how
+            self._envoy.died(child.worker_id, crash)
+        child.close()
+        del self._watches[child]
+        pause = seat.left(child, now)
+        if ended.code == CANNOT_BEGIN and not self._served:
+            self._code = CANNOT_BEGIN
+            self._stops = max(self._stops, 1)
+        elif self._burst and well:
+            seat.closed = True
+        elif seat.closed or self._burst:
+            self._code = self._code if well else self._code or 1
+        if not well or not (child.stopping or seat.closed):
+            self._mourn(seat, child, how, pause)
+
+    def _mourn(self, seat: Seat, child: Child, how: str, pause: float) -> None:
+        name = child.worker_id
+        if seat.closed or not pause:
+            log.error("queue worker %s died: %s; what it held is taken back", name, how)
+        elif seat.serving is not None and not child.pulse.begun:
+            log.error(
+                "queue worker %s, a replacement, could not begin: %s; %s goes on, another try in %.1f s",
+                name, how, seat.serving.worker_id, pause,
+            )  # fmt: skip
+        else:
+            log.error("queue worker %s died: %s; its jobs are taken back, another starts in %.1f s", name, how, pause)
+
+
+def _has_terminal() -> bool:
+    """True while this process has a terminal that is there."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,178 @@
+"""Worker families for the tests: a supervisor and its processes, started as a user starts them, killed as fate does."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SHOP = '''
+import asyncio, ctypes, gc, os, re, signal, time
+from procession import Procession
+from procession.runtime.queue_worker import QueueWorker
+app = Procession()
+HOME = os.path.dirname(__file__)
+VERSION = "old"
+
+def ran(mark):
+    """One line for each run, whatever becomes of it."""
+    with open(os.path.join(HOME, "runs"), "a") as file:
+        file.write(f"{mark} {os.getpid()}\\n")
+
+def first_time(path):
+    if os.path.exists(path):
+        return False
+    open(path, "w").close()
+    return True
+
+def the_guilty_function():
+    ctypes.string_at(0)
+
+@app.job(name="die_once", queue="q")
+def die_once(path: str, how: str = "SIGKILL") -> str:
+    if first_time(path):
+        if how == "SIGSEGV":
+            the_guilty_function()
+        elif how == "exit":
+            os._exit(7)
+        os.kill(os.getpid(), getattr(signal, how))
+        time.sleep(60)
+    return "survived"
+
+@app.job(name="return_and_die_once", queue="q")
+async def return_and_die_once(path: str) -> str:
+    ran("return_and_die_once")
+    if first_time(path):  # after this function has returned, before anybody can have said so to the store
+        asyncio.get_running_loop().call_soon(os.kill, os.getpid(), signal.SIGKILL)
+    return "returned"
+
+@app.job(name="stick", queue="q")
+async def stick(path: str) -> str:
+    if first_time(path):  # the claim loop asks, and never gets an answer
+        worker = next(it for it in gc.get_objects() if isinstance(it, QueueWorker))
+        worker._patient.ask = lambda *operations: asyncio.Event().wait()
+    return "unstuck"
+
+@app.job(name="version", queue="q")
+async def version() -> str:
+    return VERSION
+
+@app.job(name="killer", queue="q", retry=False)
+async def killer() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+@app.job(name="nap", queue="q")
+async def nap(seconds: float, mark: str) -> str:
+    ran(mark)
+    await asyncio.sleep(seconds)
+    return "rested"
+
+@app.job(name="doze", queue="q")
+def doze(seconds: float, mark: str) -> str:
+    ran(mark)
+    time.sleep(seconds)
+    return "rested"
+
+@app.job(name="hog", queue="q")
+async def hog(seconds: float, how: str) -> str:
+    ran(how)
+    began = time.monotonic()
+    if how == "sleep":
+        time.sleep(seconds)
+    elif how == "regex":  # each match keeps the interpreter's lock
+        while time.monotonic() - began < seconds:
+            re.match(r"(a+)+$", "a" * 24 + "b")
+    else:  # one call of C code that keeps the lock all the time
+        sum(range(4_000_000))
+        sum(range(round(4_000_000 * seconds / (time.monotonic() - began))))
+    return "done"
+'''
+
+
+def until(condition: Callable[[], Any], seconds: float = 20) -> Any:
+    """What `condition` returns once it is true."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.02)
+    pytest.fail(f"not within {seconds} s")
+
+
+class Family:
+    """One `procession worker` with its processes."""
+
+    def __init__(self, command: list[str], folder: Path, environment: dict[str, str]) -> None:
+        self._log = folder / f"log.{time.monotonic_ns()}"
+        with self._log.open("w") as log:
+            self.process = subprocess.Popen(command, cwd=folder, env=environment, stderr=log, start_new_session=True)
+
+    @property
+    def log(self) -> str:
+        """What the family has written so far."""
+        return self._log.read_text("utf-8", "replace")
+
+    def children(self) -> list[int]:
+        """The process ids of its queue workers."""
+        found = []
+        for task in Path(f"/proc/{self.process.pid}/task").glob("*/children"):  # threads may have children, too
+            with suppress(OSError):
+                found += [int(pid) for pid in task.read_text().split()]
+        return sorted(found)
+
+    def kill(self) -> None:
+        """As when the machine vanishes: all of them at once."""
+        children = self.children()
+        self.process.kill()
+        for pid in children:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self) -> int:
+        """SIGTERM, and the exit code."""
+        self.process.terminate()
+        return self.process.wait(timeout=30)
+
+
+class Families:
+    """Starts families over one shop, and ends what is left of them."""
+
+    def __init__(self, folder: Path, settings: dict[str, str]) -> None:
+        self.folder = folder
+        self._settings = settings
+        self._started: list[Family] = []
+
+    def __call__(self, *options: str, patch: str = "", **settings: str) -> Family:
+        """Start one. `patch` is code that runs first in the supervisor, to shorten what nobody can wait for."""
+        named = {**self._settings, **settings}
+        environment = {**os.environ, **{f"PROCESSION_{name.upper()}": value for name, value in named.items()}}
+        program = ["-c", f"{patch}\nfrom procession.cli import main\nmain()"] if patch else ["-m", "procession"]
+        family = Family([sys.executable, *program, "worker", "shop:app", *options], self.folder, environment)
+        self._started.append(family)
+        return family
+
+    def runs(self) -> list[str]:
+        """The marks of all runs so far, in the order in which they began."""
+        path = self.folder / "runs"
+        return [line.split()[0] for line in path.read_text().splitlines()] if path.exists() else []
+
+    def runners(self) -> dict[str, int]:
+        """Mark → the process that ran it last."""
+        lines = (self.folder / "runs").read_text().splitlines()
+        return {mark: int(pid) for mark, pid in map(str.split, lines)}
+
+    def close(self) -> None:
+        """Leave no process behind."""
+        for family in self._started:
+            if family.process.poll() is None:
+                family.kill()
