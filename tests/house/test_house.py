@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "procession"
 FILES = sorted(SOURCE.rglob("*.py"))
 FLOORS = [
-    ("job", "moves", "errors", "codec", "retry", "clock", "names"),
+    ("job", "moves", "errors", "codec", "retry", "clock", "names", "sizes"),
     ("database",),
     ("config", "context", "registry", "enqueuer", "dequeuer", "stats", "handle", "worker", "client"),
     ("runtime",),

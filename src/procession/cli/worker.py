@@ -22,6 +22,9 @@ from procession.cli.shared import store_options
 @click.option("--concurrency", type=click.IntRange(1), help="Jobs at once in one process (100).")
 @click.option("--threads", type=click.IntRange(1), help="Threads for `def` jobs in one process (16).")
 @click.option("--processes", type=click.IntRange(1), help="Worker processes (1).")
+@click.option(
+    "--job-processes", type=click.IntRange(1), help="Processes for jobs with executor='process' (one for each CPU)."
+)
 @click.option("--burst", is_flag=True, help="End when nothing is ready any more.")
 @click.option("-v", "--verbose", is_flag=True, help="Log every job, however fast they come.")
 @click.option("--quiet", is_flag=True, help="Log warnings and failures only.")
@@ -34,6 +37,7 @@ def worker(
     concurrency: int | None,
     threads: int | None,
     processes: int | None,
+    job_processes: int | None,
     burst: bool,
     verbose: bool,
     quiet: bool,
@@ -45,13 +49,13 @@ def worker(
     The first SIGTERM or Ctrl-C finishes what runs (25 s), the second releases it at once.
     """
     from procession.names import check_queue
-    from procession.runtime.child import load_app, log_to_stderr
+    from procession.runtime.joblog import log_to_stderr
     from procession.runtime.supervisor import Supervisor
+    from procession.runtime.target import load_app
 
     # The children read the same settings as we do, so what was given here reaches them as environment.
-    for name, value in (("PROCESSION_URL", url), ("PROCESSION_NAMESPACE", namespace)):
-        if value is not None:
-            os.environ[name] = value
+    given = {"URL": url, "NAMESPACE": namespace, "JOB_PROCESSES": job_processes}
+    os.environ.update({f"PROCESSION_{name}": str(value) for name, value in given.items() if value is not None})
     level = logging.WARNING if quiet else logging.INFO
     log_to_stderr(level)
     for queue in queues:
