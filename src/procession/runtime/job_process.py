@@ -40,8 +40,6 @@ from procession.runtime.frames import Begin, Ended, Ready, Stop, Unable, frame, 
 from procession.runtime.joblog import log_to_stderr
 from procession.runtime.target import load_app
 
-JOBS = 1_000
-"""Runs after which a job process makes way: what leaks is bounded, and one start in so many costs next to nothing."""
 FIRST_TO_GO = 500
 """Its score (-1000 to 1000) when the kernel is out of memory and chooses: a job is taken, and not its queue worker."""
 KILL_GRACE = 2.0
@@ -71,16 +69,14 @@ class JobProcess:
         signal.signal(signal.SIGTERM, self._terminated)
         threading.Thread(target=self._listen, name="procession-line", daemon=True).start()
         self._line.sendall(frame(Ready(self._app.registry.names())))
-        done = 0
         with asyncio.Runner() as runner:
             while (begun := self._begun.get()) is not None:
                 run, worker = begun
                 verdict = run if isinstance(run, Verdict) else self._perform(run, worker, runner)
                 self._run = None
-                done += 1
                 with contextlib.suppress(OSError, ValueError):  # whatever a job has done to it
                     sys.stdout.flush()
-                self._line.sendall(frame(Ended(verdict, worn=done >= JOBS or self._exhausted)))
+                self._line.sendall(frame(Ended(verdict, worn=self._exhausted)))
 
     def _perform(self, run: Run, worker: str, runner: asyncio.Runner) -> Verdict:
         inside = run.registered.inside

@@ -24,6 +24,10 @@ from procession.runtime.spawned import Spawned
 log = logging.getLogger("procession.worker")
 
 
+JOBS = 1_000
+"""Runs after which a job process makes way: what leaks is bounded, and one start in so many costs next to nothing."""
+
+
 class ProcessExecutor(Waiting):
     """Jobs in job processes.
 
@@ -91,7 +95,7 @@ class ProcessExecutor(Waiting):
         if spawned.names is None and not self._closing:
             self._never_begun(spawned, crash)
         elif spawned.active is not None:
-            self._died(spawned, spawned.active, crash)
+            self._died(spawned.active, crash)
         self._freed()
 
     def _begin(self, spawned: Spawned, active: Active) -> None:
@@ -117,7 +121,8 @@ class ProcessExecutor(Waiting):
                 spawned.stay()
                 assert active is not None
                 self._performance.ended(active, message.verdict)
-                if message.worn or active.run.stopped:
+                spawned.done += 1
+                if message.worn or active.run.stopped or spawned.done >= JOBS:
                     spawned.retire()
                 else:
                     self._rest(spawned)
@@ -147,11 +152,10 @@ class ProcessExecutor(Waiting):
 
     # How it ended
 
-    def _died(self, spawned: Spawned, active: Active, crash: Crash) -> None:
+    def _died(self, active: Active, crash: Crash) -> None:
         run = active.run
         if run.stopped is None:
-            how = f"{crash.how}, after it had closed its line to the queue worker" if spawned.killed else crash.how
-            self._performance.ended(active, died(run, msgspec.structs.replace(crash, how=how), self._worker))
+            self._performance.ended(active, died(run, crash, self._worker))
             return
         run.crash = msgspec.structs.replace(crash, how=f"{crash.how}, ended by its queue worker")
         self._performance.ended(active, judge(run, JobTimeout("killed"), self._worker))

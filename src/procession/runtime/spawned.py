@@ -35,11 +35,11 @@ class Spawned:
     def __init__(self, target: str) -> None:
         self._loop = asyncio.get_running_loop()
         self.active: Active | None = None
+        self.done = 0
         self.names: frozenset[str] | None = None
         """Which jobs its app knows; None until it is ready."""
         self.unable = ""
         """Why it cannot begin, if it said so."""
-        self.killed = False
         self._ends: list[asyncio.TimerHandle] = []
         self._reaping = threading.Lock()
         self._box = BlackBox()
@@ -115,7 +115,6 @@ class Spawned:
 
     def terminate(self) -> None:
         """Have it leave its stacks, then SIGTERM to it and to what its jobs started; SIGKILL after a grace."""
-        self.killed = True
         with self._reaping:
             if self._process.returncode is None:
                 self._box.ask_for_stacks(self._process)
@@ -124,7 +123,6 @@ class Spawned:
 
     def kill(self) -> None:
         """SIGKILL to it and to what its jobs started."""
-        self.killed = True
         self._signal(signal.SIGKILL)
 
     def _signal(self, number: int) -> None:
