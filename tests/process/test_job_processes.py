@@ -51,11 +51,13 @@ def stuck() -> None:
 
 SCRIPT = """
 import asyncio, os
-from procession import Procession
+from procession import Procession, current_job
 app = Procession("memory://script")
 
 @app.job(executor="process")
 def where() -> int:
+    current_job().log.warning("said in the job process")
+    print("printed there")
     return os.getpid()
 
 async def main() -> None:
@@ -212,4 +214,5 @@ def test_a_job_that_kills_its_worker_takes_no_innocent_neighbour_with_it(
 def test_a_script_that_performs_its_own_jobs_needs_no_more_than_its_file(tmp_path: Path) -> None:
     (tmp_path / "jobs.py").write_text(SCRIPT)
     said = subprocess.run([sys.executable, "jobs.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert said.stdout.split() == ["True", "jobs.where"], said.stderr
+    assert said.stdout.splitlines() == ["printed there", "True jobs.where"], said.stderr
+    assert said.stderr.endswith("WARNING said in the job process\n")

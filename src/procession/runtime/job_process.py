@@ -218,8 +218,8 @@ def main() -> None:
     """Be the job process described by the JSON in the first argument."""
     asked: dict[str, Any] = json.loads(sys.argv[1])
     end_with(asked["parent"])
-    blackbox.record(asked["box"])
     log_to_stderr(asked["log_level"])
+    blackbox.record(asked["box"])
     sys.path[:] = asked["path"]
     line = socket.socket(fileno=asked["line"])
     try:

@@ -176,7 +176,7 @@ class Performer:
             return
         active.run.context.stop(why)
         active.executor.stop(active)
-        if self._threads.lost:
+        if self._threads.lost and why != "shutdown":
             self._capacity_lost()
 
     def _withdrawn(self, active: Active, why: Literal["timeout", "cancelled", "shutdown"]) -> None:
