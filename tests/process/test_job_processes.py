@@ -173,7 +173,8 @@ def test_a_signal_to_every_process_of_the_service_lets_running_jobs_finish(
     process = worker()
     handle = jobs["busy"].enqueue(2, str(tmp_path / "busy"))
     pid = until(lambda: written(tmp_path / "busy"))
-    os.kill(pid, signal.SIGTERM)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        os.kill(pid, number)
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(timeout=30) == 0
     job = handle.job()
