@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import cached_property
 from types import ModuleType
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import Any, ParamSpec, TypeVar, Unpack, overload
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
@@ -32,7 +32,7 @@ from procession.errors import ConfigError, StoreRefused, Unavailable
 from procession.handle import JobHandle, Waiter
 from procession.job import Job, NewJob, State, Stored, parse_jid
 from procession.names import check_queue, is_reserved_queue
-from procession.registry import Registry, register
+from procession.registry import JobOptions, Registry, register
 from procession.steering import Steering
 from procession.worker import AsyncPerform, Caller, JobFunction, SyncPerform, Worker
 
@@ -71,8 +71,8 @@ class Procession(Steering):
     @overload
     def job(self, function: Callable[P, R], /) -> JobFunction[P, R, R]: ...
     @overload
-    def job(self, /, **options: Any) -> _Decorator: ...
-    def job(self, function: Any = None, /, **options: Any) -> Any:
+    def job(self, /, **options: Unpack[JobOptions]) -> _Decorator: ...
+    def job(self, function: Any = None, /, **options: Unpack[JobOptions]) -> Any:
         """Make a function a job. It stays callable; `.enqueue` has its parameters.
 
         Args:
@@ -80,6 +80,7 @@ class Procession(Steering):
             queue, priority, tags: where it waits ("default"), how urgent it is (0; -100 to 100), up to 16 labels.
             retry: a `Retry`, a number of runs, False; by default 5 runs with exponential backoff.
             timeout: per attempt, one hour by default; None lifts it. expires: cancelled if not started by then.
+            executor: "process" for a job process of its own, with hard_timeout= and max_memory="512MB": it is killed.
 
         Raises:
             ConfigError: an option cannot be kept.
@@ -91,10 +92,10 @@ class Procession(Steering):
         return JobFunction(self, registered)
 
     @overload
-    def worker(self, worker_class: W, /) -> W: ...
+    def worker(self, worker_class: W, /, **options: Unpack[JobOptions]) -> W: ...
     @overload
-    def worker(self, /, **options: Any) -> Callable[[W], W]: ...
-    def worker(self, worker_class: Any = None, /, **options: Any) -> Any:
+    def worker(self, /, **options: Unpack[JobOptions]) -> Callable[[W], W]: ...
+    def worker(self, worker_class: Any = None, /, **options: Unpack[JobOptions]) -> Any:
         """Make a class with `perform` a job; takes what `job` takes."""
         if worker_class is None:
             return lambda decorated: self.worker(decorated, **options)
@@ -106,7 +107,7 @@ class Procession(Steering):
             apps.append(self)
         return worker_class
 
-    def include(self, source: type | ModuleType, **options: Any) -> None:
+    def include(self, source: type | ModuleType, **options: Unpack[JobOptions]) -> None:
         """Take in a worker class, or every worker class that a module defines."""
         if not isinstance(source, ModuleType):
             self.worker(source, **options)
@@ -371,7 +372,7 @@ class Procession(Steering):
 class _Decorator:
     """What `@app.job(queue=…)` returns: its call keeps the types of the function, coroutine or not."""
 
-    def __init__(self, app: Procession, options: dict[str, Any]) -> None:
+    def __init__(self, app: Procession, options: JobOptions) -> None:
         self._app = app
         self._options = options
 

@@ -7,6 +7,7 @@ of each value is kept, to be shown. Called by the client and the command line; r
 from __future__ import annotations
 
 import os
+import sys
 import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
@@ -22,6 +23,11 @@ from procession.database import DAY, Policy
 from procession.errors import ConfigError
 from procession.names import check_namespace
 from procession.sizes import size
+
+
+def cpus() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -43,6 +49,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     concurrency: int = 100
     threads: int = 16
     processes: int = 1
+    job_processes: int = msgspec.field(default_factory=cpus)
+    """Job processes of one worker, for jobs with executor="process"."""
     grace: float | str = 25.0
     """At shutdown: how long running jobs may go on."""
     allow_eviction: bool = False
@@ -169,7 +177,10 @@ def _merge(arguments: Mapping[str, Any]) -> tuple[Settings, dict[str, str]]:
 
 
 _fields = {field.name: field.type for field in msgspec.structs.fields(Settings)}
-_COUNTS = ("concurrency", "threads", "processes", "max_crashes", "processed_count", "failed_count", "cancelled_count")
+_COUNTS = (
+    "concurrency", "threads", "processes", "job_processes", "max_crashes",
+    "processed_count", "failed_count", "cancelled_count",
+)  # fmt: skip
 
 
 def _checked(name: str, value: Any, source: str, *, strict: bool) -> Any:

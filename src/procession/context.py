@@ -5,28 +5,35 @@ from __future__ import annotations
 import logging
 from contextvars import ContextVar
 from threading import Event
+from typing import Literal
 from uuid import UUID
 
 from procession.clock import monotonic
-from procession.errors import ConfigError, JobCancelled
+from procession.errors import ConfigError, JobCancelled, JobError, JobTimeout, LeaseLost
+
+Why = Literal["timeout", "cancelled", "lost", "shutdown"]
+"""Why a run is to stop: its time is over, somebody cancelled the job, its lease was lost, its worker goes."""
 
 
 class CurrentJob:
     """The attempt that is running here.
 
-    `deadline` is on the scale of `time.monotonic()`, None without a timeout. `fence` only rises from claim to claim:
-    hand it to an outside system that refuses a smaller one, and a run that lost its lease can do no harm there.
+    `fence` only rises from claim to claim: hand it to an outside system that refuses a smaller one, and a run that lost
+    its lease can do no harm there.
     """
 
-    __slots__ = ("_stop", "attempt", "deadline", "fence", "jid", "name", "queue")
+    __slots__ = ("_stop", "attempt", "deadline", "fence", "jid", "name", "queue", "stop_reason")
 
-    def __init__(self, jid: UUID, name: str, queue: str, attempt: int, fence: int, timeout: float | None) -> None:
+    def __init__(self, jid: UUID, name: str, queue: str, attempt: int, fence: int) -> None:
         self.jid = jid
         self.name = name
         self.queue = queue
         self.attempt = attempt
         self.fence = fence
-        self.deadline = None if timeout is None else monotonic() + timeout
+        self.deadline: float | None = None
+        """When its time is over, on the scale of `clock.monotonic()`; None without a timeout."""
+        self.stop_reason: Why | None = None
+        """Why this run is to stop; None while it may go on."""
         self._stop: Event | None = None
 
     @property
@@ -35,23 +42,57 @@ class CurrentJob:
         return logging.getLogger(f"procession.job.{self.name}")
 
     @property
+    def remaining(self) -> float | None:
+        """Seconds until its time is over, None without a timeout."""
+        return None if self.deadline is None else self.deadline - monotonic()
+
+    @property
     def cancelled(self) -> bool:
-        """True when somebody cancelled this job, its time is over, or its lease was lost. For `def` jobs: stop soon."""
-        return self._stop is not None and self._stop.is_set()
+        """True when this run is to stop: `stop_reason` says why. For `def` jobs: look now and then, and end soon."""
+        return self.stop_reason is not None
 
     def check_cancelled(self) -> None:
-        """Raise JobCancelled when `cancelled` is true."""
-        if self.cancelled:
-            raise JobCancelled("this run is to stop", jid=self.jid)
+        """Raise the error that fits when `cancelled` is true.
 
-    def stop(self) -> None:
-        """Ask the running code to stop; called by the queue worker."""
-        self.stopper().set()
+        Raises:
+            JobCancelled: somebody cancelled the job.
+            JobTimeout: its time is over.
+            LeaseLost: another worker owns the job now, or soon will, because this one lost it or goes.
+        """
+        error = self.stopped()
+        if error is not None:
+            raise error
+
+    def stopped(self) -> JobError | None:
+        """The error that `check_cancelled` would raise."""
+        match self.stop_reason:
+            case None:
+                return None
+            case "timeout":
+                return JobTimeout("this run has used up its time", jid=self.jid)
+            case "cancelled":
+                return JobCancelled("this job was cancelled while it ran", jid=self.jid)
+            case "lost":
+                return LeaseLost("another worker owns this job now; what this run writes is refused", jid=self.jid)
+            case "shutdown":
+                return LeaseLost("this worker stops and gives the job back; it runs again elsewhere", jid=self.jid)
+
+    def begin(self, seconds: float | None) -> None:
+        """The run begins now and has this long; called by the executor."""
+        self.deadline = None if seconds is None else monotonic() + seconds
+
+    def stop(self, why: Why) -> None:
+        """Ask the running code to stop; called by the queue worker. The first reason stays."""
+        self.stop_reason = self.stop_reason or why
+        if self._stop is not None:
+            self._stop.set()
 
     def stopper(self) -> Event:
-        """The event behind `cancelled`, made when it is first needed."""
+        """An event that is set when the run is to stop, to wait on."""
         if self._stop is None:
             self._stop = Event()
+            if self.stop_reason is not None:
+                self._stop.set()
         return self._stop
 
 

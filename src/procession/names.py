@@ -64,11 +64,12 @@ def job_name(source: Any, name: str | None) -> str:
             raise ConfigError("a lambda has no name; give it one with name=")
     module: str = source.__module__
     if module == "__main__":
-        module = _main_module(qualname)
+        module = main_module(qualname)
     return f"{module}.{qualname}"
 
 
-def _main_module(qualname: str) -> str:
+def main_module(qualname: str) -> str:
+    """The name under which another process can import what is `__main__` here. Raises ConfigError."""
     main = sys.modules["__main__"]
     spec = getattr(main, "__spec__", None)
     if spec is not None and spec.name:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
+from typing import Any, Literal, TypedDict, Unpack, get_args
 
 from msgspec import Raw, Struct
 
@@ -14,8 +15,29 @@ from procession.errors import ConfigError
 from procession.job import PRIORITIES, Spec
 from procession.names import check_queue, check_tags, job_name
 from procession.retry import Retry
+from procession.sizes import size
 
 HOUR = 3600 * 1000
+LEAST_MEMORY = 64 * 1024**2
+"""Smallest `max_memory`, in bytes: an interpreter with this library and a small app takes about half of it."""
+
+How = Literal["loop", "thread", "process"]
+
+
+class JobOptions(TypedDict, total=False):
+    """What `@app.job` and `@app.worker` take: everything about a job that is told where it is defined."""
+
+    name: str | None
+    aliases: Sequence[str]
+    queue: str
+    priority: int
+    retry: Retry | bool | int | None
+    timeout: float | str | timedelta | None
+    hard_timeout: float | str | timedelta | None
+    max_memory: int | str | None
+    expires: float | str | timedelta | None
+    tags: Sequence[str]
+    executor: How | None
 
 
 class Registered(Struct, frozen=True, kw_only=True):
@@ -26,13 +48,19 @@ class Registered(Struct, frozen=True, kw_only=True):
     call: Callable[..., Any]
     """What an attempt calls: the function, or a maker of an instance that calls its `perform`."""
     signature: Signature
-    executor: Literal["loop", "thread"]
+    executor: How
+    inside: Literal["loop", "thread"]
+    """Where it runs within one process: `async def` on the loop, `def` in a thread."""
     aliases: tuple[str, ...] = ()
     queue: str = "default"
     priority: int = 0
     retry: Retry = Retry()
     timeout: int | None = HOUR
     """Milliseconds per attempt, None when lifted."""
+    hard_timeout: int | None = None
+    """Milliseconds after which its job process is killed; None leaves that to the timeout, and its grace."""
+    max_memory: int = 0
+    """Bytes that its job process may take while it runs; 0 means unbounded."""
     expires: int = 0
     """Milliseconds after which a job that was not started is cancelled; 0 means never."""
     tags: tuple[str, ...] = ()
@@ -49,21 +77,11 @@ def check_priority(priority: object) -> int:
     return priority
 
 
-def register(
-    source: Any,
-    *,
-    name: str | None = None,
-    aliases: list[str] | tuple[str, ...] = (),
-    queue: str = "default",
-    priority: int = 0,
-    retry: Retry | bool | int | None = None,
-    timeout: Any = HOUR / 1000,
-    hard_timeout: Any = None,
-    expires: Any = None,
-    tags: list[str] | tuple[str, ...] = (),
-    executor: str | None = None,
-) -> Registered:
+def register(source: Any, **options: Unpack[JobOptions]) -> Registered:
     """Check a job function or worker class and its options. Raises ConfigError for a promise that cannot be kept."""
+    unknown = options.keys() - JobOptions.__annotations__.keys()
+    if unknown:
+        raise ConfigError(f"unknown option {min(unknown)!r}; known are {', '.join(JobOptions.__annotations__)}")
     if inspect.isclass(source):
         perform = getattr(source, "perform", None)
         if perform is None:
@@ -75,30 +93,70 @@ def register(
         raise ConfigError(f"{source!r} is neither a function nor a worker class")
     if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
         raise ConfigError(f"{function.__qualname__} is a generator; a job returns one value")
-    wanted: Literal["loop", "thread"] = "loop" if inspect.iscoroutinefunction(function) else "thread"
-    if executor == "process" or hard_timeout is not None:
-        raise ConfigError(
-            "executor='process' and hard_timeout= are not there yet: nothing here can kill a thread or the loop"
-        )
-    if executor not in (None, wanted):
-        raise ConfigError(f"executor={executor!r}: {function.__qualname__} runs in executor {wanted!r}")
-    stable, checked = job_name(source, name), check_tags(tags)
+    inside: Literal["loop", "thread"] = "loop" if inspect.iscoroutinefunction(function) else "thread"
+    executor = _executor(function.__qualname__, inside, options)
+    expires = options.get("expires")
+    stable, checked = job_name(source, options.get("name")), check_tags(options.get("tags", ()))
     head, _, tail = encode_spec(Spec(name=stable, args=Raw(b"@args"), tags=checked)).rpartition(b"@args")
     return Registered(
         name=stable,
         source=source,
         call=call,
         signature=Signature.of(function, bound=bound),
-        executor=wanted,
-        aliases=tuple(aliases),
-        queue=check_queue(queue),
-        priority=check_priority(priority),
-        retry=Retry.of(retry),
-        timeout=None if timeout is None else milliseconds(timeout, "timeout") or None,
+        executor=executor,
+        inside=inside,
+        aliases=tuple(options.get("aliases", ())),
+        queue=check_queue(options.get("queue", "default")),
+        priority=check_priority(options.get("priority", 0)),
+        retry=Retry.of(options.get("retry")),
+        timeout=_timeout(options),
+        hard_timeout=_duration(options, "hard_timeout"),
+        max_memory=_memory(options.get("max_memory")),
         expires=0 if expires is None else milliseconds(expires, "expires"),
         tags=checked,
         spec=(head, tail),
     )
+
+
+def _executor(name: str, inside: Literal["loop", "thread"], options: JobOptions) -> How:
+    wanted = options.get("executor") or inside
+    if wanted not in get_args(How):
+        raise ConfigError(f"executor={wanted!r} must be one of {', '.join(get_args(How))}")
+    if wanted not in (inside, "process"):
+        raise ConfigError(f"executor={wanted!r}: {name} runs in executor {inside!r}, or 'process'")
+    for option in ("hard_timeout", "max_memory"):
+        if options.get(option) is not None and wanted != "process":
+            raise ConfigError(
+                f"{option}= needs executor='process': nothing can kill {name} in a worker that other jobs share"
+            )
+    return wanted
+
+
+def _timeout(options: JobOptions) -> int | None:
+    hard = _duration(options, "hard_timeout")
+    if "timeout" not in options:
+        return HOUR if hard is None else None  # whoever says when it is killed need not lift our hour as well
+    timeout = _duration(options, "timeout")
+    if hard is not None and timeout is not None and timeout > hard:
+        raise ConfigError(
+            f"timeout={timeout / 1_000:g} s is longer than hard_timeout={hard / 1_000:g} s;"
+            " the first asks the job to end, the second kills it"
+        )
+    return timeout
+
+
+def _duration(options: JobOptions, name: Literal["timeout", "hard_timeout"]) -> int | None:
+    value = options.get(name)
+    return None if value is None else milliseconds(value, name) or None
+
+
+def _memory(value: int | str | None) -> int:
+    if value is None:
+        return 0
+    memory = size(value, "max_memory")
+    if memory < LEAST_MEMORY:
+        raise ConfigError(f"max_memory={value!r} must be at least 64MiB: the interpreter itself needs half of that")
+    return memory
 
 
 def _caller(worker_class: Any) -> Callable[..., Any]:

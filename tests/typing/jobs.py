@@ -19,6 +19,16 @@ async def coroutine(a: int, *, b: str) -> bytes:
     return b.encode()
 
 
+@app.job(executor="process", timeout="5m", hard_timeout=400, max_memory="512MB")
+def heavy(n: int) -> int:
+    return n
+
+
+@app.job(executor="fork")  # E
+def forked(n: int) -> int:
+    return n
+
+
 @app.worker(queue="w")
 class Sync(Worker):
     def perform(self, path: str, width: int) -> str:
@@ -36,6 +46,7 @@ async def accepted() -> None:
     assert_type(await coroutine(1, b="x"), bytes)
     assert_type(sync.enqueue(1, b="x"), JobHandle[float])
     assert_type(sync.enqueue(1).result(), float)
+    assert_type(heavy.enqueue(1).result(), int)
     assert_type(await coroutine.enqueue_async(1, b="x"), JobHandle[bytes])
     assert_type(coroutine.using(delay="5m", priority=3).enqueue(1, b="x"), JobHandle[bytes])
     assert_type(coroutine.bind(1, b="x"), Call[bytes])
@@ -50,6 +61,8 @@ async def accepted() -> None:
 
 
 async def refused() -> None:
+    app.job(hard_timeuot=3)  # E
+    app.worker(max_memory=1.5)  # E
     sync.enqueue("a")  # E
     sync.enqueue()  # E
     sync.enqueue(1, c=2)  # E

@@ -59,7 +59,7 @@ def enqueue(
     """Enqueue the job NAME of MODULE:APP. ARGUMENTS are JSON, a bare word is a string; `key=value` goes by name."""
     import os
 
-    from procession.runtime.child import load_app
+    from procession.runtime.target import load_app
 
     for variable, value in (("PROCESSION_URL", url), ("PROCESSION_NAMESPACE", namespace)):
         if value is not None:

@@ -26,6 +26,9 @@ from procession.cli.shared import store_options
 @click.option("--max-jobs", type=click.IntRange(0), help="Renew a process after this many jobs (never).")
 @click.option("--max-age", help='Renew a process after this time, such as "12h" (never).')
 @click.option("--max-rss", help='Renew a process that holds this much memory, such as "500MB" (never).')
+@click.option(
+    "--job-processes", type=click.IntRange(1), help="Processes for jobs with executor='process' (one for each CPU)."
+)
 @click.option("--burst", is_flag=True, help="End when nothing is ready any more.")
 @click.option("--allow-eviction", is_flag=True, help="Begin even if the store throws keys away when it is full.")
 @click.option("-v", "--verbose", is_flag=True, help="Log every job, however fast they come.")
@@ -42,6 +45,7 @@ def worker(
     max_jobs: int | None,
     max_age: str | None,
     max_rss: str | None,
+    job_processes: int | None,
     burst: bool,
     allow_eviction: bool,
     verbose: bool,
@@ -60,16 +64,19 @@ def worker(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: os._exit(0))
     from procession.names import check_queue
-    from procession.runtime.child import load_app, log_to_stderr
+    from procession.runtime.joblog import log_to_stderr
     from procession.runtime.supervisor import Supervisor
+    from procession.runtime.target import load_app
     from procession.runtime.wear import Wear
 
     # The children read the same settings as we do, so what was given here reaches them as environment.
-    allowed = "true" if allow_eviction else None
-    given = {"PROCESSION_URL": url, "PROCESSION_NAMESPACE": namespace, "PROCESSION_ALLOW_EVICTION": allowed}
-    for name, value in given.items():
-        if value is not None:
-            os.environ[name] = value
+    given = {
+        "URL": url,
+        "NAMESPACE": namespace,
+        "JOB_PROCESSES": job_processes,
+        "ALLOW_EVICTION": "true" if allow_eviction else None,
+    }
+    os.environ.update({f"PROCESSION_{name}": str(value) for name, value in given.items() if value is not None})
     level = logging.WARNING if quiet else logging.INFO
     log_to_stderr(level)
     for queue in queues:

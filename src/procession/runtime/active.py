@@ -12,9 +12,6 @@ import msgspec
 from procession.runtime.executor import Run, Verdict
 from procession.runtime.slots import Places
 
-CANCEL_GRACE = 5.0
-"""Seconds that a run which was told to stop may take to end before more is done about it."""
-
 
 class Active(msgspec.Struct, eq=False):
     """One claimed job here, until its outcome is settled."""
@@ -36,6 +33,10 @@ class Performance(Protocol):
 
     def ended(self, active: Active, verdict: Verdict) -> None:
         """The run came to an outcome. Only the first that is said of a run counts."""
+        ...
+
+    def cannot(self, active: Active, why: str) -> None:
+        """The executor cannot perform this job, which has not begun."""
         ...
 
     def place_freed(self) -> None:

@@ -9,7 +9,6 @@ Exit codes: 0 done, 1 the store refused us, 3 it could not begin (the app cannot
 from __future__ import annotations
 
 import asyncio
-import importlib
 import json
 import logging
 import os
@@ -17,45 +16,17 @@ import signal
 import sys
 import threading
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
-from procession.client import Procession
 from procession.errors import ConfigError, DatabaseError, ProcessionError
 from procession.runtime.blackbox import record
+from procession.runtime.joblog import log_to_stderr
 from procession.runtime.pulse import Beating
 from procession.runtime.queue_worker import QueueWorker
+from procession.runtime.target import load_app
 from procession.runtime.wear import Wear
 
 CANNOT_BEGIN = 3
-
-
-def load_app(target: str) -> Procession:
-    """The app behind `module:name` (name `app` by default). The working directory is importable. Raises ConfigError."""
-    module, _, name = target.partition(":")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    try:
-        found = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name is None or not module.startswith(error.name):
-            raise
-        raise ConfigError(f"cannot import {module!r} from {here}; write module:app, such as shop.jobs:app") from None
-    app = getattr(found, name or "app", None)
-    if not isinstance(app, Procession):
-        raise ConfigError(f"{target}: {name or 'app'} is not a Procession app of module {module!r}")
-    return app
-
-
-def log_to_stderr(level: int) -> None:
-    """Show the library's lines; no other logger is touched."""
-    logger = logging.getLogger("procession")
-    if not logger.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
-        logger.addHandler(handler)
-    logger.setLevel(level)
 
 
 def main() -> int:
@@ -68,6 +39,7 @@ def main() -> int:
         app = load_app(asked["target"])
         worker = QueueWorker(
             app,
+            target=asked["target"],
             queues=asked["queues"],
             concurrency=asked["concurrency"],
             threads=asked["threads"],

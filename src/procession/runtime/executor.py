@@ -1,23 +1,21 @@
 """One claimed job to one outcome: resolve, decode, perform, judge. Returns always; no exception of a job passes.
 
-Errors become text at once, so no frame and nothing it holds outlives its attempt. Called by the queue worker; never
-speaks to the database.
+Errors become text at once, so no frame and nothing it holds outlives its attempt. Called by the performer, by its
+executors, and within job processes; never speaks to the database.
 """
 
 from __future__ import annotations
 
-import asyncio
 import random
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from procession.clock import milliseconds
 from procession.codec import decode_spec, encode_failure, failure_of
-from procession.context import CURRENT, CurrentJob
+from procession.context import CURRENT, CurrentJob, Why
 from procession.errors import (
-    BadArguments,
     ConfigError,
     Discard,
     EnqueueError,
@@ -27,12 +25,16 @@ from procession.errors import (
     Snooze,
     UnknownJob,
 )
-from procession.job import UNKNOWN_NAME, Claimed, Outcome
+from procession.job import UNKNOWN_NAME, Claimed, Crash, Failure, Outcome
 from procession.moves import Move
 from procession.registry import Registered, Registry
 
-UNKNOWN_NAME_DELAY = 10_000
-"""Milliseconds until a job whose name this worker does not know is looked at again; ± a quarter, by chance."""
+POSTPONED = 10_000
+"""Milliseconds until a job that this worker cannot perform is looked at again; ± a quarter, by chance."""
+
+
+CANCEL_GRACE = 5.0
+"""Seconds that a run which was told to stop may take to end before more is done about it."""
 
 
 class Run(Struct):
@@ -40,14 +42,25 @@ class Run(Struct):
 
     claimed: Claimed
     registered: Registered
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
+    arguments: msgspec.Raw
     attempts: int
     context: CurrentJob
     timeout: float | None
-    """Seconds, None when lifted."""
-    stopped: Literal["", "timeout", "cancelled", "lost", "shutdown"] = ""
-    """Why the queue worker stopped this run, if it did."""
+    """Seconds after which it is told to stop, None when nobody tells it."""
+    hard_timeout: float | None
+    """Seconds after which its process is killed, if it has one of its own; None for never."""
+    crash: Crash | None = None
+    """How its process ended, if the run ended with it."""
+
+    @property
+    def stopped(self) -> Why | None:
+        """Why this run is not to go on, if it is not."""
+        return self.context.stop_reason
+
+    def begin(self) -> None:
+        """Its time counts from here."""
+        limits = [seconds for seconds in (self.timeout, self.hard_timeout) if seconds is not None]
+        self.context.begin(min(limits, default=None))
 
 
 class Verdict(Struct, frozen=True):
@@ -58,47 +71,50 @@ class Verdict(Struct, frozen=True):
     traceback: str = ""
 
 
-def prepare(claimed: Claimed, registry: Registry, worker: str) -> Run | Verdict:
-    """Resolve the name and decode the arguments; a Verdict when the job cannot even begin."""
+def resolve(claimed: Claimed, registry: Registry, worker: str) -> Run | Verdict:
+    """Find the code behind the name, and the limits of the attempt; a Verdict when the job cannot even begin."""
     try:
         spec = decode_spec(claimed.spec)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         return _ended(claimed, Move.FAIL, "undecodable", error, worker)
     registered = registry.get(spec.name)
     if registered is None:
-        delay = round(UNKNOWN_NAME_DELAY * random.uniform(0.75, 1.25))
-        outcome = _outcome(claimed, Move.POSTPONE, reason=f"{UNKNOWN_NAME}{spec.name}"[:200], delay=delay)
-        return Verdict(outcome, error=str(UnknownJob(spec.name)))
+        return postponed(claimed, f"{UNKNOWN_NAME}{spec.name}", str(UnknownJob(spec.name)))
     attempts = spec.attempts if spec.attempts is not None else registered.retry.attempts
-    try:
-        args, kwargs = registered.signature.decode(spec.args)
-    except BadArguments as error:
-        return _retried(claimed, registered, attempts, error, worker)
-    limit = spec.timeout if spec.timeout is not None else registered.timeout
-    timeout = limit / 1_000 if limit else None
-    context = CurrentJob(claimed.jid, registered.name, claimed.queue, claimed.attempt, claimed.fence, timeout)
-    return Run(claimed, registered, args, kwargs, attempts, context, timeout)
+    timeout, hard = limits(spec.timeout if spec.timeout is not None else registered.timeout, registered.hard_timeout)
+    context = CurrentJob(claimed.jid, registered.name, claimed.queue, claimed.attempt, claimed.fence)
+    return Run(claimed, registered, spec.args, attempts, context, timeout, hard)
 
 
-async def perform(run: Run, worker: str) -> Verdict:
+def limits(timeout: int | None, hard: int | None) -> tuple[float | None, float | None]:
+    """When a run is told to stop, and when its process is killed, in seconds: given milliseconds, 0 and None lift them.
+
+    A process is killed a grace after the timeout unless a hard timeout was given, which nothing outlasts.
+    """
+    soft = timeout / 1_000 if timeout else None
+    if hard is None:
+        return soft, None if soft is None else soft + CANCEL_GRACE
+    return (soft if soft is not None and soft < hard / 1_000 else None), hard / 1_000
+
+
+async def perform_async(run: Run, worker: str) -> Verdict:
     """Run an `async def` job here, under its context."""
     CURRENT.set(run.context)
+    run.begin()
     try:
-        value = await run.registered.call(*run.args, **run.kwargs)
-        return succeeded(run, value, worker)
+        args, kwargs = run.registered.signature.decode(run.arguments)
+        return succeeded(run, await run.registered.call(*args, **kwargs), worker)
     except BaseException as error:
-        if isinstance(error, asyncio.CancelledError) and run.stopped == "":
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise  # the worker's own loop is being torn down
         return judge(run, error, worker)
 
 
-def perform_in_thread(run: Run, worker: str) -> Verdict:
+def perform(run: Run, worker: str) -> Verdict:
     """Run a `def` job in the thread that calls this, under its context."""
     token = CURRENT.set(run.context)
+    run.begin()
     try:
-        return succeeded(run, run.registered.call(*run.args, **run.kwargs), worker)
+        args, kwargs = run.registered.signature.decode(run.arguments)
+        return succeeded(run, run.registered.call(*args, **kwargs), worker)
     except BaseException as error:
         return judge(run, error, worker)
     finally:
@@ -114,14 +130,15 @@ def succeeded(run: Run, value: Any, worker: str) -> Verdict:
 
 
 def judge(run: Run, error: BaseException, worker: str) -> Verdict:
-    """The attempt raised: which move follows."""
+    """The attempt raised, or was stopped: which move follows."""
     claimed = run.claimed
-    if run.stopped == "timeout":
-        error = JobTimeout(f"ran longer than its timeout of {run.timeout:g} s", jid=claimed.jid)
-    elif run.stopped == "cancelled":
-        return Verdict(_outcome(claimed, Move.DISCARD, reason="cancelled"), error="cancelled")
-    elif run.stopped in ("shutdown", "lost"):
-        return Verdict(_outcome(claimed, Move.RELEASE, reason="interrupted"), error=run.stopped)
+    match run.stopped:
+        case "timeout":
+            error = JobTimeout(_overran(run), jid=claimed.jid).with_traceback(error.__traceback__)
+        case "cancelled":
+            return Verdict(_outcome(claimed, Move.DISCARD, reason="cancelled"), error="cancelled")
+        case "shutdown" | "lost":
+            return Verdict(_outcome(claimed, Move.RELEASE, reason="interrupted"), error=run.stopped)
     try:
         match error:
             case Snooze():
@@ -132,29 +149,59 @@ def judge(run: Run, error: BaseException, worker: str) -> Verdict:
             case Fail():
                 return _ended(claimed, Move.FAIL, error.reason, error, worker)
             case RetryLater():
-                return _retried(
-                    claimed, run.registered, run.attempts, error, worker, milliseconds(error.after, "RetryLater")
-                )
+                return _retried(run, error, worker, milliseconds(error.after, "RetryLater"))
     except ConfigError as wrong:
         error = wrong
-    return _retried(claimed, run.registered, run.attempts, error, worker)
+    return _retried(run, error, worker)
 
 
-def _retried(
-    claimed: Claimed, registered: Registered, attempts: int, error: BaseException, worker: str, delay: int | None = None
-) -> Verdict:
+def died(run: Run, crash: Crash, worker: str) -> Verdict:
+    """The process of the attempt ended by itself: a crash, which has a budget of its own."""
+    message = f"its process ended: {crash.how}"
+    failure = Failure(attempt=run.claimed.attempt, type="ProcessDied", message=message, worker=worker, crash=crash)
+    outcome = _outcome(run.claimed, Move.CRASH, failure=encode_failure(failure))
+    return Verdict(outcome, error=message, traceback=crash.stack)
+
+
+def postponed(claimed: Claimed, reason: str, error: str) -> Verdict:
+    """This worker cannot perform the job now: it waits a while, uncharged, and says why."""
+    delay = round(POSTPONED * random.uniform(0.75, 1.25))
+    return Verdict(_outcome(claimed, Move.POSTPONE, reason=_short(reason), delay=delay), error=error)
+
+
+def _overran(run: Run) -> str:
+    if run.crash is not None:
+        return f"ran longer than its hard timeout of {run.hard_timeout:g} s and was killed"
+    if run.timeout is None:
+        return f"ran longer than its hard timeout of {run.hard_timeout:g} s"
+    return f"ran longer than its timeout of {run.timeout:g} s"
+
+
+def _retried(run: Run, error: BaseException, worker: str, delay: int | None = None) -> Verdict:
+    claimed, retry = run.claimed, run.registered.retry
     charged = claimed.attempt - claimed.crashes  # crashes have a budget of their own
-    if charged >= attempts:
-        return _ended(claimed, Move.FAIL, "exhausted" if attempts > 1 else "no retry", error, worker)
+    if charged >= run.attempts:
+        reason = "exhausted" if run.attempts > 1 else "no retry"
+        return _ended(claimed, Move.FAIL, reason, error, worker, crash=run.crash)
     if delay is None:
-        if isinstance(error, Exception) and not registered.retry.wants(error):
-            return _ended(claimed, Move.FAIL, "not retryable", error, worker)
-        delay = registered.retry.delay(max(charged, 1))
-    return _ended(claimed, Move.RETRY, "retry", error, worker, delay)
+        if isinstance(error, Exception) and not retry.wants(error):
+            return _ended(claimed, Move.FAIL, "not retryable", error, worker, crash=run.crash)
+        delay = retry.delay(max(charged, 1))
+    return _ended(claimed, Move.RETRY, "retry", error, worker, delay, crash=run.crash)
 
 
-def _ended(claimed: Claimed, move: Move, reason: str, error: BaseException, worker: str, delay: int = 0) -> Verdict:
+def _ended(
+    claimed: Claimed,
+    move: Move,
+    reason: str,
+    error: BaseException,
+    worker: str,
+    delay: int = 0,
+    crash: Crash | None = None,
+) -> Verdict:
     failure = failure_of(error, attempt=claimed.attempt, worker=worker)
+    if crash is not None:
+        failure = msgspec.structs.replace(failure, crash=crash)
     outcome = _outcome(claimed, move, reason=_short(reason), delay=delay, failure=encode_failure(failure))
     return Verdict(outcome, error=f"{failure.type}: {failure.message}", traceback=failure.traceback)
 

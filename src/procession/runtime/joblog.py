@@ -1,8 +1,7 @@
 """The brief's log lines: started, finished in N ms, failed. Written to `procession.worker`, and only there.
 
 While jobs come slowly enough to read, each has its lines. Above `READABLE` a second, the lines of success give way
-to one
-summary a second: two formatted lines cost more than a whole no-op job. Failures are always logged.
+to one summary a second: two formatted lines cost more than a whole no-op job. Failures are always logged.
 """
 
 from __future__ import annotations
@@ -69,6 +68,8 @@ class JobLog:
                 "%s %s failed%s, again in %.1f s: %s\n%s",
                 name, outcome.jid, took, outcome.delay / 1_000, verdict.error, verdict.traceback,
             )  # fmt: skip
+        elif outcome.move == Move.CRASH:
+            log.error("%s %s killed its process%s: %s\n%s", name, outcome.jid, took, verdict.error, verdict.traceback)
         else:
             log.info("%s %s: %s%s (%s)", name, outcome.jid, outcome.move, took, outcome.reason)
 
@@ -82,3 +83,13 @@ class JobLog:
         """Write what is summed up so far; called now and then, and at the end."""
         if self._summed and int(monotonic()) != self._second:
             self._turn(int(monotonic()))
+
+
+def log_to_stderr(level: int) -> None:
+    """Show the library's lines; no other logger is touched."""
+    logger = logging.getLogger("procession")
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
+        logger.addHandler(handler)
+    logger.setLevel(level)

@@ -4,7 +4,7 @@ The queue worker claims and settles; between the two a job is here. Every claime
 unless its lease was lost: then it comes to none. Nothing here speaks to the database.
 
 1. `begin` resolves the name and puts the run into its executor, where it may wait for a place
-2. the executor says `began` (its time counts from here) and `ended`
+2. the executor says `began` (its time counts from here) and `ended`, or `cannot`
 3. the verdict's outcome is reported; `settled` forgets the run once the store has answered
 """
 
@@ -16,17 +16,33 @@ from collections.abc import Callable
 from typing import Literal
 from uuid import UUID
 
+from msgspec import Struct
+
 from procession.clock import monotonic
 from procession.errors import JobTimeout
 from procession.job import Claimed, Outcome
 from procession.registry import Registry
 from procession.runtime.active import Active, Executor
-from procession.runtime.executor import Verdict, judge, prepare
+from procession.runtime.executor import CANCEL_GRACE, Verdict, judge, postponed, resolve
 from procession.runtime.joblog import JobLog
 from procession.runtime.pools import LoopExecutor, ThreadExecutor
+from procession.runtime.process_executor import ProcessExecutor
 from procession.runtime.slots import claimable
 
 log = logging.getLogger("procession.worker")
+
+
+class Capacity(Struct, frozen=True, kw_only=True):
+    """What a queue worker performs with."""
+
+    served: frozenset[str]
+    """The executors that the jobs of the served queues need."""
+    concurrency: int
+    threads: int
+    job_processes: int
+    target: str | None
+    """`module:app`, what a job process imports; None where nobody knows."""
+    max_crashes: int
 
 
 class Performer:
@@ -35,34 +51,36 @@ class Performer:
     Args:
         registry: which names are known.
         worker: the queue worker's name.
-        served: the executors that the jobs of the served queues need.
         report: takes each outcome, to be settled.
         wake: called when there may be room for more.
+        worn_out: called once, when threads are lost for good.
     """
 
     def __init__(
         self,
         registry: Registry,
         worker: str,
+        capacity: Capacity,
         *,
-        served: frozenset[str],
-        concurrency: int,
-        threads: int,
         job_log: JobLog,
         report: Callable[[Outcome], None],
         wake: Callable[[], None],
+        worn_out: Callable[[str], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._registry = registry
         self._worker = worker
-        self._served = served
-        self._concurrency = concurrency
+        self._capacity = capacity
         self._log = job_log
         self._report = report
         self._wake = wake
+        self._worn_out = worn_out
+        self._said_worn_out = False
         self._active: dict[UUID, Active] = {}
-        self._threads = ThreadExecutor(self, worker, threads)
+        self._threads = ThreadExecutor(self, worker, capacity.threads)
         self._executors: dict[str, Executor] = {"loop": LoopExecutor(self, worker), "thread": self._threads}
+        if capacity.target is not None:
+            self._executors["process"] = ProcessExecutor(self, worker, capacity.job_processes, capacity.target)
         self.executing = 0
         """Claimed jobs that have not come to an outcome."""
 
@@ -77,23 +95,32 @@ class Performer:
 
     def room(self) -> int:
         """How many more jobs fit."""
-        served = [self._executors[name].places() for name in self._served]
+        served = [self._executors[name].places() for name in self._capacity.served]
         bounded = [places for places in served if places is not None]
-        return claimable(self._concurrency - self.executing, bounded, mixed=len(self._served) > 1)
+        return claimable(self._capacity.concurrency - self.executing, bounded, mixed=len(served) > 1)
 
     # From claim to outcome
 
     def begin(self, claimed: Claimed) -> None:
         """Perform a job, at once or when there is a place for it."""
-        prepared = prepare(claimed, self._registry, self._worker)
-        if isinstance(prepared, Verdict):
-            self._log.ended("job", prepared.outcome, prepared)
-            self._report(prepared.outcome)
+        run = resolve(claimed, self._registry, self._worker)
+        if isinstance(run, Verdict):
+            self._log.ended("job", run.outcome, run)
+            self._report(run.outcome)
             return
-        active = Active(prepared, self._executors[prepared.registered.executor])
+        executor = self._executors.get("process" if self._suspect(claimed) else run.registered.executor)
+        active = Active(run, executor or self._executors[run.registered.inside])
         self._active[claimed.jid] = active
         self.executing += 1
-        active.executor.put(active)
+        if executor is None:
+            self.cannot(active, "this worker does not know where job processes import the app")
+        else:
+            active.executor.put(active)
+
+    def _suspect(self, claimed: Claimed) -> bool:
+        """This job has ended so many processes that one more is its last: it gets one of its own, and its neighbours
+        are safe from it."""
+        return "process" in self._executors and claimed.crashes >= max(1, self._capacity.max_crashes - 1)
 
     def settled(self, outcome: Outcome) -> None:
         """The store has answered for this outcome: the run is forgotten."""
@@ -113,10 +140,11 @@ class Performer:
         active = self._active.pop(jid)
         if not active.done:
             self._close(active)
-            active.run.stopped = "lost"
-            active.run.context.stop()
+            active.run.context.stop("lost")
             if not active.executor.withdraw(active):
                 active.executor.stop(active)
+            if self._threads.lost:
+                self._capacity_lost()
             self._wake()
 
     def release_unstarted(self) -> None:
@@ -131,9 +159,14 @@ class Performer:
             self._stop(active, "shutdown")
 
     async def close(self) -> None:
-        """Leave nothing behind."""
+        """Give back what still runs, and leave nothing behind."""
+        running = [active for active in self._active.values() if not active.done]
+        for active in running:
+            active.run.context.stop("shutdown")
         for executor in self._executors.values():
             await executor.close()
+        for active in running:
+            self.ended(active, judge(active.run, JobTimeout("does not stop"), self._worker))
 
     def _stop(self, active: Active, why: Literal["timeout", "cancelled", "shutdown"]) -> None:
         if active.done or active.run.stopped:
@@ -141,12 +174,13 @@ class Performer:
         if active.executor.withdraw(active):
             self._withdrawn(active, why)
             return
-        active.run.stopped = why
-        active.run.context.stop()
+        active.run.context.stop(why)
         active.executor.stop(active)
+        if self._threads.lost and why != "shutdown":
+            self._capacity_lost()
 
     def _withdrawn(self, active: Active, why: Literal["timeout", "cancelled", "shutdown"]) -> None:
-        active.run.stopped = why
+        active.run.context.stop(why)
         self.ended(active, judge(active.run, JobTimeout("never begun"), self._worker))
 
     def _close(self, active: Active) -> None:
@@ -173,6 +207,36 @@ class Performer:
         self._report(verdict.outcome)
         self._wake()
 
+    def cannot(self, active: Active, why: str) -> None:
+        """See `Performance.cannot`. A suspect runs where its kind runs: its last life is worth a try."""
+        if active.done:
+            return
+        inside = active.run.registered.executor
+        if inside != "process":
+            log.warning("job %s cannot have a process of its own: %s", active.run.claimed.jid, why)
+            active.executor = self._executors[inside]
+            active.executor.put(active)
+            return
+        verdict = postponed(active.run.claimed, why, why)
+        self._close(active)
+        self._log.ended(active.run.registered.name, verdict.outcome, verdict)
+        self._report(verdict.outcome)
+        self._wake()
+
     def place_freed(self) -> None:
         """See `Performance.place_freed`."""
         self._wake()
+
+    # Threads that do not return
+
+    def _capacity_lost(self) -> None:
+        """Say that this worker should be replaced: at once when no thread is left, else when one stays lost."""
+        if self._threads.lost == self._threads.size:
+            self._say_worn_out()
+        elif not self._said_worn_out:
+            self._loop.call_later(CANCEL_GRACE, self._say_worn_out)
+
+    def _say_worn_out(self) -> None:
+        if self._threads.lost and not self._said_worn_out:
+            self._said_worn_out = True
+            self._worn_out(f"{self._threads.lost} of {self._threads.size} threads are lost to jobs that do not stop")

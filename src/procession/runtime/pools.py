@@ -15,8 +15,8 @@ from contextlib import suppress
 from queue import SimpleQueue
 
 from procession.errors import JobTimeout
-from procession.runtime.active import CANCEL_GRACE, Active, Performance, Waiting
-from procession.runtime.executor import Verdict, judge, perform, perform_in_thread
+from procession.runtime.active import Active, Performance, Waiting
+from procession.runtime.executor import CANCEL_GRACE, Verdict, judge, perform, perform_async
 from procession.runtime.slots import Places
 
 log = logging.getLogger("procession.worker")
@@ -57,7 +57,7 @@ class LoopExecutor:
 
     async def _perform(self, active: Active) -> None:
         try:
-            self._performance.ended(active, await perform(active.run, self._worker))
+            self._performance.ended(active, await perform_async(active.run, self._worker))
         finally:
             del self._tasks[active]
 
@@ -113,7 +113,7 @@ class ThreadExecutor(Waiting):
         self._performance.began(active)
 
         def work() -> None:
-            verdict = perform_in_thread(active.run, self._worker)
+            verdict = perform(active.run, self._worker)
             with suppress(RuntimeError):  # a thread that was written off may outlive the loop
                 self._loop.call_soon_threadsafe(self._returned, active, verdict)
 

@@ -30,16 +30,17 @@ from procession.database import Beat, Claims, Promoted
 from procession.errors import ConfigError, DatabaseError, StoreRefused, Unavailable
 from procession.job import Outcome
 from procession.moves import Move
-from procession.runtime.active import CANCEL_GRACE
 from procession.runtime.admission import admit
+from procession.runtime.executor import CANCEL_GRACE
 from procession.runtime.heartbeat import LeaseKeeper, compare
 from procession.runtime.joblog import JobLog
 from procession.runtime.outage import LONGEST_PAUSE, Patient
 from procession.runtime.outbox import Outbox
-from procession.runtime.performer import Performer
+from procession.runtime.performer import Capacity, Performer
 from procession.runtime.pulse import Beating
 from procession.runtime.scheduler import pruning
 from procession.runtime.slots import rotated
+from procession.runtime.target import target_of
 from procession.runtime.wear import Wear
 
 log = logging.getLogger("procession.worker")
@@ -60,6 +61,7 @@ class QueueWorker:
         app: whose jobs; its registry says which names are known.
         queues: which queues; None means every queue that a registered job names.
         concurrency, threads: places for `async def` jobs (and all claimed jobs together), and for `def` jobs.
+        target: `module:app`, what job processes import; None leaves it to be found among the imported modules.
         burst: stop when nothing is ready and nothing runs.
         worker_id: this worker's name in the store; new for each start, or the jobs of its predecessor would look alive.
         pulse: by which a supervisor feels that this worker lives.
@@ -73,6 +75,7 @@ class QueueWorker:
         queues: Sequence[str] | None = None,
         concurrency: int | None = None,
         threads: int | None = None,
+        target: str | None = None,
         burst: bool = False,
         worker_id: str | None = None,
         verbose: bool = False,
@@ -88,6 +91,8 @@ class QueueWorker:
         self.concurrency = concurrency or settings.concurrency
         self.threads = threads or settings.threads
         self.burst = burst
+        self._served = frozenset(it.executor for it in app.registry if it.queue in self.queues)
+        self._target = target or self._found_target()
         self._database = app.database
         self._lease = milliseconds(settings.lease, "lease")
         self._beat_every = milliseconds(settings.heartbeat, "heartbeat") / 1_000
@@ -123,12 +128,11 @@ class QueueWorker:
         self._performer = Performer(
             self.app.registry,
             self.id,
-            served=frozenset(it.executor for it in self.app.registry if it.queue in self.queues),
-            concurrency=self.concurrency,
-            threads=self.threads,
+            self._capacity(),
             job_log=self._log,
             report=self._outbox.put,
             wake=self._hungry_again,
+            worn_out=self._pulse.worn_out,
         )
         budget = milliseconds(self.app.settings.budget) / 1_000
         pause = min(LONGEST_PAUSE, self._lease / 5_000)  # well within a lease, or it ends while we only wait
@@ -336,6 +340,7 @@ class QueueWorker:
         await self._until_idle(deadline, level=2)
         self._performer.stop_all()
         await self._until_idle(monotonic() + CANCEL_GRACE + 1, level=3)
+        await self._performer.close()
         deadline = max(deadline, monotonic() + 5)
         while True:
             try:
@@ -362,7 +367,26 @@ class QueueWorker:
                 await self._one_turn(claiming=False)
         timer.cancel()
 
-    # What is said of this worker
+    # What this worker is made of, and says of itself
+
+    def _found_target(self) -> str | None:
+        try:
+            return target_of(self.app)
+        except ConfigError:
+            if "process" in self._served:
+                raise
+            return None
+
+    def _capacity(self) -> Capacity:
+        settings = self.app.settings
+        return Capacity(
+            served=self._served,
+            concurrency=self.concurrency,
+            threads=self.threads,
+            job_processes=settings.job_processes,
+            target=self._target,
+            max_crashes=settings.max_crashes,
+        )
 
     def _info(self) -> bytes:
         return msgspec.json.encode(

@@ -1,0 +1,167 @@
+"""Where jobs with `executor="process"` run, and suspects: jobs whose runs have killed their process before.
+
+Each job has a process of its own while it runs, so a timeout, a kill, a memory bomb or a segmentation fault is that
+job's alone. Processes are started when they are first needed, kept warm, and replaced after a number of jobs and after
+every run that was stopped: an exception raised in the middle of anything may have left anything half done.
+Called by the performer; never speaks to the database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import msgspec
+
+from procession.errors import JobTimeout
+from procession.job import Crash
+from procession.runtime.active import Active, Performance, Waiting
+from procession.runtime.executor import CANCEL_GRACE, died, judge
+from procession.runtime.frames import Ended, FromJob, Ready
+from procession.runtime.slots import Places
+from procession.runtime.spawned import Spawned
+
+log = logging.getLogger("procession.worker")
+
+
+JOBS = 1_000
+"""Runs after which a job process makes way: what leaks is bounded, and one start in so many costs next to nothing."""
+
+
+class ProcessExecutor(Waiting):
+    """Jobs in job processes.
+
+    Args:
+        target: `module:app`, what a job process imports.
+    """
+
+    def __init__(self, performance: Performance, worker: str, size: int, target: str) -> None:
+        super().__init__(size)
+        self._performance = performance
+        self._worker = worker
+        self._target = target
+        self._lives: dict[Spawned, asyncio.Task[None]] = {}
+        self._idle: list[Spawned] = []
+        self._closing = False
+
+    def fill(self) -> None:
+        """See `Waiting.fill`."""
+        while self.waiting and self._idle:
+            self._begin(self._idle.pop(), self.waiting.popleft())
+        starting = sum(1 for spawned in self._lives if spawned.names is None)
+        for _ in range(min(len(self.waiting) - starting, self.size - len(self._lives))):
+            self._start()
+
+    def stop(self, active: Active) -> None:
+        """Tell the job, then its process. After a timeout the hard timeout does the second."""
+        spawned = self._performing(active)
+        if spawned is None:
+            return
+        spawned.stop(active)
+        if active.run.stopped != "timeout":
+            spawned.end_in(CANCEL_GRACE, spawned.terminate)
+
+    def places(self) -> Places | None:
+        """See `Executor.places`."""
+        starting = sum(1 for spawned in self._lives if spawned.names is None)
+        return Places(self.size, len(self._lives) - len(self._idle) - starting, len(self.waiting))
+
+    async def close(self) -> None:
+        """See `Executor.close`."""
+        self._closing = True
+        for spawned in [*self._lives]:
+            if spawned in self._idle:
+                spawned.retire()
+            else:
+                spawned.kill()
+        await asyncio.gather(*self._lives.values())
+
+    # One process
+
+    def _start(self) -> None:
+        try:
+            spawned = Spawned(self._target)
+        except OSError as error:  # no memory, no descriptors, no more processes
+            log.error("a job process could not be started: %s", error)
+            self._performance.cannot(self.waiting.popleft(), f"a job process could not be started: {error}")
+            return
+        self._lives[spawned] = asyncio.ensure_future(self._live(spawned))
+
+    async def _live(self, spawned: Spawned) -> None:
+        crash = await spawned.live(lambda message: self._heard(spawned, message))
+        del self._lives[spawned]
+        if spawned in self._idle:
+            self._idle.remove(spawned)
+        if spawned.names is None and not self._closing:
+            self._never_begun(spawned, crash)
+        elif spawned.active is not None:
+            self._died(spawned.active, crash)
+        self._freed()
+
+    def _begin(self, spawned: Spawned, active: Active) -> None:
+        run = active.run
+        if spawned.names is not None and run.registered.name not in spawned.names:
+            self._idle.append(spawned)
+            self._performance.cannot(
+                active, f"{self._target} does not know {run.registered.name} where a job process imports it"
+            )
+            return
+        spawned.begin(active, self._worker)
+        if run.hard_timeout is not None:
+            spawned.end_in(run.hard_timeout, lambda: self._overrun(spawned, active))
+        self._performance.began(active)
+
+    def _heard(self, spawned: Spawned, message: FromJob) -> None:
+        match message:
+            case Ready():
+                spawned.names = frozenset(message.names)
+                self._rest(spawned)
+            case Ended():
+                active, spawned.active = spawned.active, None
+                spawned.stay()
+                assert active is not None
+                self._performance.ended(active, message.verdict)
+                spawned.done += 1
+                if message.worn or active.run.stopped or spawned.done >= JOBS:
+                    spawned.retire()
+                else:
+                    self._rest(spawned)
+            case _:
+                spawned.unable = message.why
+
+    def _rest(self, spawned: Spawned) -> None:
+        if self._closing:
+            spawned.retire()
+            return
+        self._idle.append(spawned)
+        self._freed()
+
+    def _freed(self) -> None:
+        if not self._closing:
+            self.fill()
+            self._performance.place_freed()
+
+    def _overrun(self, spawned: Spawned, active: Active) -> None:
+        active.run.context.stop("timeout")
+        log.warning("job %s goes on after its hard timeout; its process is ended", active.run.claimed.jid)
+        spawned.stop(active)
+        spawned.terminate()
+
+    def _performing(self, active: Active) -> Spawned | None:
+        return next((spawned for spawned in self._lives if spawned.active is active), None)
+
+    # How it ended
+
+    def _died(self, active: Active, crash: Crash) -> None:
+        run = active.run
+        if run.stopped is None:
+            self._performance.ended(active, died(run, crash, self._worker))
+            return
+        run.crash = msgspec.structs.replace(crash, how=f"{crash.how}, ended by its queue worker")
+        self._performance.ended(active, judge(run, JobTimeout("killed"), self._worker))
+
+    def _never_begun(self, spawned: Spawned, crash: Crash) -> None:
+        why = spawned.unable or f"it ended while it started: {crash.how}"
+        log.error("a job process cannot begin: %s", why)
+        if self.waiting:
+            self._performance.cannot(self.waiting.popleft(), f"a job process cannot begin: {why}")

@@ -1,0 +1,206 @@
+"""An app whose jobs run in job processes: imported by the tests, and by each job process."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from procession import Discard, Fail, Procession, Retry, Snooze, Worker, constant, current_job
+
+app = Procession("memory://heavy", namespace="heavy", lease=2.0, heartbeat=0.2, grace=5.0, job_processes=2)
+
+
+@app.job(executor="process")
+def where() -> tuple[int, int, int]:
+    return os.getpid(), os.getppid(), os.getsid(0)
+
+
+@app.job(executor="process")
+async def where_async() -> tuple[int, int, int]:
+    await asyncio.sleep(0)
+    return os.getpid(), os.getppid(), os.getsid(0)
+
+
+@app.worker(executor="process")
+class Sync(Worker):
+    def perform(self, a: int, b: int = 2) -> int:
+        return a + b
+
+
+@app.worker(executor="process")
+class Coroutine(Worker):
+    async def perform(self, a: int, b: int = 2) -> int:
+        return a + b
+
+
+@app.job(executor="process", timeout=60)
+def about_itself() -> dict[str, Any]:
+    job = current_job()
+    assert job.remaining is not None
+    return {
+        "jid": str(job.jid), "attempt": job.attempt, "fence": job.fence, "queue": job.queue, "name": job.name,
+        "remaining": job.remaining, "cancelled": job.cancelled,
+    }  # fmt: skip
+
+
+class Awkward(Exception):
+    def __init__(self, one: int, two: int, three: int) -> None:
+        self.unpicklable = lambda: None
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+def chain(depth: int) -> BaseException:
+    error: BaseException = ValueError(0)
+    for number in range(1, depth):
+        error, error.__cause__ = ValueError(number), error
+    return error
+
+
+RAISED = {
+    "exit": lambda: SystemExit(3),
+    "interrupt": KeyboardInterrupt,
+    "generator": lambda: GeneratorExit(),
+    "cancelled": asyncio.CancelledError,
+    "timeout": TimeoutError,
+    "group": lambda: BaseExceptionGroup("several", [SystemExit(), ValueError("one of them")]),
+    "awkward": lambda: Awkward(1, 2, 3),
+    "huge": lambda: ValueError("x" * 50_000_000),
+    "deep": lambda: chain(10_000),
+    "discard": lambda: Discard("gone"),
+    "fail": lambda: Fail("given up"),
+}
+
+
+@app.job(executor="process", retry=False)
+def raises(what: str) -> None:
+    error = RAISED[what]()
+    raise error
+
+
+@app.job(executor="process", retry=False)
+async def raises_async(what: str) -> None:
+    error = RAISED[what]()
+    raise error
+
+
+@app.job(executor="process", retry=Retry(attempts=2, backoff=constant(0.01)))
+def fails() -> None:
+    raise ValueError(f"attempt {current_job().attempt}")
+
+
+@app.job(executor="process", retry=False)
+def snoozes(path: str) -> int:
+    if not Path(path).exists():
+        Path(path).touch()
+        raise Snooze(0.01)
+    return current_job().attempt
+
+
+@app.job(executor="process", retry=False)
+def returns_too_much() -> str:
+    return "x" * 1_000_000
+
+
+def note(path: str, text: str) -> None:
+    Path(path).write_text(text)
+
+
+def hang(path: str, how: str) -> None:
+    """Hang until something is raised, and write down what."""
+    note(path, "begun")
+    try:
+        if how == "swallow":
+            while True:
+                try:
+                    time.sleep(60)
+                except Exception as error:
+                    note(path, f"swallowed {type(error).__name__}")
+        while how == "c code":
+            sum(range(10**12))
+        time.sleep(60)
+    except BaseException as error:
+        note(path, type(error).__name__)
+        raise
+
+
+@app.job(executor="process", retry=False, timeout=0.3, hard_timeout=60)
+def soft(path: str, how: str = "") -> None:
+    hang(path, how)
+
+
+@app.job(executor="process", retry=False, timeout=0.3)
+async def soft_async(path: str) -> None:
+    note(path, "begun")
+    try:
+        await asyncio.sleep(60)
+    except asyncio.CancelledError:
+        note(path, str(current_job().stop_reason))
+        raise
+
+
+@app.job(executor="process", retry=False, timeout=0.3, hard_timeout=0.6)
+def hard(path: str, how: str) -> None:
+    hang(path, how)
+
+
+@app.job(executor="process", retry=False, timeout=0.3, hard_timeout=0.6)
+async def hard_async(path: str) -> None:
+    while True:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            note(path, "swallowed")
+
+
+@app.job(executor="process", retry=False, timeout=0.3, hard_timeout=0.6)
+def starts_another(path: str) -> None:
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    Path(path).write_text(str(child.pid))
+    while True:
+        sum(range(10**12))
+
+
+@app.job(executor="process")
+def long(path: str, how: str = "") -> None:
+    hang(path, how)
+
+
+@app.job(executor="process", retry=False, max_memory="256MB")
+def eats(megabytes: int) -> int:
+    eaten = [bytearray(1_000_000) for _ in range(megabytes)]
+    return len(eaten)
+
+
+@app.job(executor="process", retry=False, max_memory="256MB")
+async def eats_async(megabytes: int) -> int:
+    eaten = [bytearray(1_000_000) for _ in range(megabytes)]
+    return len(eaten)
+
+
+@app.job(executor="process", retry=False)
+def dies(how: str) -> None:
+    current_job().log.warning("about to die of %s", how)
+    if how == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif how == "segfault":
+        ctypes.string_at(0)
+    elif how == "exit":
+        os._exit(7)
+    elif how == "line":
+        os.closerange(3, 1_000)  # as programs do that turn themselves into a daemon
+
+
+@app.job(executor="process")
+def nap(seconds: float, path: str) -> str:
+    Path(path).touch()
+    time.sleep(seconds)
+    return "rested"

@@ -1,0 +1,328 @@
+"""From claim to outcome inside the worker's own process: what a run learns when it is to stop, and what it costs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from procession import JobCancelled, JobTimeout, LeaseLost, Procession, Retry, State, constant, current_job
+from procession.job import Crash
+from procession.runtime import performer
+from procession.runtime.queue_worker import QueueWorker
+from tests.runtime.heavy import RAISED
+
+
+@pytest.fixture(params=["memory", "valkey"])
+def app(request: pytest.FixtureRequest, namespace: str) -> Procession:
+    url = f"memory://{namespace}" if request.param == "memory" else request.getfixturevalue("valkey_url")
+    return Procession(url, namespace=namespace, lease=2.0, heartbeat=0.2, grace=5.0)
+
+
+@asynccontextmanager
+async def working(app: Procession, **options: Any) -> AsyncIterator[QueueWorker]:
+    worker = QueueWorker(app, **options)
+    running = asyncio.ensure_future(worker.run())
+    await asyncio.sleep(0)
+    try:
+        yield worker
+    finally:
+        worker.stop()
+        await running
+        await app.close_async()
+        app.close()
+
+
+async def until(condition: Callable[[], Any], seconds: float = 20) -> Any:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = condition()
+        if found:
+            return found
+        await asyncio.sleep(0.005)
+    pytest.fail(f"not within {seconds} s")
+
+
+class Held:
+    """A `def` job that runs until it is let go, and says what it was told."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Semaphore(0)
+        self.let_go = threading.Event()
+        self.told: list[str] = []
+
+    def perform(self) -> None:
+        self.begun.release()
+        self.let_go.wait(20)
+        try:
+            current_job().check_cancelled()
+        except (JobCancelled, JobTimeout, LeaseLost) as error:
+            self.told.append(type(error).__name__)
+            raise
+
+    async def begins(self) -> None:
+        await until(lambda: self.begun.acquire(blocking=False))
+
+
+def test_a_job_that_cancels_its_own_task_is_one_failed_attempt(app: Procession) -> None:
+    @app.job(name="j", retry=False)
+    async def job() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(0)
+
+    async def main() -> None:
+        async with working(app) as worker:
+            found = await job.enqueue().wait_async(15)
+            assert (found.state, found.error) == (State.FAILED, "CancelledError")
+            await until(lambda: not worker._performer.held())
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("what", ["group", "awkward", "huge", "deep"])
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_an_error_however_odd_is_one_failed_attempt_and_its_text_is_bounded(
+    app: Procession, what: str, kind: str
+) -> None:
+    if kind == "sync":
+
+        @app.job(name="j", retry=False)
+        def job() -> None:
+            error = RAISED[what]()
+            raise error
+    else:
+
+        @app.job(name="j", retry=False)
+        async def job() -> None:
+            error = RAISED[what]()
+            raise error
+
+    async def main() -> None:
+        async with working(app) as worker:
+            found = await job.enqueue().wait_async(15)
+            assert (found.state, found.attempt, len(found.failures)) == (State.FAILED, 1, 1)
+            assert len(found.failures[0].traceback) + len(found.failures[0].message) < 64_000
+            await until(lambda: not worker._performer.held())
+
+    asyncio.run(main())
+
+
+def test_a_thread_learns_whether_it_was_cancelled_ran_too_long_or_lost_its_lease(app: Procession) -> None:
+    held = Held()
+
+    @app.job(name="j", retry=False)
+    def job() -> None:
+        held.perform()
+
+    async def main() -> None:
+        async with working(app) as worker:
+            long = job.using(timeout=0.1).enqueue()
+            assert (await long.wait_async(15)).state is State.FAILED
+            cancelled = job.enqueue()
+            await held.begins()
+            await held.begins()
+            assert await cancelled.cancel_async("by hand")
+            assert (await cancelled.wait_async(15)).reason == "by hand"
+            lost = job.enqueue()
+            await held.begins()
+            app.pause("default")
+            await app.ask_async(app.database.leave(worker.id, crash=Crash(how="paused too long")))
+            await until(lambda: worker._performer.lost == 3)
+            held.let_go.set()
+            await until(lambda: worker._performer.lost == 0)
+            assert sorted(held.told) == ["JobCancelled", "JobTimeout", "LeaseLost"]
+            found = lost.job()
+            assert (found.state, found.attempt, found.crashes) == (State.QUEUED, 1, 1)
+
+    asyncio.run(main())
+
+
+def test_a_coroutine_sees_why_it_is_cancelled(app: Procession) -> None:
+    begun = asyncio.Semaphore(0)
+    reasons: list[str | None] = []
+
+    @app.job(name="j", retry=False)
+    async def job() -> None:
+        begun.release()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            reasons.append(current_job().stop_reason)
+
+    async def main() -> None:
+        async with working(app):
+            handle = job.enqueue()
+            await begun.acquire()
+            await handle.cancel_async()
+            await handle.wait_async(15)
+            await job.using(timeout=0.05).enqueue().wait_async(15)
+
+    asyncio.run(main())
+    assert reasons == ["cancelled", "timeout"]
+
+
+def test_the_time_of_a_job_counts_from_its_beginning_and_not_from_its_claim(app: Procession) -> None:
+    held, left = Held(), []
+
+    @app.job(name="first")
+    def first() -> None:
+        held.perform()
+
+    @app.job(name="second", timeout=60)
+    def second() -> None:
+        left.append(current_job().remaining)
+
+    @app.job(name="loop")
+    async def loop() -> None: ...  # with both kinds served, a `def` job may wait in the worker
+
+    async def main() -> None:
+        async with working(app, threads=1) as worker:
+            blocking = first.enqueue()
+            await held.begins()
+            waiting = second.enqueue()
+            await until(lambda: worker._performer._threads.waiting)
+            await asyncio.sleep(0.5)
+            held.let_go.set()
+            await blocking.wait_async(15)
+            await waiting.wait_async(15)
+            assert 59.6 < left[0] <= 60
+
+    asyncio.run(main())
+
+
+def test_jobs_cancelled_while_no_worker_runs_never_run(app: Procession) -> None:
+    ran: list[str] = []
+
+    @app.job(name="j", retry=Retry(attempts=2, backoff=constant(3600), jitter=False))
+    async def job(what: str) -> None:
+        ran.append(what)
+        if what == "retried":
+            raise ValueError
+
+    async def main() -> None:
+        retried = job.enqueue("retried")
+        async with working(app):
+            await until(lambda: retried.job().state is State.DELAYED)
+        waiting = [job.enqueue("ready"), job.using(delay=0.2).enqueue("delayed"), retried]
+        assert [handle.cancel() for handle in waiting] == [True, True, True]
+        async with working(app):
+            await job.using(delay=0.4).enqueue("last").wait_async(15)
+        assert [handle.job().state for handle in waiting] == [State.CANCELLED] * 3
+
+    asyncio.run(main())
+    assert ran == ["retried", "last"]
+    app.close()
+
+
+def test_a_cancellation_wins_once_over_a_retry_at_the_same_moment(app: Procession) -> None:
+    runs: list[int] = []
+    begun, go = asyncio.Semaphore(0), asyncio.Event()
+
+    @app.job(name="j", retry=Retry(attempts=5, backoff=constant(0.0)))
+    async def job() -> None:
+        runs.append(current_job().attempt)
+        begun.release()
+        await go.wait()
+        raise ValueError
+
+    async def main() -> None:
+        async with working(app):
+            handles = [job.enqueue() for _ in range(20)]
+            for _ in handles:
+                await begun.acquire()
+            cancelled = [handle.cancel() for handle in handles]  # in the store; the worker has not heard of it
+            go.set()
+            found = [await handle.wait_async(15) for handle in handles]
+            assert cancelled == [True] * 20
+            assert {(it.state, it.attempt) for it in found} == {(State.CANCELLED, 1)}
+        counts = app.counts()
+        assert (counts.cancelled, counts.delayed, counts.queued, counts.running) == (20, 0, 0, 0)
+
+    asyncio.run(main())
+    assert runs == [1] * 20
+    app.close()
+
+
+def test_a_worker_without_a_thread_left_asks_to_be_replaced_at_once(
+    app: Procession, caplog: pytest.LogCaptureFixture
+) -> None:
+    held = Held()
+
+    @app.job(name="j", retry=False, timeout=0.05)
+    def job() -> None:
+        held.perform()
+
+    async def main() -> None:
+        async with working(app, threads=2) as worker:
+            first = job.enqueue()
+            await first.wait_async(15)
+            assert "should be replaced" not in caplog.text  # one may still come back
+            await job.enqueue().wait_async(15)
+            await until(lambda: "2 of 2 threads are lost to jobs that do not stop" in caplog.text)
+            assert worker._performer.room() == 0
+            held.let_go.set()
+            await until(lambda: worker._performer.room() == 2)
+
+    with caplog.at_level(logging.INFO, logger="procession"):
+        asyncio.run(main())
+    assert caplog.text.count("should be replaced") == 1
+
+
+def test_a_worker_asks_to_be_replaced_when_a_thread_stays_lost_but_not_when_it_returns(
+    app: Procession, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(performer, "CANCEL_GRACE", 0.2)
+    held = Held()
+
+    @app.job(name="returns", retry=False, timeout=0.05)
+    def returns() -> None:
+        time.sleep(0.1)
+
+    @app.job(name="stays", retry=False, timeout=0.05)
+    def stays() -> None:
+        held.perform()
+
+    async def main() -> None:
+        async with working(app, threads=2) as worker:
+            await returns.enqueue().wait_async(15)
+            await until(lambda: worker._performer.lost == 0)
+            await asyncio.sleep(0.3)
+            assert "should be replaced" not in caplog.text
+            await stays.enqueue().wait_async(15)
+            await until(lambda: "1 of 2 threads are lost" in caplog.text)
+            held.let_go.set()
+            await until(lambda: worker._performer.lost == 0)
+
+    with caplog.at_level(logging.INFO, logger="procession"):
+        asyncio.run(main())
+
+
+def test_a_job_on_its_last_life_runs_where_it_always_does_if_its_app_cannot_be_imported(
+    app: Procession, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere.py").write_text("raise RuntimeError('not twice')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    @app.job(name="j")
+    async def job() -> int:
+        return current_job().attempt
+
+    async def main() -> int:
+        handle = job.enqueue()
+        for _ in range(2):
+            await app.ask_async(app.database.claim(["default"], "dead", b"t" * 16, limit=1, lease=60_000))
+            await app.ask_async(app.database.leave("dead", crash=Crash(how="signal 9 (SIGKILL)")))
+        async with working(app, target="elsewhere:app"):
+            return await handle.result_async(15)
+
+    assert asyncio.run(main()) == 3
+    assert "cannot have a process of its own: a job process cannot begin: RuntimeError: not twice" in caplog.text

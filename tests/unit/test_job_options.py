@@ -1,0 +1,153 @@
+"""What a job may ask for where it is defined, and what an attempt makes of its limits."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from procession import ConfigError, JobCancelled, JobTimeout, LeaseLost, Procession
+from procession.config import Settings
+from procession.context import CurrentJob, Why
+from procession.registry import HOUR, Registered, register
+from procession.runtime.executor import limits
+from procession.runtime.target import load_app, target_of
+from procession.sizes import size
+
+
+def sync() -> None: ...
+
+
+async def coroutine() -> None: ...
+
+
+def registered(**options: Any) -> Registered:
+    return register(sync, **{"executor": "process", **options})
+
+
+@pytest.mark.parametrize(
+    ("job", "options", "says"),
+    [
+        (sync, {"hard_timeout": 1}, "needs executor='process'"),
+        (sync, {"max_memory": "512MB"}, "needs executor='process'"),
+        (coroutine, {"hard_timeout": 1, "executor": "loop"}, "needs executor='process'"),
+        (coroutine, {"executor": "thread"}, "runs in executor 'loop', or 'process'"),
+        (sync, {"executor": "loop"}, "runs in executor 'thread', or 'process'"),
+        (sync, {"executor": "fork"}, "must be one of loop, thread, process"),
+        (sync, {"executor": "process", "timeout": 2, "hard_timeout": 1}, "the second kills it"),
+        (sync, {"executor": "process", "max_memory": "1MB"}, "at least 64MiB"),
+        (sync, {"executor": "process", "max_memory": "much"}, "is not a size"),
+        (sync, {"executor": "process", "hard_timeout": "long"}, "hard_timeout 'long' is not a duration"),
+        (sync, {"exekutor": "process"}, "unknown option 'exekutor'; known are name, aliases"),
+    ],
+)
+def test_an_option_that_cannot_be_kept_is_refused(job: Any, options: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        register(job, **options)
+
+
+def test_functions_and_coroutines_may_run_in_job_processes() -> None:
+    for job, inside in ((sync, "thread"), (coroutine, "loop")):
+        it = register(job, executor="process", timeout="30s", hard_timeout="1m", max_memory="512MB")
+        assert (it.executor, it.inside) == ("process", inside)
+        assert (it.timeout, it.hard_timeout, it.max_memory) == (30_000, 60_000, 512_000_000)
+
+
+def test_a_hard_timeout_alone_takes_the_place_of_the_usual_hour() -> None:
+    assert (registered().timeout, registered().hard_timeout) == (HOUR, None)
+    assert (registered(hard_timeout="2h").timeout, registered(hard_timeout="2h").hard_timeout) == (None, 2 * HOUR)
+    assert registered(timeout=None).timeout is None
+
+
+@pytest.mark.parametrize(
+    ("timeout", "hard", "expected"),
+    [
+        (30_000, None, (30.0, 35.0)),
+        (30_000, 60_000, (30.0, 60.0)),
+        (None, 60_000, (None, 60.0)),
+        (90_000, 60_000, (None, 60.0)),
+        (None, None, (None, None)),
+        (0, None, (None, None)),
+    ],
+)
+def test_a_process_is_killed_a_grace_after_its_timeout_or_at_its_hard_timeout(
+    timeout: int | None, hard: int | None, expected: tuple[float | None, float | None]
+) -> None:
+    assert limits(timeout, hard) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("512MB", 512 * 10**6), ("1.5 GiB", 3 * 2**29), ("64kB", 64_000), (4096, 4096), ("7", 7)]
+)
+def test_sizes_are_read(text: int | str, expected: int) -> None:
+    assert size(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "MB", "-1MB", "1 TB", -1, True, None, "1,5GB"])
+def test_what_is_no_size_is_refused(text: Any) -> None:
+    with pytest.raises(ConfigError, match="is not a size"):
+        size(text)
+
+
+@pytest.mark.parametrize(
+    ("why", "error"),
+    [("cancelled", JobCancelled), ("timeout", JobTimeout), ("lost", LeaseLost), ("shutdown", LeaseLost)],
+)
+def test_a_run_that_is_to_stop_learns_why(why: Why, error: type[Exception]) -> None:
+    job = CurrentJob(UUID(int=1), "j", "q", 1, 7)
+    waiting = job.stopper()
+    job.check_cancelled()
+    assert (job.cancelled, job.stop_reason, waiting.is_set()) == (False, None, False)
+    job.stop(why)
+    job.stop("timeout")
+    assert (job.cancelled, job.stop_reason, waiting.is_set(), job.stopper().is_set()) == (True, why, True, True)
+    with pytest.raises(error):
+        job.check_cancelled()
+
+
+def test_what_is_left_of_the_time_is_known_once_the_run_begins() -> None:
+    job = CurrentJob(UUID(int=1), "j", "q", 1, 7)
+    assert (job.deadline, job.remaining) == (None, None)
+    job.begin(30)
+    assert job.remaining is not None
+    assert 0 < job.remaining <= 30
+
+
+def test_an_app_is_found_where_it_can_be_imported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "some_shop.py").write_text("from procession import Procession\nthe_app = Procession('memory://shop')\n")
+    app = load_app("some_shop:the_app")
+    try:
+        assert target_of(app) == "some_shop:the_app"
+    finally:
+        del sys.modules["some_shop"]
+        sys.path.remove(str(tmp_path))
+    with pytest.raises(ConfigError, match="job processes import the app by name"):
+        target_of(app)
+
+
+def test_an_app_of_a_script_goes_by_the_name_under_which_its_file_can_be_imported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    script = ModuleType("__main__")
+    script.app = Procession("memory://script")  # type: ignore[attr-defined]
+    script.__file__ = "/somewhere/jobs.py"
+    monkeypatch.setitem(sys.modules, "__main__", script)
+    assert target_of(script.app) == "jobs:app"
+    script.__file__ = "/somewhere/not-a-module.py"
+    with pytest.raises(ConfigError, match="no queue worker can import"):
+        target_of(script.app)
+
+
+def test_there_are_as_many_job_processes_as_processors_unless_somebody_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert Settings.load().job_processes >= 1
+    monkeypatch.setenv("PROCESSION_JOB_PROCESSES", "3")
+    assert Settings.load().job_processes == 3
+    with pytest.raises(ConfigError, match="at least 1"):
+        Settings.load(job_processes=0)
