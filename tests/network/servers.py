@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from redis import Redis
+from redis.backoff import NoBackoff
 from redis.exceptions import BusyLoadingError, RedisError
+from redis.retry import Retry
 
 
 def until(true: Callable[[], Any], seconds: float = 20.0, every: float = 0.02) -> Any:
@@ -65,7 +67,12 @@ class Server:
         command = [self._binary, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
         command += ["--save", "", "--enable-debug-command", "yes", "--repl-diskless-sync-delay", "0"]
         with (self.folder / "server.log").open("ab") as log:
-            self.process = subprocess.Popen([*command, *self._options, *more], stdout=log, stderr=log)
+            self.process = subprocess.Popen(
+                [*command, *self._options, *more],
+                stdout=log,
+                stderr=log,
+                restore_signals=False,  # SIGXFSZ stays ignored: a file over its limit is an error, as a full disk is
+            )
         if ready:
             until(self.answers)
         return self
@@ -84,7 +91,9 @@ class Server:
     @contextmanager
     def client(self, **settings: Any) -> Iterator[Redis]:
         """Another client: for what no library would do."""
-        client = Redis(port=self.port, password=self.password or None, **{"socket_timeout": 10, **settings})
+        never = Retry(NoBackoff(), 0)
+        settings = {"socket_timeout": 10, "retry": never, "password": self.password or None, **settings}
+        client = Redis(port=self.port, **settings)
         try:
             yield client
         finally:

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.xdist_group("network")
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    with serving("--appendonly", "yes") as server:
+    with serving("--appendonly", "yes", "--appendfsync", "always") as server:
         yield server
 
 

@@ -124,4 +124,5 @@ def _taken(step: Open | Exchange | Aside, deadline: Deadline) -> Any:
             part = Deadline(deadline.left() / parts)
             look_up = partial(addresses, place)
             found = aside(place, look_up).result(part.left()) if needs_look_up(place) else look_up()
-            return Line.open(place, found, tls_context(tls), part)
+            context = aside(tls, partial(tls_context, tls)).result(part.left()) if tls else None
+            return Line.open(place, found, context, part)

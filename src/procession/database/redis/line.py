@@ -9,6 +9,7 @@ import select
 import socket
 import ssl
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from procession.clock import Deadline
@@ -22,6 +23,8 @@ class Line:
     def __init__(self, connected: socket.socket, place: Place) -> None:
         connected.setblocking(False)  # a time limit of the socket's own costs two system calls more each time
         self.place = place
+        self.replies: list[Any] = []
+        """What has come so far in answer to the last commands."""
         self._socket = connected
         self._reader = reader()
         self._buffer = bytearray(READ_SIZE)
@@ -53,8 +56,14 @@ class Line:
 
     def exchange(self, commands: Sequence[Command], deadline: Deadline) -> list[Any]:
         """Send commands in one go and read a reply for each; an error of the server is a value among them."""
-        self._send(memoryview(packed(commands)), deadline)
-        replies: list[Any] = []
+        self.replies = replies = []
+        try:
+            self._send(memoryview(packed(commands)), deadline)
+        except OSError:
+            with suppress(OSError, EOFError):  # it may have said why before it hung up
+                self._receive(deadline)
+                replies.append(self._reader.gets())
+            raise
         while len(replies) < len(commands):
             reply = self._reader.gets()
             if reply is MORE:

@@ -13,6 +13,7 @@ import select
 import socket
 import ssl
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from procession.clock import Deadline
@@ -25,6 +26,8 @@ class AsyncLine:
 
     def __init__(self, connected: socket.socket, place: Place) -> None:
         self.place = place
+        self.replies: list[Any] = []
+        """See `Line.replies`."""
         self._socket = connected
         self._descriptor = connected.fileno()
         self._incoming = poller(connected, select.POLLIN)
@@ -33,7 +36,6 @@ class AsyncLine:
         self._reader = reader()
         self._unsent = memoryview(b"")
         self._writing = False
-        self._replies: list[Any] = []
         self._wanted = 0
         self._answer: asyncio.Future[list[Any]] | None = None
         self._closed = False
@@ -68,7 +70,7 @@ class AsyncLine:
         """See `Line.exchange`."""
         if self._closed:
             raise EOFError("the server closed the connection")
-        self._replies, self._wanted = [], len(commands)
+        self.replies, self._wanted = [], len(commands)
         self._answer = self._loop.create_future()
         self._unsent = memoryview(packed(commands))
         timer = self._loop.call_later(deadline.left(), self._fail, TimeoutError("no answer in time"))
@@ -110,6 +112,9 @@ class AsyncLine:
             self._loop.add_writer(self._descriptor, self._write)
             self._writing = True
         except OSError as error:
+            with suppress(OSError):  # it may have said why before it hung up
+                self._reader.feed(self._socket.recv(READ_SIZE))
+                self.replies.append(self._reader.gets())
             self.close(error)
         else:
             if self._writing:
@@ -133,14 +138,14 @@ class AsyncLine:
             return
         try:
             while (reply := self._reader.gets()) is not MORE:
-                self._replies.append(reply)
+                self.replies.append(reply)
         except BROKEN as error:
             self.close(error)
             return
         if self._answer is None:
             self.close()  # nobody asked: whatever this is, it would be taken for the answer to the next question
-        elif len(self._replies) >= self._wanted and not self._answer.done():
-            self._answer.set_result(self._replies)
+        elif len(self.replies) >= self._wanted and not self._answer.done():
+            self._answer.set_result(self.replies)
 
 
 async def _secured(plain: socket.socket, tls: ssl.SSLContext, host: str) -> ssl.SSLSocket:

@@ -85,7 +85,14 @@ def _greeting(target: Target, line: Any) -> Talk[Place | None]:
     if target.address.service:
         commands.append(("ROLE",))
     commands += [("HSETNX", meta, "format", FORMAT), ("HGET", meta, "format")]
-    replies = yield Exchange(line, commands)
+    try:
+        replies = yield Exchange(line, commands)
+    except BROKEN:
+        for reply in line.replies:  # such as "max number of clients reached", said before it hangs up
+            text = error_in(reply)
+            if text is not None:
+                raise raised(text, target.where) from None
+        raise
     *before, made, version = replies
     for command, reply in zip(commands, before, strict=False):
         text = error_in(reply)

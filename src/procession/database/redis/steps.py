@@ -21,6 +21,7 @@ class AnyLine(Protocol):
     """A line of either kind; what it says goes through steps."""
 
     place: Place
+    replies: list[Any]
 
     @property
     def is_stale(self) -> bool: ...
