@@ -66,9 +66,13 @@ class Server:
         """Start it, on the files that it left."""
         command = [self._binary, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
         command += ["--save", "", "--enable-debug-command", "yes", "--repl-diskless-sync-delay", "0"]
+        return self.start_with(*command[1:], *self._options, *more, ready=ready)
+
+    def start_with(self, *arguments: str, ready: bool = True) -> Server:
+        """Start it with these arguments and no others."""
         with (self.folder / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [*command, *self._options, *more],
+                [self._binary, *arguments],
                 stdout=log,
                 stderr=log,
                 restore_signals=False,  # SIGXFSZ stays ignored: a file over its limit is an error, as a full disk is

@@ -34,12 +34,11 @@ HOPS = 5
 def of_script(script: Script, arguments: Sequence[Any], tag: str) -> Question:
     """One call of a script.
 
-    Two keys are declared, one that exists always (`meta`) and one that never does (the bare tag): while a cluster moves
-    the slot key by key, such a call is turned away (`TRYAGAIN`) by both nodes before it begins. Declared alone, a
-    missing key sends the script to the new node, where it would find half of the shard and make the other half anew;
-    tested in tests/network/test_cluster.py.
+    The one key that is declared, the bare tag, never exists. So while a cluster moves the slot key by key, the old node
+    turns every call away before it begins (`ASK`), and that is not followed: on the new node the script would find half
+    of the shard and make the other half anew.
     """
-    rest = (2, tag, f"{tag}:meta", *arguments)
+    rest = (1, tag, *arguments)
     return Question(("EVALSHA", script.sha, *rest), ("EVAL", script.text, *rest))
 
 

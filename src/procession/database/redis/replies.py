@@ -38,7 +38,7 @@ ANSWERS = (
     Answer("READONLY", "this is a replica: the primary is elsewhere now", Then.LOOK_AGAIN),
     Answer("UNBLOCKED", "the server became a replica while we waited", Then.REFUSE),
     Answer("ASK", "the shard's slot is on its way to another node key by key; nothing runs meanwhile", Then.REFUSE),
-    Answer("TRYAGAIN", "as for ASK: the slot is in two halves", Then.REFUSE),
+    Answer("TRYAGAIN", "the shard's slot is in two halves, as with ASK", Then.REFUSE),
     Answer("CLUSTERDOWN", "the cluster has no node for this shard now; look at CLUSTER INFO", Then.REFUSE),
     Answer("LOADING", "the server is reading its data back into memory", Then.REFUSE),
     Answer("MASTERDOWN", "a replica that lost its primary", Then.REFUSE),
