@@ -23,6 +23,7 @@ TLS_OPTIONS = (
 )  # fmt: skip
 OPTIONS = ("db", "username", "password", "client_name", "sentinel_username", "sentinel_password", *TLS_OPTIONS)
 """What a URL's query may name."""
+ENCODE = "characters such as / ? # @ in a password are written as %2F %3F %23 %40"
 
 
 class Place(NamedTuple):
@@ -102,6 +103,8 @@ def read(url: str) -> Address:
         return Address(places=(place,), database=_database(url, options.get("db", "")), **common)  # type: ignore[arg-type]
     if scheme not in SCHEMES or (plus and way != "sentinel"):
         raise _wrong(url, f"unknown scheme {named!r}")
+    if "@" in path:
+        raise _wrong(url, ENCODE)
     service = ""
     if plus:
         service, _, path = unquote(path).partition("/")
@@ -135,6 +138,8 @@ def _wrong(url: str, what: str) -> ConfigError:
 def _options(url: str, query: str) -> dict[str, str]:
     options = {name: values[-1] for name, values in parse_qs(query).items()}
     unknown = options.keys() - set(OPTIONS)
+    if any("@" in name for name in options):
+        raise _wrong(url, ENCODE)
     if unknown:
         raise _wrong(url, f"unknown option {min(unknown)!r}; known are {', '.join(OPTIONS)}")
     return options
@@ -145,13 +150,13 @@ def _place(url: str, text: str, default_port: int) -> Place:
     if not colon or text.endswith("]"):
         host, port = text, str(default_port)
     if not port.isdigit() or not 0 < int(port) < 65_536:
-        raise _wrong(url, "a port is a number; characters such as / ? # @ in a password are written as %2F %3F %23 %40")
+        raise _wrong(url, f"a port is a number; {ENCODE}")
     return Place(unquote(host).strip("[]") or "localhost", int(port))
 
 
 def _database(url: str, text: str) -> int:
     if text and not text.isdigit():
-        raise _wrong(url, f"database {text!r} is no number")
+        raise _wrong(url, "the database is a number, as in redis://host:6379/0")
     return int(text or 0)
 
 
