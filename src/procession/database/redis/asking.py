@@ -66,6 +66,7 @@ def asking(
     replies: list[Any] = [None] * len(questions)
     todo = [*range(len(questions))]
     came: list[Any] = []
+    probed: Any = None
     try:
         for _ in range(HOPS):
             asked = len(todo) < len(questions)
@@ -74,8 +75,9 @@ def asking(
                 slot.line = yield from opening(target, asked=asked)
             line = slot.line
             try:
-                if durability != "memory":
+                if durability != "memory" and line is not probed:
                     yield from probe(target, line, durability)
+                    probed = line
                 asked = True
                 tail = confirmation(target, durability, deadline)
                 came = yield Exchange(line, [*(commands[i] for i in todo), *tail], seconds)
