@@ -15,7 +15,7 @@ from tests.network.load import Load
 from tests.network.servers import until
 from tests.network.test_lines import shop
 
-pytestmark = pytest.mark.xdist_group("network")
+pytestmark = pytest.mark.xdist_group("network-cluster")
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from procession.runtime.queue_worker import QueueWorker
 from tests.network.servers import Server, until
 from tests.network.test_lines import kill_clients, shop
 
-pytestmark = pytest.mark.xdist_group("network")
+pytestmark = pytest.mark.xdist_group("network-credentials")
 
 CANARY = "c4n/ary@%:pw"
 QUOTED = "c4n%2Fary%40%25%3Apw"

@@ -17,7 +17,7 @@ from tests.chaos.proxy import proxied
 from tests.network.servers import Server, serving
 from tests.network.test_lines import shop
 
-pytestmark = pytest.mark.xdist_group("network")
+pytestmark = pytest.mark.xdist_group("network-deadlines")
 
 NOISE = 0.5
 """Seconds that a busy machine may add to a figure."""

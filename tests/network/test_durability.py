@@ -16,7 +16,7 @@ from procession import ConfigError, EnqueueError, Procession, Refused
 from tests.network.servers import Server, serving, several, until
 from tests.network.test_lines import shop
 
-pytestmark = pytest.mark.xdist_group("network")
+pytestmark = pytest.mark.xdist_group("network-durability")
 
 
 @pytest.fixture(scope="module")

@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 
 from procession import EnqueueError, Procession
+from procession.job import new_jid
 from tests.chaos.proxy import proxied
 from tests.network.servers import Server, serving, until
 
-pytestmark = pytest.mark.xdist_group("network")
+pytestmark = pytest.mark.xdist_group("network-lines")
 
 
 @pytest.fixture(scope="module")
@@ -173,6 +174,28 @@ def test_an_app_used_before_a_fork_has_lines_of_its_own_in_the_child(server: Ser
     loop.close()
     app.flush(confirm=namespace)
     app.close()
+
+
+def test_a_connection_that_a_child_inherited_opens_lines_of_its_own(server: Server, namespace: str) -> None:
+    app, _ = shop(server.url, namespace)
+    database, connection = app.database, app.database.connect()
+    connection.ask(database.pause(["mine"], ""))
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            for _ in range(200):
+                assert connection.ask(database.find([new_jid()])) == [None]
+            connection.close()
+            code = 0
+        finally:
+            os._exit(code)
+    for _ in range(200):
+        assert [it.name for it in connection.ask(database.queues())] == ["mine"]
+    assert os.waitpid(child, 0)[1] == 0
+    assert [it.name for it in connection.ask(database.queues())] == ["mine"]
+    connection.ask(database.flush())
+    connection.close()
 
 
 def test_loops_one_after_another_leave_nothing_behind(server: Server, namespace: str) -> None:

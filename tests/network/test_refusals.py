@@ -18,7 +18,7 @@ from procession.runtime.queue_worker import QueueWorker
 from tests.network.servers import Server, free_port, serving, until
 from tests.network.test_lines import kill_clients, shop
 
-pytestmark = pytest.mark.xdist_group("network")
+pytestmark = pytest.mark.xdist_group("network-refusals")
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from tests.network.load import Load
 from tests.network.servers import Server, several, until
 from tests.network.test_lines import shop
 
-pytestmark = pytest.mark.xdist_group("network")
+pytestmark = pytest.mark.xdist_group("network-sentinel")
 
 SERVICE = "work"
 

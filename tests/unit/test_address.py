@@ -74,7 +74,13 @@ def test_a_redirection_names_a_place(text: str, place: tuple[str, int] | None) -
 
 @pytest.mark.parametrize(
     ("place", "local"),
-    [(("localhost", 1), True), (("127.0.0.9", 1), True), (("::1", 1), True), (("/s", 0), True), (("10.0.0.1", 1), False)],
+    [
+        (("localhost", 1), True),
+        (("127.0.0.9", 1), True),
+        (("::1", 1), True),
+        (("/run/s", 0), True),
+        (("10.0.0.1", 1), False),
+    ],
 )
 def test_a_loopback_place_is_known_as_one(place: tuple[str, int], local: bool) -> None:
     assert Place(*place).is_loopback is local
