@@ -1,34 +1,34 @@
 """`Procession`, the object that an application holds: define jobs, enqueue them, look at single ones, connect.
 
-Every verb stands beside its `_async` twin; what thinks is pure (`enqueuer.py`, `dequeuer.py`, the database's
-verbs), so a twin is one line that asks. Nothing connects before the first question. Connections belong to a
-process and, for async callers, to an event loop: after a fork, or on another loop, there is a new one.
-The verbs about queues and the whole are in `steering.py`.
+Every verb stands beside its `_async` twin; what thinks is pure (`enqueuer.py`, `dequeuer.py`, the database's verbs),
+so a twin is one line that asks. Nothing connects before the first question. Connections belong to a process and, for
+async callers, to an event loop (`connections.py`). The verbs about queues and the whole are in `steering.py`.
 """
 
 from __future__ import annotations
 
-import asyncio
-import os
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import cached_property
 from types import ModuleType
 from typing import Any, ParamSpec, TypeVar, Unpack, overload
 from uuid import UUID
-from weakref import WeakKeyDictionary
 
+from procession import database as databases
 from procession.clock import milliseconds
 from procession.config import Settings
+from procession.connections import Connections
 from procession.database import (
     AsyncConnection,
     Connection,
+    Database,
+    Durability,
     Operation,
     Page,
     Query,
 )
 from procession.dequeuer import Dequeuer
-from procession.enqueuer import TRIP, Call, Enqueuer, Options, joined, new_job
-from procession.errors import ConfigError, StoreRefused, Unavailable
+from procession.enqueuer import Call, Enqueuer, Options, durability_of, joined, new_job, trips
+from procession.errors import ConfigError, DatabaseError
 from procession.handle import JobHandle, Waiter
 from procession.job import Job, NewJob, State, Stored, parse_jid
 from procession.names import check_queue, is_reserved_queue
@@ -48,18 +48,26 @@ class Procession(Steering):
     Args:
         url: where the store is; None leaves it to `PROCESSION_URL`, `[tool.procession]`, and then the embedded Valkey.
         namespace: prefix of every key; applications that share a store take different ones.
+        credentials: called before each connection to a Redis or Valkey server, on a thread of its own, for a username
+        (or
+            "") and a password: for tokens that change. Without it the URL says who we are, or `username`, `password`.
         settings: any other field of `Settings` by name.
 
     Raises:
         ConfigError: a setting cannot be used.
     """
 
-    def __init__(self, url: str | None = None, *, namespace: str | None = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        namespace: str | None = None,
+        credentials: Callable[[], tuple[str, str]] | None = None,
+        **settings: Any,
+    ) -> None:
         self.settings = Settings.load(url=url, namespace=namespace, **settings)
         self.registry = Registry()
-        self._connection: tuple[int, Connection] | None = None
-        self._by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncConnection] = WeakKeyDictionary()
-        self._waiters: WeakKeyDictionary[asyncio.AbstractEventLoop, Waiter] = WeakKeyDictionary()
+        self._credentials = credentials
 
     def __repr__(self) -> str:
         return f"<Procession {self.settings.namespace!r} at {self.settings.shown_url}>"
@@ -155,8 +163,8 @@ class Procession(Steering):
             ReservedQueue, ConfigError: the queue or an option cannot be used.
         """
         call, queue = self._understood(words, kwargs)
-        job = new_job(call, queue)
-        return self._handles([call], self._store([job]))[0]
+        job, durability = new_job(call, queue), durability_of(call, self.settings.durability)
+        return self._handles([call], self._store([job], durability))[0]
 
     @overload
     async def enqueue_async(self, call: Call[R], /) -> JobHandle[R]: ...
@@ -177,29 +185,28 @@ class Procession(Steering):
     async def enqueue_async(self, *words: Any, **kwargs: Any) -> Any:  # type: ignore[misc]  # as above
         """See `enqueue`."""
         call, queue = self._understood(words, kwargs)
-        job = new_job(call, queue)
-        return self._handles([call], await self._store_async([job]))[0]
+        job, durability = new_job(call, queue), durability_of(call, self.settings.durability)
+        return self._handles([call], await self._store_async([job], durability))[0]
 
     def enqueue_many(self, calls: Iterable[Call[R]]) -> list[JobHandle[R]]:
-        """Store many jobs, in order, in one round trip (of at most 10,000 jobs; beyond that, in as many as needed).
+        """Store many jobs, in order, in one round trip (of at most 10,000 jobs; beyond that, in as many as needed,
+        and in one more wherever the durability changes).
 
         Raises:
             EnqueueError: `jids` are those of the trip that failed; earlier trips are stored.
         """
         bound = list(calls)
-        jobs = [new_job(call) for call in bound]
         stored: list[Stored] = []
-        for first in range(0, len(jobs), TRIP):
-            stored += self._store(jobs[first : first + TRIP])
+        for durability, jobs in [*trips(bound, self.settings.durability)]:
+            stored += self._store(jobs, durability)
         return self._handles(bound, stored)
 
     async def enqueue_many_async(self, calls: Iterable[Call[R]]) -> list[JobHandle[R]]:
         """See `enqueue_many`."""
         bound = list(calls)
-        jobs = [new_job(call) for call in bound]
         stored: list[Stored] = []
-        for first in range(0, len(jobs), TRIP):
-            stored += await self._store_async(jobs[first : first + TRIP])
+        for durability, jobs in [*trips(bound, self.settings.durability)]:
+            stored += await self._store_async(jobs, durability)
         return self._handles(bound, stored)
 
     # Single jobs
@@ -272,26 +279,25 @@ class Procession(Steering):
         """True for the names of final states, to which nothing can be enqueued."""
         return is_reserved_queue(name)
 
+    # Connections
+
+    @cached_property
+    def database(self) -> Database:
+        """The store, opened on first use; it connects with the first question."""
+        it = self.settings
+        return databases.open(it.url, namespace=it.namespace, policy=it.policy(), credentials=self._credentials)
+
     def connection(self) -> Connection:
         """The connection of this process for sync callers."""
-        if self._connection is None or self._connection[0] != os.getpid():
-            self._connection = (os.getpid(), self.database.connect(self._budget))
-        return self._connection[1]
+        return self._connections.sync()
 
     def connection_async(self) -> AsyncConnection:
         """The connection of the running event loop."""
-        loop = asyncio.get_running_loop()
-        connection = self._by_loop.get(loop)
-        if connection is None:
-            connection = self._by_loop[loop] = self.database.connect_async(self._budget)
-        return connection
+        return self._connections.of_loop()
 
     def waiter(self) -> Waiter:
         """What waits for jobs on behalf of the running event loop."""
-        loop = asyncio.get_running_loop()
-        if loop not in self._waiters:
-            self._waiters[loop] = Waiter(self.database, self.connection_async())
-        return self._waiters[loop]
+        return self._connections.waiter()
 
     def ask(self, operation: Operation[T]) -> T:
         """Ask the store one question."""
@@ -303,23 +309,17 @@ class Procession(Steering):
 
     def close(self) -> None:
         """Give back the sync connection; the next question opens a new one."""
-        if self._connection is not None:
-            self._connection[1].close()
+        self._connections.close()
 
     async def close_async(self) -> None:
         """Give back what the running event loop holds."""
-        loop = asyncio.get_running_loop()
-        waiter, connection = self._waiters.pop(loop, None), self._by_loop.pop(loop, None)
-        if waiter is not None:
-            await waiter.close()
-        if connection is not None:
-            await connection.close()
+        await self._connections.close_async()
 
     # Within
 
-    @property
-    def _budget(self) -> float:
-        return milliseconds(self.settings.budget, "budget") / 1_000
+    @cached_property
+    def _connections(self) -> Connections:
+        return Connections(self.database, milliseconds(self.settings.budget, "budget") / 1_000)
 
     @cached_property
     def _enqueuer(self) -> Enqueuer:
@@ -341,16 +341,16 @@ class Procession(Steering):
             "enqueue takes a bound call, or a queue and a bound call, or a queue, a job and its arguments"
         )
 
-    def _store(self, jobs: Sequence[NewJob]) -> list[Stored]:
+    def _store(self, jobs: Sequence[NewJob], durability: Durability) -> list[Stored]:
         try:
-            return joined(self.connection().ask(*self._enqueuer.enqueue(jobs)))
-        except (Unavailable, StoreRefused) as error:
+            return joined(self.connection().ask(*self._enqueuer.enqueue(jobs), durability=durability))
+        except DatabaseError as error:
             raise self._enqueuer.failed(error, jobs) from error
 
-    async def _store_async(self, jobs: Sequence[NewJob]) -> list[Stored]:
+    async def _store_async(self, jobs: Sequence[NewJob], durability: Durability) -> list[Stored]:
         try:
-            return joined(await self.connection_async().ask(*self._enqueuer.enqueue(jobs)))
-        except (Unavailable, StoreRefused) as error:
+            return joined(await self.connection_async().ask(*self._enqueuer.enqueue(jobs), durability=durability))
+        except DatabaseError as error:
             raise self._enqueuer.failed(error, jobs) from error
 
     def _handles(self, calls: Sequence[Call[R]], stored: Sequence[Stored]) -> list[JobHandle[R]]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 from procession.errors import ConfigError
@@ -69,3 +71,28 @@ def monotonic() -> float:
     compares this clock with what it has due once a second, by its pulse.
     """
     return time.clock_gettime(_ELAPSED)
+
+
+class Deadline:
+    """A moment until which something may take its time, by the clock that only rises."""
+
+    __slots__ = ("at",)
+
+    def __init__(self, seconds: float) -> None:
+        self.at = monotonic() + seconds
+
+    def left(self) -> float:
+        """Seconds until then; raises TimeoutError when there are none."""
+        left = self.at - monotonic()
+        if left <= 0:
+            raise TimeoutError("the time is over")
+        return left
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Do not count what happens within."""
+        since = monotonic()
+        try:
+            yield
+        finally:
+            self.at += monotonic() - since

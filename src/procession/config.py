@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,9 @@ import msgspec
 from msgspec import Struct
 
 from procession.clock import milliseconds
-from procession.database import DAY, Policy
+from procession.database import DAY, Durability, Policy
 from procession.errors import ConfigError
-from procession.names import check_namespace
+from procession.names import check_namespace, shown
 from procession.sizes import size
 
 
@@ -34,12 +34,14 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Every setting and its default. Durations are seconds, or text such as "5m"."""
 
     url: str = "embedded"
-    """`redis://`, `rediss://`, `valkey://`, `valkeys://`, `unix://`, `memory://`, or `embedded`."""
+    """`redis://`, `rediss://`, `valkey://`, `valkeys://`, `unix://`, `memory://`, or `embedded`; see
+    docs/connecting.md."""
     host: str = ""
-    """Instead of a URL: host, port, database, username, password."""
+    """Instead of a URL: host, port, database."""
     port: int = 6379
     database: int = 0
     username: str = ""
+    """Who we are, where the URL does not say it: an ACL user (or nobody in particular) and a password."""
     password: str = ""
     namespace: str = "procession"
     """Prefix of every key; namespaces never touch each other."""
@@ -63,6 +65,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     """after this time,"""
     max_rss: int | str = 0
     """and when it holds this much resident memory: bytes, or text such as "500MB"."""
+    durability: Durability = "memory"
+    """What an enqueue waits for: `memory` (the server has it), `fsync` (its disk has it), `replica` (one replica has
+    it)."""
     max_crashes: int = 3
     processed_age: float | str = DAY / 1000
     processed_count: int = 100_000
@@ -80,17 +85,23 @@ class Settings(Struct, frozen=True, kw_only=True):
     def explain(cls, **arguments: Any) -> dict[str, tuple[Any, str]]:
         """Each effective value and where it comes from; passwords are masked."""
         settings, sources = _merge(arguments)
-        shown = {name: getattr(settings, name) for name in settings.__struct_fields__}
-        shown["password"] = "***" if settings.password else ""
-        shown["url"] = settings.shown_url
-        return {name: (value, sources.get(name, "default")) for name, value in shown.items()}
+        return {name: (value, sources.get(name, "default")) for name, value in settings._shown()}
+
+    def __repr__(self) -> str:
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in self._shown())})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [*self._shown()]
+
+    def _shown(self) -> Iterator[tuple[str, Any]]:
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            yield name, self.shown_url if name == "url" else "***" if name == "password" and value else value
 
     @property
     def shown_url(self) -> str:
         """The URL without its password."""
-        head, at, tail = self.url.rpartition("@")
-        scheme, _, user = head.partition("://")
-        return f"{scheme}://{user.partition(':')[0]}:***@{tail}" if at and ":" in user else self.url
+        return shown(self.url)
 
     def policy(self) -> Policy:
         """The part of the settings that the store keeps to."""
@@ -164,6 +175,7 @@ def _merge(arguments: Mapping[str, Any]) -> tuple[Settings, dict[str, str]]:
     if merged.get("host"):
         merged["url"] = _url_of(merged)
         sources["url"] = sources["host"]
+    merged["url"] = _with_credentials(merged)
     settings = Settings(**merged)
     check_namespace(settings.namespace)
     for name in ("lease", "heartbeat", "grace", "budget", "max_age"):
@@ -190,7 +202,8 @@ def _checked(name: str, value: Any, source: str, *, strict: bool) -> Any:
     try:
         converted = msgspec.convert(value, _fields[name], strict=strict)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{name}={value!r} from {source}: {error}") from None
+        said = "***" if name in ("password", "url") else repr(value)
+        raise ConfigError(f"{name}={said} from {source}: {error}") from None
     if name in _COUNTS and converted < 1:
         raise ConfigError(f"{name}={value!r} from {source} must be at least 1")
     if name == "max_jobs" and converted < 0:
@@ -199,9 +212,17 @@ def _checked(name: str, value: Any, source: str, *, strict: bool) -> Any:
 
 
 def _url_of(merged: Mapping[str, Any]) -> str:
-    user = quote(merged.get("username", ""), safe="")
-    password = quote(merged.get("password", ""), safe="")
-    credentials = f"{user}:{password}@" if password else f"{user}@" if user else ""
     host = merged["host"]
     host = f"[{host}]" if ":" in host else host
-    return f"redis://{credentials}{host}:{merged.get('port', 6379)}/{merged.get('database', 0)}"
+    return f"redis://{host}:{merged.get('port', 6379)}/{merged.get('database', 0)}"
+
+
+def _with_credentials(merged: Mapping[str, Any]) -> str:
+    """The URL with username and password in it, unless it names its own or has no use for them."""
+    url: str = merged.get("url", Settings.__struct_defaults__[0])
+    user = quote(merged.get("username", ""), safe="")
+    password = quote(merged.get("password", ""), safe="")
+    scheme, separator, rest = url.partition("://")
+    if not (user or password) or not separator or scheme == "memory" or "@" in rest.partition("?")[0]:
+        return url
+    return f"{scheme}://{user}:{password}@{rest}" if password else f"{scheme}://{user}@{rest}"

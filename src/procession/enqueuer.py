@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Generic, TypedDict, TypeVar, cast
+from itertools import groupby
+from typing import Any, Generic, TypedDict, TypeVar, cast, get_args
 from uuid import UUID
 
 import msgspec
@@ -12,8 +13,8 @@ from msgspec import Struct
 
 from procession.clock import instant, milliseconds
 from procession.codec import encode_spec
-from procession.database import Database, Operation
-from procession.errors import ConfigError, EnqueueError, Refused, StoreRefused, Unavailable
+from procession.database import Database, Durability, Operation
+from procession.errors import ConfigError, DatabaseError, EnqueueError, Refused, StoreRefused, Unavailable, WrongVersion
 from procession.job import NewJob, Spec, Stored, new_jid, parse_jid
 from procession.names import check_queue, check_tags
 from procession.registry import Registered, check_priority
@@ -38,6 +39,7 @@ class Options(TypedDict, total=False):
     jid: str | UUID | None
     expires: float | str | timedelta | datetime | None
     tags: Sequence[str] | None
+    durability: Durability | None
 
 
 class Call(Struct, Generic[R], frozen=True):
@@ -59,6 +61,9 @@ def check_options(options: Options) -> Options:
     attempts = known.get("attempts")
     if attempts is not None and (not isinstance(attempts, int) or attempts < 1):
         raise ConfigError(f"attempts={attempts!r} must be at least 1, the first run included")
+    durability = known.get("durability", "memory")
+    if durability not in get_args(Durability):
+        raise ConfigError(f"durability={durability!r} must be one of {', '.join(get_args(Durability))}")
     return cast("Options", known)
 
 
@@ -85,6 +90,24 @@ def new_job(call: Call[Any], queue: str | None = None) -> NewJob:
         **due,
         **expires,
     )
+
+
+def durability_of(call: Call[Any], default: Durability) -> Durability:
+    """What an enqueue of this call waits for."""
+    return call.options.get("durability") or default
+
+
+def trips(calls: Sequence[Call[Any]], durability: Durability) -> Iterator[tuple[Durability, list[NewJob]]]:
+    """The records for calls, in order, in as few round trips as their number and durability allow; `durability` is that
+    of calls that name none."""
+
+    def wanted(call: Call[Any]) -> Durability:
+        return durability_of(call, durability)
+
+    for kept, run in groupby(calls, wanted):
+        jobs = [new_job(call) for call in run]
+        for first in range(0, len(jobs), TRIP):
+            yield kept, jobs[first : first + TRIP]
 
 
 def _due(options: Options) -> dict[str, int]:
@@ -117,17 +140,15 @@ class Enqueuer:
         return [self._database.enqueue(jobs[first : first + BATCH]) for first in range(0, len(jobs), BATCH)]
 
     @staticmethod
-    def failed(error: Unavailable | StoreRefused, jobs: Sequence[NewJob]) -> EnqueueError:
+    def failed(error: DatabaseError, jobs: Sequence[NewJob]) -> EnqueueError:
         """The error for the caller: does the job exist or not, and what to do."""
         jids = tuple(job.jid for job in jobs)
-        if isinstance(error, StoreRefused):
+        if isinstance(error, StoreRefused | WrongVersion):
             if len(jobs) > BATCH:  # each script is atomic, the trip is not
                 return Refused(f"only some of these jobs may be stored: {error}", stored="unknown", jids=jids)
             return Refused(f"nothing was stored: {error}", jids=jids)
-        if error.asked:
-            return EnqueueError(
-                f"{error}; enqueue again with the same jid ({jids[0]}) and it stays one job",
-                stored="unknown",
-                jids=jids,
-            )
-        return EnqueueError(f"nothing was stored: {error}", jids=jids)
+        if isinstance(error, Unavailable) and not error.asked:
+            return EnqueueError(f"nothing was stored: {error}", jids=jids)
+        return EnqueueError(
+            f"{error}; enqueue again with the same jid ({jids[0]}) and it stays one job", stored="unknown", jids=jids
+        )

@@ -7,7 +7,7 @@ ProcessionError
 │   ├── NotEncodable (TypeError)      an argument that would not make the round trip; .path
 │   ├── BadArguments (TypeError)      arguments that do not fit the signature
 │   ├── TooLarge (ValueError)         over a documented limit
-│   └── Refused                       the store takes no new work now (full, read-only …)
+│   └── Refused                       the store takes no new work now (full, read-only …), or not with this durability
 ├── UnknownJob (LookupError)          no job function or worker class has this name
 ├── JobError                          .jid
 │   ├── JobNotFound (LookupError)
@@ -72,7 +72,7 @@ class TooLarge(EnqueueError, ValueError):
 
 
 class Refused(EnqueueError):
-    """The store answered, and takes no new work now."""
+    """The store answered, and takes no new work now, or cannot keep it as durably as was asked."""
 
 
 class UnknownJob(ProcessionError, LookupError):
@@ -117,7 +117,8 @@ class DatabaseError(ProcessionError, ConnectionError):
 
 
 class Unavailable(DatabaseError):
-    """The store gave no answer in time. `asked` is True when the question may have run."""
+    """The store gave no answer in time, or did not confirm in time that it keeps what was written. `asked` is True
+    when the question may have run."""
 
     def __init__(self, message: str, *, asked: bool = False) -> None:
         super().__init__(message)
@@ -125,7 +126,8 @@ class Unavailable(DatabaseError):
 
 
 class StoreRefused(DatabaseError):
-    """The store answered that it cannot do this now: out of memory, read-only, loading. Nothing was changed."""
+    """The store answered that it cannot do this now: out of memory, read-only, loading, or that it does not let us in.
+    Nothing was changed. What each answer means is a table in docs/connecting.md."""
 
 
 class WrongVersion(DatabaseError):

@@ -1,4 +1,7 @@
-"""The names that users choose: queues, namespaces, tags, and the stable name of a job. Pure checks, at the edge."""
+"""The names that users choose: queues, namespaces, tags, the stable name of a job, the store's URL as it may be shown.
+
+Pure checks, at the edge.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from procession.errors import ConfigError, ReservedQueue
 from procession.job import RESERVED_QUEUES
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_SECRET = re.compile(r"([?&]\w*password=)[^&]*")
 TAGS = 16
 
 
@@ -80,3 +84,17 @@ def main_module(qualname: str) -> str:
             f"{qualname} is defined in __main__, which no queue worker can import; give it a name= or a module"
         )
     return Path(file).stem
+
+
+def shown(url: str) -> str:
+    """A URL fit to be printed: no password in it, also when it was written wrongly.
+
+    >>> shown("redis://ada:s3cret@localhost/0?ssl_password=x&db=1")
+    'redis://ada:***@localhost/0?ssl_password=***&db=1'
+    """
+    head, at, tail = _SECRET.sub(r"\1***", url).rpartition("@")
+    if not at:
+        return tail
+    scheme, _, user = head.partition("://")
+    name, colon, _ = user.partition(":")
+    return f"{scheme}://{name}:***@{tail}" if colon else f"{scheme}://{name}@{tail}"

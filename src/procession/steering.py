@@ -7,10 +7,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from functools import cached_property
 from typing import TypeVar
 
-from procession import database as databases
 from procession.clock import milliseconds, wall
 from procession.config import Settings
 from procession.database import Counts, Database, Operation, Page, Query, QueueInfo, WorkerInfo
@@ -32,10 +30,10 @@ class Steering(ABC):
 
     settings: Settings
 
-    @cached_property
+    @property
+    @abstractmethod
     def database(self) -> Database:
-        """The store, opened on first use; it connects with the first question."""
-        return databases.open(self.settings.url, namespace=self.settings.namespace, policy=self.settings.policy())
+        """The store; it connects with the first question."""
 
     @abstractmethod
     def ask(self, operation: Operation[T]) -> T:

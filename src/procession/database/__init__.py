@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib import import_module
 from typing import Protocol, cast
-from urllib.parse import urlsplit
 
 from msgspec import Struct
 
 from procession.database.health import Audit, Finding, Health, Inspection
-from procession.database.operation import AsyncConnection, Connection, Operation
+from procession.database.operation import AsyncConnection, Connection, Durability, Operation
 from procession.database.queue import Beat, Claims, Held, Promoted, Queue
 from procession.database.shelf import Counts, Jobs, Page, Query, QueueInfo, Queues, Watch, WorkerInfo
 from procession.errors import ConfigError
+from procession.names import shown
 
 __all__ = [
     "AsyncConnection",
@@ -27,6 +27,7 @@ __all__ = [
     "Connection",
     "Counts",
     "Database",
+    "Durability",
     "Finding",
     "Held",
     "Inspection",
@@ -72,13 +73,11 @@ class Database(Queue, Jobs, Queues, Watch, Health, Protocol):
         ...
 
 
+REDIS = "procession.database.redis"
 BACKENDS = {
     "memory": "procession.database.memory",
-    "redis": "procession.database.redis",
-    "rediss": "procession.database.redis",
-    "valkey": "procession.database.redis",
-    "valkeys": "procession.database.redis",
-    "unix": "procession.database.redis",
+    **dict.fromkeys(["redis", "rediss", "valkey", "valkeys", "unix"], REDIS),
+    **dict.fromkeys(["redis+sentinel", "rediss+sentinel", "valkey+sentinel", "valkeys+sentinel"], REDIS),
     "embedded": "procession.database.redis.embedded",
 }
 
@@ -89,22 +88,26 @@ def open(  # noqa: A001
     namespace: str = "procession",
     policy: Policy | None = None,
     now: Callable[[], int] | None = None,
+    credentials: Callable[[], tuple[str, str]] | None = None,
 ) -> Database:
     """Open the store at `url`. No connection is made before the first question.
 
     Args:
-        url: `redis://`, `rediss://`, `valkey://`, `valkeys://`, `unix://`, `memory://` or `embedded`.
+        url: `redis://`, `rediss://`, `valkey://`, `valkeys://`, each also with several hosts and with `+sentinel`,
+            `unix://`, `memory://` or `embedded`.
         namespace: prefix of every key; two namespaces in one store never touch each other.
         policy: retention and crash budget.
         now: for tests: milliseconds since the epoch in place of the store's clock.
+        credentials: gives username and password before each connection to a server; the URL's own count no more.
 
     Raises:
         ConfigError: the URL cannot be used.
     """
-    scheme = urlsplit(url).scheme if ":" in url else url
+    scheme = url.partition("://")[0]
     module = BACKENDS.get(scheme)
     if module is None:
         known = ", ".join(f"{name}://" for name in BACKENDS if name != "embedded")
-        raise ConfigError(f"cannot use the store URL {url!r}: it must begin with {known}, or be `embedded`")
+        raise ConfigError(f"cannot use the store URL {shown(url)!r}: it must begin with {known}, or be `embedded`")
     backend = import_module(module)
-    return cast("Database", backend.open(url, namespace=namespace, policy=policy or Policy(), now=now))
+    given = {"credentials": credentials} if module == REDIS else {}
+    return cast("Database", backend.open(url, namespace=namespace, policy=policy or Policy(), now=now, **given))

@@ -8,12 +8,15 @@ transaction". Each operation is atomic; several asked together are not.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Generic, Protocol, TypeVar, overload
+from typing import Generic, Literal, Protocol, TypeVar, overload
 
 T = TypeVar("T")
 A = TypeVar("A")
 B = TypeVar("B")
 C = TypeVar("C")
+
+Durability = Literal["memory", "fsync", "replica"]
+"""What must be true before an answer counts: the server's memory has it, its disk has it, one replica has it."""
 
 
 class Operation(Generic[T]):
@@ -27,17 +30,24 @@ class Connection(Protocol):
 
     Every call has a deadline of its own. A question is asked again only when it is known not to have run.
 
+    With a `durability` beyond memory, the answer comes once what was written is kept so; a store that cannot do that is
+    found out before anything is written.
+
     Raises:
-        Unavailable: no answer within the deadline; `asked` says whether the question may have run.
-        StoreRefused: the store answered "not now" (full, read-only, loading); nothing was changed.
+        Unavailable: no answer within the deadline; `asked` says whether the question may have run. Also when it was
+            written and `durability` not confirmed in time.
+        StoreRefused: the store answered "not now" (full, read-only, loading), or cannot keep to `durability`; nothing
+            was changed.
     """
 
     @overload
-    def ask(self, a: Operation[A], /) -> A: ...
+    def ask(self, a: Operation[A], /, *, durability: Durability = "memory") -> A: ...
     @overload
-    def ask(self, a: Operation[A], b: Operation[B], /) -> tuple[A, B]: ...
+    def ask(self, a: Operation[A], b: Operation[B], /, *, durability: Durability = "memory") -> tuple[A, B]: ...
     @overload
-    def ask(self, a: Operation[A], b: Operation[B], c: Operation[C], /) -> tuple[A, B, C]: ...
+    def ask(
+        self, a: Operation[A], b: Operation[B], c: Operation[C], /, *, durability: Durability = "memory"
+    ) -> tuple[A, B, C]: ...
 
     def wait(self, bells: Sequence[str], timeout: float) -> str | None:
         """Block until one of the bells rings or `timeout` seconds passed. Returns the one that rang, or None.
@@ -56,11 +66,13 @@ class AsyncConnection(Protocol):
     """The same as `Connection`, for the event loop that it is first used on."""
 
     @overload
-    async def ask(self, a: Operation[A], /) -> A: ...
+    async def ask(self, a: Operation[A], /, *, durability: Durability = "memory") -> A: ...
     @overload
-    async def ask(self, a: Operation[A], b: Operation[B], /) -> tuple[A, B]: ...
+    async def ask(self, a: Operation[A], b: Operation[B], /, *, durability: Durability = "memory") -> tuple[A, B]: ...
     @overload
-    async def ask(self, a: Operation[A], b: Operation[B], c: Operation[C], /) -> tuple[A, B, C]: ...
+    async def ask(
+        self, a: Operation[A], b: Operation[B], c: Operation[C], /, *, durability: Durability = "memory"
+    ) -> tuple[A, B, C]: ...
 
     async def wait(self, bells: Sequence[str], timeout: float) -> str | None:
         """See `Connection.wait`."""

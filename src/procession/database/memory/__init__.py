@@ -17,7 +17,8 @@ from procession.clock import monotonic, wall
 from procession.database import Policy
 from procession.database.memory.store import Store
 from procession.database.memory.verbs import Verbs
-from procession.database.operation import AsyncConnection, Connection, Operation
+from procession.database.operation import AsyncConnection, Connection, Durability, Operation
+from procession.errors import StoreRefused
 
 T = TypeVar("T")
 
@@ -58,8 +59,9 @@ class MemoryConnection:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def ask(self, *operations: Any) -> Any:
+    def ask(self, *operations: Any, durability: Durability = "memory") -> Any:
         """See `Connection.ask`."""
+        _check(durability)
         answers = tuple(self._store.locked(operation.run) for operation in operations)
         return answers[0] if len(answers) == 1 else answers
 
@@ -84,8 +86,9 @@ class MemoryAsyncConnection:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def ask(self, *operations: Any) -> Any:
+    async def ask(self, *operations: Any, durability: Durability = "memory") -> Any:
         """See `AsyncConnection.ask`."""
+        _check(durability)
         await asyncio.sleep(0)
         answers = tuple(self._store.locked(operation.run) for operation in operations)
         return answers[0] if len(answers) == 1 else answers
@@ -109,6 +112,11 @@ class MemoryAsyncConnection:
 
     async def close(self) -> None:
         """See `AsyncConnection.close`."""
+
+
+def _check(durability: Durability) -> None:
+    if durability != "memory":
+        raise StoreRefused(f"the memory store cannot keep durability={durability!r}: it ends with its process")
 
 
 _stores: dict[tuple[str, str], Store] = {}

@@ -1,14 +1,13 @@
 """The Redis and Valkey database: verbs of the seam as scripts with arguments. No I/O; connections ask.
 
-What is stored where is in `keys.py`, how it moves in `lua/`, how it is asked in `connection.py`. Redis 7.0 or
-Valkey 7.2 at
-least: scripts declare their flags, so that a full store refuses new work and still drains.
+What is stored where is in `keys.py`, how it moves in `lua/`, how it is asked in `connection.py`. Redis 7.0 or Valkey
+7.2 at least: scripts declare their flags, so that a full store refuses new work and still drains.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -17,17 +16,13 @@ from procession.database import Policy
 from procession.database.health import Audit, Inspection
 from procession.database.operation import AsyncConnection, Connection, Operation
 from procession.database.queue import Beat, Claims, Held, Promoted
-from procession.database.redis.connection import (
-    RedisAsyncConnection,
-    RedisConnection,
-    RedisOperation,
-    Target,
-    shown,
-)
+from procession.database.redis.connection import RedisConnection
+from procession.database.redis.connection_async import RedisAsyncConnection
 from procession.database.redis.health import audit_from, inspection_from, split_cursor
 from procession.database.redis.keys import tag
 from procession.database.redis.records import CLAIMED, enqueue_arguments, job_from, settle_arguments
-from procession.database.redis.scripts import script
+from procession.database.redis.scripts import Script, script
+from procession.database.redis.target import Login, Target
 from procession.database.shelf import Counts, Page, Query, QueueInfo, WorkerInfo, described_worker
 from procession.job import Claimed, Crash, Job, NewJob, Outcome, State, Stored, jid_of
 
@@ -35,6 +30,17 @@ T = TypeVar("T")
 
 SCANNED = 200
 """How many jobs one page looks at when it is filtered by queue or name."""
+
+
+class RedisOperation(Operation[T], Generic[T]):
+    """One script with its arguments, and how to read its reply."""
+
+    __slots__ = ("arguments", "read", "script")
+
+    def __init__(self, script: Script, arguments: Sequence[Any], read: Callable[[Any], T]) -> None:
+        self.script = script
+        self.arguments = arguments
+        self.read = read
 
 
 class RedisDatabase:
@@ -48,12 +54,13 @@ class RedisDatabase:
         policy: Policy | None = None,
         now: Callable[[], int] | None = None,
         revive: Callable[[], str] | None = None,
+        credentials: Login | None = None,
     ) -> None:
         self.namespace = namespace
-        self.url = shown(url)
         self._policy = policy or Policy()
         self._now = now
-        self._target = Target(url, tag(namespace), revive)
+        self._target = Target(url, tag(namespace), revive=revive, login=credentials)
+        self.url = self._target.where
 
     def connect(self, budget: float = 2.0) -> Connection:
         """See `Database.connect`."""
@@ -234,10 +241,15 @@ class RedisDatabase:
 
 
 def open(  # noqa: A001
-    url: str, *, namespace: str, policy: Policy, now: Callable[[], int] | None = None
+    url: str,
+    *,
+    namespace: str,
+    policy: Policy,
+    now: Callable[[], int] | None = None,
+    credentials: Login | None = None,
 ) -> RedisDatabase:
     """See `procession.database.open`."""
-    return RedisDatabase(url, namespace=namespace, policy=policy, now=now)
+    return RedisDatabase(url, namespace=namespace, policy=policy, now=now, credentials=credentials)
 
 
 def _nothing(_reply: Any) -> None:

@@ -8,10 +8,12 @@ order of the header, and no script reads a position. Helpers live in `lua/lib/`.
 from __future__ import annotations
 
 import hashlib
+import re
 from functools import cache
 from importlib.resources import files
 from typing import NamedTuple
 
+_CALLED = re.compile(r"(?:redis\.call|pushing)\([^'()]*'([A-Z]+)'(?: or '([A-Z]+)')?")
 FIELDS = ("moves", "flags", "args", "each", "reply", "uses")
 
 
@@ -77,3 +79,13 @@ def names() -> list[str]:
         for entry in (files("procession.database.redis") / "lua").iterdir()
         if entry.name.endswith(".lua")
     )
+
+
+def commands() -> list[str]:
+    """Every server command that the scripts cannot do without, by name: a user of the store needs the right to each.
+    What they only try (`pcall`) is not among them."""
+    folder = files("procession.database.redis") / "lua"
+    entries = [entry for part in (folder, folder / "lib") for entry in part.iterdir() if entry.is_file()]
+    texts = [entry.read_text("utf-8") for entry in entries]
+    called = {name for text in texts for pair in _CALLED.findall(text) for name in pair if name}
+    return sorted(called)

@@ -1,0 +1,143 @@
+"""Asking a server: what is put again, and where, and what never is.
+
+- A line that may be dead is replaced before it is used; after any doubt the next is found by a fresh look-up.
+- Put again is only what is known not to have run: a script that the server did not know (`NOSCRIPT`, in a trip of
+  several only those that got it), what another node owns (`MOVED`), what a replica turned away (`READONLY`).
+- Whatever may have run is reported as such, and never repeated here.
+
+Which error means what is the table in `replies.py`. Called by `connection.py` and `connection_async.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from procession.clock import Deadline
+from procession.database.operation import Durability
+from procession.database.redis import address
+from procession.database.redis.durability import confirmation, confirmed, probe
+from procession.database.redis.opening import opening
+from procession.database.redis.replies import Then, raised, unavailable, understood
+from procession.database.redis.scripts import Script
+from procession.database.redis.steps import Exchange, Question, Slot, Talk, error_in
+from procession.database.redis.target import Target
+from procession.database.redis.wire import BROKEN
+from procession.errors import ProcessionError, StoreRefused
+
+SLACK = 2.0
+"""Seconds that a blocking read may take longer than it asked for, before the line counts as dead."""
+HOPS = 5
+"""Most times that a question is put within one call."""
+
+
+def of_script(script: Script, arguments: Sequence[Any], tag: str) -> Question:
+    """One call of a script.
+
+    The one key that is declared, the bare tag, never exists. So while a cluster moves the slot key by key, the old node
+    turns every call away before it begins (`ASK`), and that is not followed: on the new node the script would find half
+    of the shard and make the other half anew.
+    """
+    rest = (1, tag, *arguments)
+    return Question(("EVALSHA", script.sha, *rest), ("EVAL", script.text, *rest))
+
+
+def of_bells(bells: Sequence[str], timeout: float, tag: str) -> Question:
+    """A wait for the first of some bells."""
+    return Question(("BLPOP", *(f"{tag}:bell:{bell}" for bell in bells), f"{max(timeout, 0.001):.3f}"))
+
+
+def asking(
+    target: Target,
+    slot: Slot,
+    questions: Sequence[Question],
+    deadline: Deadline,
+    *,
+    durability: Durability = "memory",
+    seconds: float | None = None,
+) -> Talk[list[Any]]:
+    """Ask questions in one trip, following their shard. Errors of the server are among the replies.
+
+    Raises:
+        Unavailable: no answer; `asked` says whether something may have run. Or written, and not confirmed.
+        StoreRefused: nothing was asked: the store would not let us in, or cannot keep to `durability`.
+    """
+    commands = [question.first for question in questions]
+    replies: list[Any] = [None] * len(questions)
+    todo = [*range(len(questions))]
+    came: list[Any] = []
+    probed: Any = None
+    try:
+        for _ in range(HOPS):
+            asked = len(todo) < len(questions)
+            if slot.line is None or slot.line.is_stale:
+                slot.drop()
+                slot.line = yield from opening(target, asked=asked)
+            line = slot.line
+            try:
+                if durability != "memory" and line is not probed:
+                    yield from probe(target, line, durability)
+                    probed = line
+                asked = True
+                tail = confirmation(target, durability, deadline)
+                came = yield Exchange(line, [*(commands[i] for i in todo), *tail], seconds)
+            except ProcessionError:
+                raise
+            except BROKEN as error:
+                target.doubt(line.place)
+                raise unavailable(error, target.where, asked=asked) from None
+            for i, reply in zip(todo, came, strict=False):
+                replies[i] = reply
+            unknown = [i for i in todo if (error_in(replies[i]) or "").startswith("NOSCRIPT")]
+            for i in unknown:
+                commands[i] = questions[i].whole or commands[i]
+            elsewhere = [i for i in todo if _is_elsewhere(target, line.place, replies[i])]
+            if elsewhere:
+                slot.drop()
+            todo = sorted({*unknown, *elsewhere})
+            if not todo:
+                break
+        if durability != "memory" and not any(map(error_in, replies)):
+            confirmed(target, durability, came[-1])
+        return replies
+    except StoreRefused:
+        raise
+    except BaseException:
+        slot.drop()
+        raise
+
+
+def _is_elsewhere(target: Target, here: address.Place, reply: Any) -> bool:
+    """True when the question is to be put to another server; `target` then knows what is known of where."""
+    text = error_in(reply)
+    answer = understood(text) if text else None
+    if answer is None or text is None:
+        return False
+    if answer.then is Then.ASK_THERE:
+        target.doubt()
+        place = address.moved(text, here)
+        if place is not None:
+            target.found(place)
+        return True
+    if answer.then is Then.LOOK_AGAIN:
+        target.doubt(here)
+        return True
+    return False
+
+
+def answers(operations: Sequence[Any], replies: Sequence[Any], target: Target) -> Any:
+    """What operations make of their replies. Raises the error of the first that has one."""
+    for reply in replies:
+        text = error_in(reply)
+        if text is not None:
+            raise raised(text, target.where)
+    read = tuple(operation.read(reply) for operation, reply in zip(operations, replies, strict=True))
+    return read[0] if len(read) == 1 else read
+
+
+def rung(reply: Any, target: Target) -> str | None:
+    """The name of the bell in the answer to `of_bells`. Raises the error in it."""
+    text = error_in(reply)
+    if text is not None:
+        raise raised(text, target.where)
+    return None if reply is None else reply[0].decode().removeprefix(f"{target.tag}:bell:")

@@ -1,0 +1,176 @@
+"""The connection for an event loop: callers that ask while a trip is under way share the next one.
+
+What is said and put again is decided by the conversations in `asking.py`; here their steps are taken, within the
+budget. Each durability travels on a line of its own, so that nobody waits for the disk of another, and so do bells.
+On another loop, and in the child of a fork, everything is made anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+from procession.clock import Deadline
+from procession.database.operation import Durability
+from procession.database.redis.aside import aside
+from procession.database.redis.asking import SLACK, answers, asking, of_bells, of_script, rung
+from procession.database.redis.line_async import AsyncLine
+from procession.database.redis.replies import unavailable
+from procession.database.redis.steps import Aside, Exchange, Open, Question, Slot, Talk
+from procession.database.redis.target import Target
+from procession.database.redis.wire import addresses, needs_look_up, tls_context
+from procession.errors import Unavailable
+
+T = TypeVar("T")
+
+
+class Trips:
+    """A line, and who waits for the next trip over it."""
+
+    def __init__(self, target: Target, budget: float, durability: Durability) -> None:
+        self.slot = Slot()
+        self._target = target
+        self._budget = budget
+        self._durability: Durability = durability
+        self._waiting: list[tuple[list[Question], asyncio.Future[list[Any]]]] = []
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def is_idle(self) -> bool:
+        """True when nobody waits."""
+        return self._task is None or self._task.done()
+
+    async def ask(self, questions: list[Question]) -> list[Any]:
+        """The replies of the next trip to these questions."""
+        future: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+        self._waiting.append((questions, future))
+        if self.is_idle:
+            self._task = asyncio.ensure_future(self._travel())
+        return await future
+
+    async def close(self) -> None:
+        """End the trip under way and give the line back."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        self.slot.drop()
+
+    async def _travel(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting, []
+            questions = [question for asked, _ in batch for question in asked]
+            deadline = Deadline(self._budget)
+            talk = asking(self._target, self.slot, questions, deadline, durability=self._durability)
+            try:
+                replies = await _conducted(talk, deadline)
+            except BaseException as error:
+                stranded = batch if isinstance(error, Exception) else [*batch, *self._waiting]
+                for _, future in stranded:
+                    if not future.done():
+                        future.set_exception(_for_the_caller(error, self._target))
+                if not isinstance(error, Exception):
+                    raise
+                continue
+            at = 0
+            for asked, future in batch:
+                if not future.done():
+                    future.set_result(replies[at : at + len(asked)])
+                at += len(asked)
+
+
+class RedisAsyncConnection:
+    """See `AsyncConnection`."""
+
+    def __init__(self, target: Target, budget: float) -> None:
+        self._target = target
+        self._budget = budget
+        self._owner: tuple[int, asyncio.AbstractEventLoop] | None = None
+        self._trips: dict[Durability, Trips] = {}
+        self._bells = Slot()
+
+    async def ask(self, *operations: Any, durability: Durability = "memory") -> Any:
+        """See `AsyncConnection.ask`."""
+        self._make_ours()
+        trips = self._trips.get(durability)
+        if trips is None:
+            trips = self._trips[durability] = Trips(self._target, self._budget, durability)
+        questions = [of_script(it.script, it.arguments, self._target.tag) for it in operations]
+        try:
+            replies = await trips.ask(questions)
+        except Unavailable:
+            self._doubt()
+            raise
+        return answers(operations, replies, self._target)
+
+    async def wait(self, bells: Sequence[str], timeout: float) -> str | None:
+        """See `AsyncConnection.wait`. One caller at a time."""
+        self._make_ours()
+        deadline = Deadline(self._budget)
+        question = of_bells(bells, timeout, self._target.tag)
+        try:
+            talk = asking(self._target, self._bells, [question], deadline, seconds=timeout + SLACK)
+            reply = (await _conducted(talk, deadline))[0]
+        except Unavailable:
+            self._doubt()
+            raise
+        return rung(reply, self._target)
+
+    async def close(self) -> None:
+        """See `AsyncConnection.close`."""
+        for trips in [*self._trips.values()]:
+            await trips.close()
+        self._bells.drop()
+
+    def _make_ours(self) -> None:
+        here = (os.getpid(), asyncio.get_running_loop())
+        if self._owner != here:
+            self._owner, self._trips, self._bells = here, {}, Slot()
+
+    def _doubt(self) -> None:
+        """Throw away every line but those that are on a trip; these find out by themselves."""
+        self._bells.drop()
+        for trips in self._trips.values():
+            if trips.is_idle:
+                trips.slot.drop()
+
+
+def _for_the_caller(error: BaseException, target: Target) -> Exception:
+    return error if isinstance(error, Exception) else unavailable(error, target.where, asked=True)
+
+
+async def _conducted(talk: Talk[T], deadline: Deadline) -> T:
+    """Take the steps of a conversation; what goes wrong is told to it."""
+    try:
+        step = next(talk)
+        while True:
+            try:
+                came = await _taken(step, deadline)
+            except BaseException as error:
+                step = talk.throw(error)
+            else:
+                step = talk.send(came)
+    except StopIteration as end:
+        answer: T = end.value
+        return answer
+
+
+async def _taken(step: Open | Exchange | Aside, deadline: Deadline) -> Any:
+    match step:
+        case Exchange(line, commands, seconds):
+            return await line.exchange(commands, deadline if seconds is None else Deadline(seconds))
+        case Aside(key, call, untimed):
+            if untimed:
+                with deadline.paused():
+                    return await asyncio.wrap_future(aside(key, call))
+            async with asyncio.timeout(deadline.left()):
+                return await asyncio.wrap_future(aside(key, call))
+        case Open(place, tls, parts):
+            part = Deadline(deadline.left() / parts)
+            look_up = partial(addresses, place)
+            async with asyncio.timeout(part.left()):
+                found = await asyncio.wrap_future(aside(place, look_up)) if needs_look_up(place) else look_up()
+                context = await asyncio.wrap_future(aside(tls, partial(tls_context, tls))) if tls else None
+            return await AsyncLine.open(place, found, context, part)
