@@ -91,9 +91,9 @@ class RedisDatabase:
             now, next_due, first, *rows = reply
             jobs = []
             for fence, row in enumerate(rows, start=int(first)):
-                jid, attempt, crashes, queue = CLAIMED.unpack_from(row)
-                spec = row[CLAIMED.size :]
-                jobs.append(Claimed(jid_of(int.from_bytes(jid)), token, queues[queue], spec, attempt, crashes, fence))
+                jid, attempt, crashes, place = CLAIMED.unpack_from(row)
+                queue, spec = queues[int(place)], row[CLAIMED.size :]
+                jobs.append(Claimed(jid_of(int.from_bytes(jid)), token, queue, spec, attempt, crashes, fence))
             return Claims(jobs, now, next_due)
 
         return self._ask("claim", [worker, token, limit, lease, *queues], read)
