@@ -152,6 +152,11 @@ def hard(path: str, how: str) -> None:
     hang(path, how)
 
 
+@app.job(executor="process", retry=False, hard_timeout=1.5)
+def hard_only(path: str) -> None:
+    hang(path, "c code")
+
+
 @app.job(executor="process", retry=False, timeout=0.3, hard_timeout=0.6)
 async def hard_async(path: str) -> None:
     while True:

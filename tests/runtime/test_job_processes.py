@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,10 @@ from tests.runtime.heavy import RAISED, app
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left_of_the_test_before() -> None:
+def neither_jobs_nor_processes_are_left() -> Iterator[None]:
+    yield
     app.flush(confirm="heavy")
+    assert left_behind() == []
 
 
 @asynccontextmanager
@@ -38,7 +40,6 @@ async def working(app: Procession = app, **options: Any) -> AsyncIterator[QueueW
         await running
         await app.close_async()
         app.close()
-        assert left_behind() == []
 
 
 def left_behind() -> list[int]:
@@ -172,31 +173,30 @@ def test_a_timeout_is_raised_inside_the_running_code_which_may_tidy_up(tmp_path:
     assert "time.sleep(60)" in sync.failures[0].traceback
 
 
-@pytest.mark.parametrize("how", ["swallow", "c code"])
-def test_what_goes_on_after_its_hard_timeout_is_killed_and_only_that(
-    tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(spawned, "KILL_GRACE", 0.5)
-
+def test_what_goes_on_after_its_hard_timeout_is_killed_and_only_that(tmp_path: Path) -> None:
     async def main() -> None:
         async with working() as worker:
-            neighbour = heavy.nap.enqueue(1.5, str(tmp_path / "nap"))
+            neighbour = heavy.nap.enqueue(4, str(tmp_path / "nap"))
             await until((tmp_path / "nap").exists)
             bystander = next(it.pid for it in executor(worker)._lives if it.active is not None)
-            found = await heavy.hard.enqueue(str(tmp_path / "hard"), how).wait_async(30)
+            found = await heavy.hard_only.enqueue(str(tmp_path / "hard")).wait_async(30)
             assert (found.state, found.reason, found.crashes) == (State.FAILED, "no retry", 0)
-            assert found.failures[0].type == "JobTimeout"
-            if how == "c code":  # not even a signal handler of Python's runs there
-                assert found.error == "JobTimeout: ran longer than its hard timeout of 0.6 s and was killed"
-                crash = found.failures[0].crash
-                assert crash is not None
-                assert crash.how == "signal 9 (SIGKILL), ended by its queue worker"
-                assert "in hang" in crash.stack
+            assert found.error == "JobTimeout: ran longer than its hard timeout of 1.5 s and was killed"
+            crash = found.failures[0].crash
+            assert crash is not None
+            assert crash.how == "signal 9 (SIGKILL), ended by its queue worker"
+            assert "in hang" in crash.stack
+            assert await heavy.Sync.enqueue(1).result_async(30) == 3
             assert await neighbour.result_async(30) == "rested"
             assert bystander in pids(worker)
-            assert await heavy.Sync.enqueue(1).result_async(30) == 3
 
     asyncio.run(main())
+
+
+def test_a_job_that_swallows_its_timeout_does_not_swallow_its_hard_timeout(tmp_path: Path) -> None:
+    (found,) = ended(lambda: heavy.hard.enqueue(str(tmp_path / "hard"), "swallow"))
+    assert (found.state, found.reason, found.crashes) == (State.FAILED, "no retry", 0)
+    assert found.failures[0].type == "JobTimeout"
 
 
 def test_a_coroutine_that_swallows_its_cancellation_is_ended_too(tmp_path: Path) -> None:
@@ -334,6 +334,34 @@ def test_a_run_whose_lease_was_lost_is_told_and_writes_nothing(tmp_path: Path) -
             app.resume("default")
             assert await handle.cancel_async()
             await handle.wait_async(30)
+
+    asyncio.run(main())
+
+
+def test_a_job_claimed_ahead_is_given_back_when_the_runs_before_it_become_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process_executor, "OVERDUE", 0.3)
+
+    async def main() -> None:
+        async with working() as first:
+            assert await heavy.Sync.enqueue(1).result_async(30) == 3
+            paths = [tmp_path / "one", tmp_path / "two"]
+            long = [heavy.long.enqueue(str(path)) for path in paths]
+            for path in paths:
+                await until(path.exists)
+            monkeypatch.setattr(process_executor, "SHORT", 60.0)  # what it has seen was short, so it claims ahead
+            waiting = heavy.Sync.enqueue(1)
+            await until(lambda: executor(first).waiting)
+            monkeypatch.setattr(process_executor, "SHORT", 0.0)
+            await until(lambda: waiting.job().state is State.QUEUED)
+            assert waiting.job().attempt == 0
+            async with working():
+                assert await waiting.result_async(30) == 3
+            assert [handle.job().state for handle in long] == [State.RUNNING] * 2
+            for handle in long:
+                await handle.cancel_async()
+                await handle.wait_async(30)
 
     asyncio.run(main())
 

@@ -343,6 +343,8 @@ def test_places_are_never_given_twice() -> None:
     assert claimable(7, [threads._replace(waiting=4)], mixed=True) == 0
     assert claimable(7, [threads, Places(size=2, taken=2, waiting=0)], mixed=True) == 2
     assert claimable(7, [threads._replace(taken=9)], mixed=False) == 0
+    assert claimable(7, [threads._replace(ahead=3)], mixed=False) == 4
+    assert claimable(7, [threads._replace(ahead=3)], mixed=True) == 5
     assert claimable(-1, [], mixed=False) == 0
     assert rotated(["a", "b", "c"], 4) == ["b", "c", "a"]
 

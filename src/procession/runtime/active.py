@@ -39,6 +39,10 @@ class Performance(Protocol):
         """The executor cannot perform this job, which has not begun."""
         ...
 
+    def overdue(self, active: Active) -> None:
+        """This job was expected to begin long ago, and has not."""
+        ...
+
     def place_freed(self) -> None:
         """Something else may run now."""
         ...

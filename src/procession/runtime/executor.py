@@ -163,6 +163,11 @@ def died(run: Run, crash: Crash, worker: str) -> Verdict:
     return Verdict(outcome, error=message, traceback=crash.stack)
 
 
+def released(claimed: Claimed, reason: str) -> Verdict:
+    """The job is given back as it came, uncharged, for whoever can begin it."""
+    return Verdict(_outcome(claimed, Move.RELEASE, reason=reason), error=reason)
+
+
 def postponed(claimed: Claimed, reason: str, error: str) -> Verdict:
     """This worker cannot perform the job now: it waits a while, uncharged, and says why."""
     delay = round(POSTPONED * random.uniform(0.75, 1.25))

@@ -23,7 +23,7 @@ from procession.errors import JobTimeout
 from procession.job import Claimed, Outcome
 from procession.registry import Registry
 from procession.runtime.active import Active, Executor
-from procession.runtime.executor import CANCEL_GRACE, Verdict, judge, postponed, resolve
+from procession.runtime.executor import CANCEL_GRACE, Verdict, judge, postponed, released, resolve
 from procession.runtime.joblog import JobLog
 from procession.runtime.pools import LoopExecutor, ThreadExecutor
 from procession.runtime.process_executor import ProcessExecutor
@@ -206,6 +206,11 @@ class Performer:
         self._log.finished(active.run, verdict, monotonic() - active.started)
         self._report(verdict.outcome)
         self._wake()
+
+    def overdue(self, active: Active) -> None:
+        """See `Performance.overdue`. Given back to whoever is free, unless the next claim would only fetch it again."""
+        if len(self._capacity.served) == 1 and not active.done and active.executor.withdraw(active):
+            self.ended(active, released(active.run.claimed, "no job process is free"))
 
     def cannot(self, active: Active, why: str) -> None:
         """See `Performance.cannot`. A suspect runs where its kind runs: its last life is worth a try."""

@@ -13,6 +13,7 @@ import logging
 
 import msgspec
 
+from procession.clock import monotonic
 from procession.errors import JobTimeout
 from procession.job import Crash
 from procession.runtime.active import Active, Performance, Waiting
@@ -26,6 +27,13 @@ log = logging.getLogger("procession.worker")
 
 JOBS = 1_000
 """Runs after which a job process makes way: what leaks is bounded, and one start in so many costs next to nothing."""
+
+
+SHORT = 0.1
+"""Seconds. While runs are usually shorter, each busy process has its next job waiting here, so that it does not idle
+for a round trip after each. Longer ones leave that job to other workers, and a round trip costs them nothing."""
+OVERDUE = 1.0
+"""Seconds that a job may wait so; then it is given back, because the runs before it have become long."""
 
 
 class ProcessExecutor(Waiting):
@@ -42,14 +50,21 @@ class ProcessExecutor(Waiting):
         self._target = target
         self._lives: dict[Spawned, asyncio.Task[None]] = {}
         self._idle: list[Spawned] = []
+        self._loop = asyncio.get_running_loop()
+        self._usual = SHORT
         self._closing = False
+
+    def put(self, active: Active) -> None:
+        """See `Executor.put`."""
+        super().put(active)
+        if active in self.waiting:
+            self._loop.call_later(OVERDUE, self._overdue, active)
 
     def fill(self) -> None:
         """See `Waiting.fill`."""
         while self.waiting and self._idle:
             self._begin(self._idle.pop(), self.waiting.popleft())
-        starting = sum(1 for spawned in self._lives if spawned.names is None)
-        for _ in range(min(len(self.waiting) - starting, self.size - len(self._lives))):
+        for _ in range(min(len(self.waiting) - self._starting(), self.size - len(self._lives))):
             self._start()
 
     def stop(self, active: Active) -> None:
@@ -63,8 +78,12 @@ class ProcessExecutor(Waiting):
 
     def places(self) -> Places | None:
         """See `Executor.places`."""
-        starting = sum(1 for spawned in self._lives if spawned.names is None)
-        return Places(self.size, len(self._lives) - len(self._idle) - starting, len(self.waiting))
+        taken = len(self._lives) - len(self._idle) - self._starting()
+        soon = 0
+        if self._usual < SHORT:
+            since = monotonic() - SHORT
+            soon = sum(1 for it in self._lives if it.active is not None and it.active.started > since)
+        return Places(self.size, taken, len(self.waiting), soon)
 
     async def close(self) -> None:
         """See `Executor.close`."""
@@ -120,6 +139,7 @@ class ProcessExecutor(Waiting):
                 active, spawned.active = spawned.active, None
                 spawned.stay()
                 assert active is not None
+                self._usual += (monotonic() - active.started - self._usual) / 4
                 self._performance.ended(active, message.verdict)
                 spawned.done += 1
                 if message.worn or active.run.stopped or spawned.done >= JOBS:
@@ -146,6 +166,16 @@ class ProcessExecutor(Waiting):
         log.warning("job %s goes on after its hard timeout; its process is ended", active.run.claimed.jid)
         spawned.stop(active)
         spawned.terminate()
+
+    def _starting(self) -> int:
+        return sum(1 for spawned in self._lives if spawned.names is None)
+
+    def _overdue(self, active: Active) -> None:
+        if self._closing or active not in self.waiting:
+            return
+        if self.waiting.index(active) >= self._starting():  # else a process starts that will begin it
+            self._performance.overdue(active)
+        self._loop.call_later(OVERDUE, self._overdue, active)
 
     def _performing(self, active: Active) -> Spawned | None:
         return next((spawned for spawned in self._lives if spawned.active is active), None)

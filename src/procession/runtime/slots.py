@@ -14,6 +14,8 @@ class Places(NamedTuple):
     """Those that run a job, and those that are lost."""
     waiting: int
     """Claimed jobs that wait for one."""
+    ahead: int = 0
+    """How many more may wait, because that many places are free in a moment."""
 
 
 def claimable(free: int, served: Sequence[Places], *, mixed: bool) -> int:
@@ -28,7 +30,7 @@ def claimable(free: int, served: Sequence[Places], *, mixed: bool) -> int:
         mixed: the served jobs need more than one executor.
     """
     for places in served:
-        fit = max(places.size - places.taken - places.waiting, 0)
+        fit = max(places.size + (0 if mixed else places.ahead) - places.taken - places.waiting, 0)
         if mixed:
             fit = fit + places.size - places.waiting if places.waiting < places.size else 0
         free = min(free, fit)
