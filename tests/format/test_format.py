@@ -13,8 +13,8 @@ import pytest
 from redis import Redis
 
 from procession import Procession, State
-from procession.database.redis.connection import FORMAT, READABLE
 from procession.database.redis.keys import tag
+from procession.database.redis.opening import FORMAT, READABLE
 from procession.errors import WrongVersion
 from tests.damage.conftest import Store
 from tests.format.freeze import FOLDER, NOW, fill, frozen, jid, thaw
@@ -83,15 +83,11 @@ def test_a_newer_format_is_refused_by_client_and_worker_and_nothing_is_changed(e
     app.close()
     (tmp_path / "shop.py").write_text(APP)
     environment = {**os.environ, "PROCESSION_URL": app.settings.url, "PROCESSION_NAMESPACE": app.settings.namespace}
-    child = json.dumps({
-        "target": "shop:app", "queues": ["mail"], "concurrency": None, "threads": None, "burst": True, "verbose": False,
-        "worker_id": "w", "pulse": None, "log_level": 30,
-    })  # fmt: skip
+    command = [sys.executable, "-m", "procession", "worker", "shop:app", "--burst"]
     done = subprocess.run(
-        [sys.executable, "-m", "procession.runtime.child", child],
-        cwd=tmp_path, env=environment, stdin=subprocess.PIPE, capture_output=True, text=True, timeout=30, check=False,
-    )  # fmt: skip
-    assert done.returncode == 1
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 3
     assert "upgrade procession" in done.stderr
     assert frozen(empty.server, empty.tag) == before
 

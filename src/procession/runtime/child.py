@@ -3,7 +3,8 @@
 Its stdin is a pipe from the supervisor: a byte asks it to stop, 1 after what runs, 2 at once; and it ends with the
 supervisor, which counts as 1. A signal sent to this process alone asks for 1; once it is an orphan, for one more.
 
-Exit codes: 0 done, 1 the store refused us, 3 it could not begin (the app cannot be imported, a wrong setting).
+Exit codes: 0 done, 1 the store refused us, 3 it could not begin (the app cannot be
+imported, a wrong setting, a store of another version).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import threading
 from contextlib import suppress
 from typing import Any
 
-from procession.errors import ConfigError, DatabaseError, ProcessionError
+from procession.errors import ConfigError, DatabaseError, ProcessionError, WrongVersion
 from procession.runtime.blackbox import record
 from procession.runtime.joblog import log_to_stderr
 from procession.runtime.pulse import Beating
@@ -57,7 +58,7 @@ def main() -> int:
         return CANNOT_BEGIN
     try:
         _run(worker)
-    except ConfigError as error:
+    except (ConfigError, WrongVersion) as error:
         print(f"procession: {error}", file=sys.stderr)
         return CANNOT_BEGIN
     except DatabaseError as error:

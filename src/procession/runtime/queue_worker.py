@@ -153,7 +153,7 @@ class QueueWorker:
             asyncio.ensure_future(pruning(self._patient, self._database)),
         ]
         try:
-            admit(await self._patient.ask(self._database.inspect()), allow_eviction=self.app.settings.allow_eviction)
+            await self._be_admitted()
             await self._work()
             await self._wind_down()
         finally:
@@ -174,6 +174,11 @@ class QueueWorker:
     def request_stop(self) -> None:
         """`stop` from any thread or signal handler."""
         self._loop.call_soon_threadsafe(self.stop)
+
+    async def _be_admitted(self) -> None:
+        with suppress(Unavailable, StoreRefused):  # told to stop while the store is away: there is no work to be let in to
+            store = await self._patient.ask(self._database.inspect())
+            admit(store, allow_eviction=self.app.settings.allow_eviction)
 
     async def _work(self) -> None:
         while self._stop_level == 0:
