@@ -176,7 +176,7 @@ class QueueWorker:
         self._loop.call_soon_threadsafe(self.stop)
 
     async def _be_admitted(self) -> None:
-        with suppress(Unavailable, StoreRefused):  # told to stop while the store is away: there is no work to be let in to
+        with suppress(Unavailable, StoreRefused):  # told to stop while the store is away
             store = await self._patient.ask(self._database.inspect())
             admit(store, allow_eviction=self.app.settings.allow_eviction)
 
