@@ -16,7 +16,7 @@ QUICK = Retry(attempts=2, backoff=constant(0.01))
 
 @pytest.fixture
 def app(valkey_url: str, namespace: str) -> Procession:
-    return Procession(valkey_url, namespace=namespace)
+    return Procession(valkey_url, namespace=namespace, budget=20.0)  # fifty megabytes take their time on a busy machine
 
 
 def burst(app: Procession, **options: Any) -> None:
