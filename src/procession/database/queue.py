@@ -24,6 +24,8 @@ class Claims(Struct, frozen=True):
     """The store's clock, milliseconds since the epoch."""
     next_due: int
     """When the next delayed job is due, or 0 when none is."""
+    called: bool = False
+    """The worker's own bell had rung: somebody cancelled a job that it runs."""
 
 
 class Held(Struct, frozen=True):
@@ -79,6 +81,7 @@ class Queue(Protocol):
         - A paused queue gives nothing.
         - A job whose expiry has passed is not handed out: it becomes `cancelled` with reason `expired`.
         - A claim that leaves work behind in a queue rings its bell again.
+        - It hears the worker's own bell (`called`), so that a worker with work to claim need not wait at bells.
         - `fence` is larger than any number handed out before in this shard.
         """
         ...

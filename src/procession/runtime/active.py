@@ -19,7 +19,6 @@ class Active(msgspec.Struct, eq=False):
     run: Run
     executor: Executor
     started: float = 0.0
-    timer: asyncio.TimerHandle | None = None
     done: bool = False
     """Its outcome is known; what its code still does no longer counts."""
 
@@ -63,8 +62,8 @@ class Executor(Protocol):
         """End a run that has begun, as far as Python lets us; `active.run.stopped` says why."""
         ...
 
-    def places(self) -> Places | None:
-        """Its places; None when only the worker's concurrency bounds it."""
+    def places(self) -> Places:
+        """How many runs it has room for."""
         ...
 
     async def close(self) -> None:
@@ -72,17 +71,49 @@ class Executor(Protocol):
         ...
 
 
-class Waiting:
-    """The part of a bounded executor that is the same for all: runs wait in order until there is a place."""
+OVERDUE = 1.0
+"""Seconds after which what waits for a place is given back, once it has waited through all of them: runs have become
+longer than they were when it was claimed ahead."""
 
-    def __init__(self, size: int) -> None:
+
+class Waiting:
+    """The part of an executor that is the same for all: runs wait in order until there is a place, but not for ever."""
+
+    def __init__(self, performance: Performance, size: int) -> None:
         self.size = size
+        self.performance = performance
         self.waiting: deque[Active] = deque()
+        self.loop = asyncio.get_running_loop()
+        self._eldest: Active | None = None
+        self._watch: asyncio.TimerHandle | None = None
 
     def put(self, active: Active) -> None:
         """See `Executor.put`."""
         self.waiting.append(active)
         self.fill()
+        if self.waiting and self._watch is None:
+            self._eldest = self.waiting[0]
+            self._watch = self.loop.call_later(OVERDUE, self._look)
+
+    def about_to_begin(self) -> int:
+        """How many of those that wait have a place that is being made."""
+        return 0
+
+    def close_waiting(self) -> None:
+        """Give nothing back any more."""
+        if self._watch is not None:
+            self._watch.cancel()
+
+    def _look(self) -> None:
+        self._watch = None
+        if not self.waiting:
+            return
+        if self.waiting[0] is self._eldest:
+            for active in [*self.waiting][self.about_to_begin() :]:
+                self.performance.overdue(active)
+        if self.waiting:
+            self._eldest = self.waiting[0]
+            self._watch = self.loop.call_later(OVERDUE, self._look)
 
     def withdraw(self, active: Active) -> bool:
         """See `Executor.withdraw`."""

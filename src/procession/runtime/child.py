@@ -10,6 +10,7 @@ imported, a wrong setting, a store of another version).
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -56,6 +57,8 @@ def main() -> int:
     except Exception:
         logging.getLogger("procession").exception("cannot import %s", asked["target"])
         return CANNOT_BEGIN
+    gc.collect()
+    gc.freeze()  # what is imported stays: the collector need not look at it again
     try:
         _run(worker)
     except (ConfigError, WrongVersion) as error:

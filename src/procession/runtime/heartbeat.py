@@ -58,6 +58,7 @@ class LeaseKeeper:
         heartbeat: float,
         every: float,
         blocked: Callable[[float, str, str], None],
+        running_in: Callable[[asyncio.Task[object]], str],
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
@@ -67,6 +68,7 @@ class LeaseKeeper:
         self._late = heartbeat * 1.5
         self._silent = every * 1.5
         self._blocked = blocked
+        self._running_in = running_in
         self._extended = self._alive = monotonic()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, name="procession-lease", daemon=True)
@@ -92,7 +94,7 @@ class LeaseKeeper:
         task = asyncio.current_task(self._loop)
         frame = sys._current_frames().get(self._loop_thread)
         stack = "".join(traceback.format_stack(frame, limit=20)) if frame is not None else ""
-        return f"job {task.get_name()}" if task is not None else "no job", stack
+        return self._running_in(task) if task is not None else "no job", stack
 
     def _run(self) -> None:
         connection = self._database.connect()

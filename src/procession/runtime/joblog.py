@@ -30,11 +30,11 @@ class JobLog:
         self._summed = 0
         self._at_info = log.isEnabledFor(logging.INFO)
 
-    def started(self, run: Run) -> None:
-        """A run begins."""
+    def started(self, run: Run, now: float) -> None:
+        """A run begins, at this reading of the clock."""
         if not self._at_info:
             return
-        second = int(monotonic())
+        second = int(now)
         if second != self._second:
             self._turn(second)
         self._begun += 1

@@ -23,6 +23,7 @@ from procession.errors import JobTimeout
 from procession.job import Claimed, Outcome
 from procession.registry import Registry
 from procession.runtime.active import Active, Executor
+from procession.runtime.deadlines import Deadlines
 from procession.runtime.executor import CANCEL_GRACE, Verdict, judge, postponed, released, resolve
 from procession.runtime.joblog import JobLog
 from procession.runtime.pools import LoopExecutor, ThreadExecutor
@@ -76,9 +77,11 @@ class Performer:
         self._wake = wake
         self._worn_out = worn_out
         self._said_worn_out = False
-        self._active: dict[UUID, Active] = {}
+        self._active: dict[int, Active] = {}
         self._threads = ThreadExecutor(self, worker, capacity.threads)
-        self._executors: dict[str, Executor] = {"loop": LoopExecutor(self, worker), "thread": self._threads}
+        self._tasks = LoopExecutor(self, worker, capacity.concurrency)
+        self._executors: dict[str, Executor] = {"loop": self._tasks, "thread": self._threads}
+        self._deadlines = Deadlines(self._too_long)
         if capacity.target is not None:
             self._executors["process"] = ProcessExecutor(self, worker, capacity.job_processes, capacity.target)
         self.executing = 0
@@ -91,13 +94,24 @@ class Performer:
 
     def held(self) -> dict[UUID, bytes]:
         """What is here until it is settled: jid → claim token."""
-        return {jid: active.run.claimed.token for jid, active in self._active.items()}
+        return {active.run.claimed.jid: active.run.claimed.token for active in self._active.values()}
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is here."""
+        return not self._active
+
+    def running_in(self, task: asyncio.Task[object]) -> str:
+        """Which job a task of this loop performs, in words. May be asked from another thread."""
+        active = self._tasks.running_in(task)
+        return "no job" if active is None else f"job {active.run.registered.name} {active.run.claimed.jid}"
 
     def room(self) -> int:
         """How many more jobs fit."""
         served = [self._executors[name].places() for name in self._capacity.served]
-        bounded = [places for places in served if places is not None]
-        return claimable(self._capacity.concurrency - self.executing, bounded, mixed=len(served) > 1)
+        mixed = len(served) > 1
+        ahead = 0 if mixed else served[0].ahead
+        return claimable(self._capacity.concurrency + ahead - self.executing, served, mixed=mixed)
 
     # From claim to outcome
 
@@ -110,7 +124,7 @@ class Performer:
             return
         executor = self._executors.get("process" if self._suspect(claimed) else run.registered.executor)
         active = Active(run, executor or self._executors[run.registered.inside])
-        self._active[claimed.jid] = active
+        self._active[claimed.jid.int] = active
         self.executing += 1
         if executor is None:
             self.cannot(active, "this worker does not know where job processes import the app")
@@ -124,20 +138,20 @@ class Performer:
 
     def settled(self, outcome: Outcome) -> None:
         """The store has answered for this outcome: the run is forgotten."""
-        active = self._active.get(outcome.jid)
+        active = self._active.get(outcome.jid.int)
         if active is not None and active.run.claimed.token == outcome.token:
-            del self._active[outcome.jid]
+            del self._active[outcome.jid.int]
 
     # Ending a run
 
     def stop(self, jid: UUID, why: Literal["timeout", "cancelled", "shutdown"]) -> None:
         """End a run that is not to go on."""
-        self._stop(self._active[jid], why)
+        self._stop(self._active[jid.int], why)
 
     def drop(self, jid: UUID) -> None:
         """The lease of this run was lost: stop it and report nothing."""
         log.warning("job %s: the lease was lost, another worker owns it; this run is stopped", jid)
-        active = self._active.pop(jid)
+        active = self._active.pop(jid.int)
         if not active.done:
             self._close(active)
             active.run.context.stop("lost")
@@ -163,6 +177,7 @@ class Performer:
         running = [active for active in self._active.values() if not active.done]
         for active in running:
             active.run.context.stop("shutdown")
+        self._deadlines.close()
         for executor in self._executors.values():
             await executor.close()
         for active in running:
@@ -186,8 +201,11 @@ class Performer:
     def _close(self, active: Active) -> None:
         active.done = True
         self.executing -= 1
-        if active.timer is not None:
-            active.timer.cancel()
+        if active.started and active.run.timeout is not None:
+            self._deadlines.over()
+
+    def _too_long(self, active: Active) -> None:
+        self._stop(active, "timeout")
 
     # What the executors say
 
@@ -195,8 +213,8 @@ class Performer:
         """See `Performance.began`."""
         active.started = monotonic()
         if active.run.timeout is not None:
-            active.timer = self._loop.call_later(active.run.timeout, self._stop, active, "timeout")
-        self._log.started(active.run)
+            self._deadlines.add(active, active.run.timeout)
+        self._log.started(active.run, active.started)
 
     def ended(self, active: Active, verdict: Verdict) -> None:
         """See `Performance.ended`."""
@@ -210,7 +228,7 @@ class Performer:
     def overdue(self, active: Active) -> None:
         """See `Performance.overdue`. Given back to whoever is free, unless the next claim would only fetch it again."""
         if len(self._capacity.served) == 1 and not active.done and active.executor.withdraw(active):
-            self.ended(active, released(active.run.claimed, "no job process is free"))
+            self.ended(active, released(active.run.claimed, "no place became free"))
 
     def cannot(self, active: Active, why: str) -> None:
         """See `Performance.cannot`. A suspect runs where its kind runs: its last life is worth a try."""

@@ -17,64 +17,68 @@ from queue import SimpleQueue
 from procession.errors import JobTimeout
 from procession.runtime.active import Active, Performance, Waiting
 from procession.runtime.executor import CANCEL_GRACE, Verdict, judge, perform, perform_async
+from procession.runtime.pace import Pace
 from procession.runtime.slots import Places
 
 log = logging.getLogger("procession.worker")
 
 
-class LoopExecutor:
+class LoopExecutor(Waiting):
     """`async def` jobs as tasks on the worker's loop."""
 
-    def __init__(self, performance: Performance, worker: str) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._performance = performance
+    def __init__(self, performance: Performance, worker: str, size: int) -> None:
+        super().__init__(performance, size)
         self._worker = worker
         self._tasks: dict[Active, asyncio.Task[None]] = {}
+        self._pace = Pace()
 
-    def put(self, active: Active) -> None:
-        """See `Executor.put`."""
-        self._performance.began(active)
-        name = f"{active.run.registered.name} {active.run.claimed.jid}"
-        self._tasks[active] = self._loop.create_task(self._perform(active), name=name)
-
-    def withdraw(self, active: Active) -> bool:
-        """See `Executor.withdraw`: a task begins at once."""
-        return False
+    def fill(self) -> None:
+        """See `Waiting.fill`."""
+        while self.waiting and len(self._tasks) < self.size:
+            active = self.waiting.popleft()
+            self.performance.began(active)
+            self._tasks[active] = self.loop.create_task(self._perform(active), name=active.run.registered.name)
 
     def stop(self, active: Active) -> None:
         """Cancel the task; one that does not end is written off."""
         task = self._tasks.get(active)
         if task is not None:
             task.cancel()
-            self._loop.call_later(CANCEL_GRACE, self._write_off, active)
+            self.loop.call_later(CANCEL_GRACE, self._write_off, active)
 
-    def places(self) -> Places | None:
+    def places(self) -> Places:
         """See `Executor.places`."""
-        return None
+        return Places(self.size, len(self._tasks), len(self.waiting), self._pace.soon())
+
+    def running_in(self, task: asyncio.Task[object]) -> Active | None:
+        """The run behind a task. May be asked from another thread."""
+        return next((active for active, its in [*self._tasks.items()] if its is task), None)
 
     async def close(self) -> None:
         """See `Executor.close`: what still runs ends with the loop."""
+        self.close_waiting()
 
     async def _perform(self, active: Active) -> None:
         try:
-            self._performance.ended(active, await perform_async(active.run, self._worker))
+            self.performance.ended(active, await perform_async(active.run, self._worker))
         finally:
             del self._tasks[active]
+            self._pace.ended()
+            self.fill()
 
     def _write_off(self, active: Active) -> None:
         if not active.done:
             log.warning("job %s does not stop (%s); it is written off", active.run.claimed.jid, active.run.stopped)
-            self._performance.ended(active, judge(active.run, JobTimeout("does not stop"), self._worker))
+            self.performance.ended(active, judge(active.run, JobTimeout("does not stop"), self._worker))
 
 
 class ThreadExecutor(Waiting):
     """`def` jobs in threads."""
 
     def __init__(self, performance: Performance, worker: str, size: int) -> None:
-        super().__init__(size)
-        self._loop = asyncio.get_running_loop()
-        self._performance = performance
+        super().__init__(performance, size)
         self._worker = worker
+        self._pace = Pace()
         self._pool = ThreadPool(size)
         self._running: set[Active] = set()
         self._written_off: set[Active] = set()
@@ -98,33 +102,35 @@ class ThreadExecutor(Waiting):
         log.warning(
             "job %s does not stop (%s); its thread is lost until it does", active.run.claimed.jid, active.run.stopped
         )
-        self._performance.ended(active, judge(active.run, JobTimeout("does not stop"), self._worker))
+        self.performance.ended(active, judge(active.run, JobTimeout("does not stop"), self._worker))
 
-    def places(self) -> Places | None:
+    def places(self) -> Places:
         """See `Executor.places`."""
-        return Places(self.size, len(self._running) + self.lost, len(self.waiting))
+        return Places(self.size, len(self._running) + self.lost, len(self.waiting), self._pace.soon())
 
     async def close(self) -> None:
         """See `Executor.close`: busy threads end with their work, or with the process."""
+        self.close_waiting()
         self._pool.close()
 
     def _begin(self, active: Active) -> None:
         self._running.add(active)
-        self._performance.began(active)
+        self.performance.began(active)
 
         def work() -> None:
             verdict = perform(active.run, self._worker)
             with suppress(RuntimeError):  # a thread that was written off may outlive the loop
-                self._loop.call_soon_threadsafe(self._returned, active, verdict)
+                self.loop.call_soon_threadsafe(self._returned, active, verdict)
 
         self._pool.submit(work)
 
     def _returned(self, active: Active, verdict: Verdict) -> None:
         self._running.discard(active)
         self._written_off.discard(active)
-        self._performance.ended(active, verdict)
+        self._pace.ended()
+        self.performance.ended(active, verdict)
         self.fill()
-        self._performance.place_freed()
+        self.performance.place_freed()
 
 
 class ThreadPool:

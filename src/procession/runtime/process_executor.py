@@ -32,9 +32,6 @@ JOBS = 1_000
 SHORT = 0.1
 """Seconds. While runs are usually shorter, each busy process has its next job waiting here, so that it does not idle
 for a round trip after each. Longer ones leave that job to other workers, and a round trip costs them nothing."""
-OVERDUE = 1.0
-"""Seconds that a job may wait so; then it is given back, because the runs before it have become long."""
-
 
 class ProcessExecutor(Waiting):
     """Jobs in job processes.
@@ -44,27 +41,19 @@ class ProcessExecutor(Waiting):
     """
 
     def __init__(self, performance: Performance, worker: str, size: int, target: str) -> None:
-        super().__init__(size)
-        self._performance = performance
+        super().__init__(performance, size)
         self._worker = worker
         self._target = target
         self._lives: dict[Spawned, asyncio.Task[None]] = {}
         self._idle: list[Spawned] = []
-        self._loop = asyncio.get_running_loop()
         self._usual = SHORT
         self._closing = False
-
-    def put(self, active: Active) -> None:
-        """See `Executor.put`."""
-        super().put(active)
-        if active in self.waiting:
-            self._loop.call_later(OVERDUE, self._overdue, active)
 
     def fill(self) -> None:
         """See `Waiting.fill`."""
         while self.waiting and self._idle:
             self._begin(self._idle.pop(), self.waiting.popleft())
-        for _ in range(min(len(self.waiting) - self._starting(), self.size - len(self._lives))):
+        for _ in range(min(len(self.waiting) - self.about_to_begin(), self.size - len(self._lives))):
             self._start()
 
     def stop(self, active: Active) -> None:
@@ -76,9 +65,9 @@ class ProcessExecutor(Waiting):
         if active.run.stopped != "timeout":
             spawned.end_in(CANCEL_GRACE, spawned.terminate)
 
-    def places(self) -> Places | None:
+    def places(self) -> Places:
         """See `Executor.places`."""
-        taken = len(self._lives) - len(self._idle) - self._starting()
+        taken = len(self._lives) - len(self._idle) - self.about_to_begin()
         soon = 0
         if self._usual < SHORT:
             since = monotonic() - SHORT
@@ -88,6 +77,7 @@ class ProcessExecutor(Waiting):
     async def close(self) -> None:
         """See `Executor.close`."""
         self._closing = True
+        self.close_waiting()
         for spawned in [*self._lives]:
             if spawned in self._idle:
                 spawned.retire()
@@ -102,7 +92,7 @@ class ProcessExecutor(Waiting):
             spawned = Spawned(self._target)
         except OSError as error:  # no memory, no descriptors, no more processes
             log.error("a job process could not be started: %s", error)
-            self._performance.cannot(self.waiting.popleft(), f"a job process could not be started: {error}")
+            self.performance.cannot(self.waiting.popleft(), f"a job process could not be started: {error}")
             return
         self._lives[spawned] = asyncio.ensure_future(self._live(spawned))
 
@@ -121,14 +111,14 @@ class ProcessExecutor(Waiting):
         run = active.run
         if spawned.names is not None and run.registered.name not in spawned.names:
             self._idle.append(spawned)
-            self._performance.cannot(
+            self.performance.cannot(
                 active, f"{self._target} does not know {run.registered.name} where a job process imports it"
             )
             return
         spawned.begin(active, self._worker)
         if run.hard_timeout is not None:
             spawned.end_in(run.hard_timeout, lambda: self._overrun(spawned, active))
-        self._performance.began(active)
+        self.performance.began(active)
 
     def _heard(self, spawned: Spawned, message: FromJob) -> None:
         match message:
@@ -140,7 +130,7 @@ class ProcessExecutor(Waiting):
                 spawned.stay()
                 assert active is not None
                 self._usual += (monotonic() - active.started - self._usual) / 4
-                self._performance.ended(active, message.verdict)
+                self.performance.ended(active, message.verdict)
                 spawned.done += 1
                 if message.worn or active.run.stopped or spawned.done >= JOBS:
                     spawned.retire()
@@ -159,7 +149,7 @@ class ProcessExecutor(Waiting):
     def _freed(self) -> None:
         if not self._closing:
             self.fill()
-            self._performance.place_freed()
+            self.performance.place_freed()
 
     def _overrun(self, spawned: Spawned, active: Active) -> None:
         active.run.context.stop("timeout")
@@ -167,15 +157,9 @@ class ProcessExecutor(Waiting):
         spawned.stop(active)
         spawned.terminate()
 
-    def _starting(self) -> int:
+    def about_to_begin(self) -> int:
+        """See `Waiting.about_to_begin`: a process that starts will begin one."""
         return sum(1 for spawned in self._lives if spawned.names is None)
-
-    def _overdue(self, active: Active) -> None:
-        if self._closing or active not in self.waiting:
-            return
-        if self.waiting.index(active) >= self._starting():  # else a process starts that will begin it
-            self._performance.overdue(active)
-        self._loop.call_later(OVERDUE, self._overdue, active)
 
     def _performing(self, active: Active) -> Spawned | None:
         return next((spawned for spawned in self._lives if spawned.active is active), None)
@@ -185,13 +169,13 @@ class ProcessExecutor(Waiting):
     def _died(self, active: Active, crash: Crash) -> None:
         run = active.run
         if run.stopped is None:
-            self._performance.ended(active, died(run, crash, self._worker))
+            self.performance.ended(active, died(run, crash, self._worker))
             return
         run.crash = msgspec.structs.replace(crash, how=f"{crash.how}, ended by its queue worker")
-        self._performance.ended(active, judge(run, JobTimeout("killed"), self._worker))
+        self.performance.ended(active, judge(run, JobTimeout("killed"), self._worker))
 
     def _never_begun(self, spawned: Spawned, crash: Crash) -> None:
         why = spawned.unable or f"it ended while it started: {crash.how}"
         log.error("a job process cannot begin: %s", why)
         if self.waiting:
-            self._performance.cannot(self.waiting.popleft(), f"a job process cannot begin: {why}")
+            self.performance.cannot(self.waiting.popleft(), f"a job process cannot begin: {why}")

@@ -101,7 +101,7 @@ class QueueWorker:
         self._pulse = pulse or Beating()
         self._wear = wear or Wear.of(settings)
         self._wake = asyncio.Event()
-        self._room = asyncio.Event()
+        self._attentive = asyncio.Event()
         self._stopping = asyncio.Event()
         self._outbox = Outbox()
         self._hungry = True
@@ -124,14 +124,13 @@ class QueueWorker:
         """
         self._loop = asyncio.get_running_loop()
         self._wake.set()
-        self._room.set()
         self._performer = Performer(
             self.app.registry,
             self.id,
             self._capacity(),
             job_log=self._log,
             report=self._outbox.put,
-            wake=self._hungry_again,
+            wake=self._wake.set,
             worn_out=self._pulse.worn_out,
         )
         budget = milliseconds(self.app.settings.budget) / 1_000
@@ -144,6 +143,7 @@ class QueueWorker:
             heartbeat=self._beat_every,
             every=self._pulse.every,
             blocked=self._pulse.blocked,
+            running_in=self._performer.running_in,
         )
         self._keeper.start()
         log.info("%s serves %s: %d places, %d threads", self.id, ", ".join(self.queues), self.concurrency, self.threads)
@@ -169,7 +169,6 @@ class QueueWorker:
         self._stop_level += 1
         self._stopping.set()
         self._wake.set()
-        self._room.set()
 
     def request_stop(self) -> None:
         """`stop` from any thread or signal handler."""
@@ -190,7 +189,7 @@ class QueueWorker:
                 empty = await self._one_turn()
             except (Unavailable, StoreRefused):  # while we stop; nobody waits for a store that is away then
                 return
-            if self.burst and not self._performer.held() and not len(self._outbox):
+            if self.burst and self._performer.idle and not len(self._outbox):
                 if empty:
                     return
                 self._hungry = True  # one more claim says whether that was all
@@ -230,11 +229,11 @@ class QueueWorker:
             self._beat(named["beat"])
         if "promoted" in named:
             self._promoted(named["promoted"])
-        if limit:
-            return self._claimed(named["claims"], limit)
+        found_nothing = bool(limit) and self._claimed(named["claims"], limit)
         if len(self._outbox):
             self._wake.set()
-        return False
+        (self._attentive.clear if self._hungry else self._attentive.set)()
+        return found_nothing
 
     def _settled(self, outcomes: list[Outcome], accepted: list[bool]) -> None:
         for outcome, kept in zip(outcomes, accepted, strict=True):
@@ -293,23 +292,20 @@ class QueueWorker:
         self._keeper.touched()
         self._due(claims.next_due, claims.now)
         self._hungry = len(claims.jobs) >= limit
+        if claims.called:
+            self._beat_at = 0.0
+            self._wake.set()
         for claimed in claims.jobs:
             self._performer.begin(claimed)
-        if self._hungry or len(self._outbox):
+        if self._hungry:
             self._wake.set()
         return not claims.jobs
 
     def _places(self) -> int:
         places = self._performer.room()
         if places and len(self._outbox) < 10 * self.concurrency:
-            self._room.set()
             return places
-        self._room.clear()
         return 0
-
-    def _hungry_again(self) -> None:
-        self._room.set()
-        self._wake.set()
 
     # Waiting
 
@@ -320,10 +316,11 @@ class QueueWorker:
             self._wake.set()
 
     async def _listen(self) -> None:
-        """Hear bells while there is room; a ring is a hint to claim, or (our own) to look for cancellations."""
+        """Hear bells while there is nothing to claim; a ring is a hint to do so, or (our own) that a job is cancelled.
+        While there is, each claim hears our own bell, and a full worker hears at its next beat."""
         bells = [*self.queues, f"@{self.id}"]
         while True:
-            await self._room.wait()
+            await self._attentive.wait()
             left = BLOCK if self._due_at is None else min(BLOCK, max(self._due_at - monotonic(), 0.001))
             try:
                 bell = await self._patient.connection.wait(bells, left)

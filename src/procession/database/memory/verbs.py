@@ -88,7 +88,7 @@ class Verbs(ABC):
                 jobs.append(
                     Claimed(record.jid, token, record.queue, record.spec, record.attempt, record.crashes, store.fence)
                 )
-            return Claims(jobs, now, store.next_due())
+            return Claims(jobs, now, store.next_due(), store.heard([f"@{worker}"]) is not None)
 
         return self.operation(run)
 

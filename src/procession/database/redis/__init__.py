@@ -88,13 +88,13 @@ class RedisDatabase:
         """See `Queue.claim`."""
 
         def read(reply: list[Any]) -> Claims:
-            now, next_due, first, *rows = reply
+            now, next_due, first, called, *rows = reply
             jobs = []
             for fence, row in enumerate(rows, start=int(first)):
                 jid, attempt, crashes, place = CLAIMED.unpack_from(row)
                 queue, spec = queues[int(place)], row[CLAIMED.size :]
                 jobs.append(Claimed(jid_of(int.from_bytes(jid)), token, queue, spec, attempt, crashes, fence))
-            return Claims(jobs, now, next_due)
+            return Claims(jobs, now, next_due, bool(called))
 
         return self._ask("claim", [worker, token, limit, lease, *queues], read)
 

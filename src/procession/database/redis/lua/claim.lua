@@ -2,14 +2,14 @@
 -- moves: claim expire
 -- flags: allow-oom
 -- args: now:int worker token limit:int lease:int *queues
--- reply: now next_due fence rows…; a row is jid, attempt, crashes, number of the queue, spec; its fence is one more each
+-- reply: now next_due fence called rows…; a row is jid, attempt, crashes, number of the queue, spec; its fence is one more each
 -- uses: record held lanes finish
 
-local claimed, reply, taken = {}, {now, 0, '0'}, 0
+local claimed, reply, taken = {}, {now, 0, '0', 0}, 0
 
 local function row(jid, facts, spec)
   taken = taken + 1
-  claimed[taken], reply[3 + taken] = jid, jid .. facts .. spec
+  claimed[taken], reply[4 + taken] = jid, jid .. facts .. spec
 end
 
 -- A job that has run, been planned or lies apart is taken apart.
@@ -69,5 +69,6 @@ local until_ = redis.call('ZSCORE', T .. ':leases', worker)
 if not until_ or tonumber(until_) < now + lease then redis.call('ZADD', T .. ':leases', now + lease, worker) end
 if not until_ then redis.call('HSETNX', T .. ':workers', worker, now .. ' {}') end
 commit()
+if redis.call('LPOP', T .. ':bell:@' .. worker) then reply[4] = 1 end
 reply[2] = tonumber(redis.call('ZRANGE', DUE, 0, 0, 'WITHSCORES')[2] or 0)
 return reply

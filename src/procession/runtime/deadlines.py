@@ -1,0 +1,66 @@
+"""When runs are to be told to stop: one timer for the next of them, however many there are.
+
+A timer for each run would cost more than a short run itself. Called by the performer, on its loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Callable
+from itertools import count
+
+from procession.runtime.active import Active
+
+SPARE = 64
+"""Runs that are over may outnumber by this many those that go on, before they are cleared out."""
+
+
+class Deadlines:
+    """The deadlines of runs. `passed` is called with each run that is not done when its time is over."""
+
+    def __init__(self, passed: Callable[[Active], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._passed = passed
+        self._heap: list[tuple[float, int, Active]] = []
+        self._numbers = count()
+        self._timer: asyncio.TimerHandle | None = None
+        self._over = 0
+
+    def add(self, active: Active, seconds: float) -> None:
+        """Tell of this run when so many seconds have passed."""
+        at = self._loop.time() + seconds
+        heapq.heappush(self._heap, (at, next(self._numbers), active))
+        if self._timer is None or at < self._timer.when():
+            self._set(at)
+
+    def over(self) -> None:
+        """A run with a deadline is done. It is cleared out with others, now and then."""
+        self._over += 1
+        if self._over > SPARE + len(self._heap) // 2:
+            self._heap = [entry for entry in self._heap if not entry[2].done]
+            heapq.heapify(self._heap)
+            self._over = 0
+
+    def close(self) -> None:
+        """Forget all of them."""
+        self._heap.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _set(self, at: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(at, self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        while self._heap and (self._heap[0][2].done or self._heap[0][0] <= self._loop.time()):
+            _, _, active = heapq.heappop(self._heap)
+            if active.done:
+                self._over -= 1
+            else:
+                self._passed(active)
+        if self._heap:
+            self._set(self._heap[0][0])
