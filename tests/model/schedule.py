@@ -120,6 +120,7 @@ class Schedule:
         while len(self.acknowledged) > sum((await self.kept(ask)).values()):
             assert self.loop.time() < DRAINED, f"never drained: {await ask(self.real.counts())}"
             await asyncio.sleep(1.0)
+        await asyncio.sleep(self.weather.lateness + self.weather.holding)  # what is still on its way arrives
         for process in self.processes:
             process.worker.stop()
         await asyncio.gather(*(process.life for process in self.processes))
