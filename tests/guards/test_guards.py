@@ -62,7 +62,7 @@ STORE = (
     script(
         "a claim writes who has the job in the same script that takes it out of its queue",
         "claim.lua", "        write(jid, running .. sub(raw, 9, spec_at - 1) .. past .. spec)\n", "",
-        test_queue.test_a_claimed_job_is_running_with_owner_and_counted_attempt,
+        test_faults.test_a_worker_that_dies_right_after_its_claim_is_found,
     ),
     script(
         "a claim writes what its worker holds, so that recovery finds it",

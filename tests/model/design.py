@@ -225,7 +225,7 @@ def steps(design: Design, world: World, *, faults: int, failover: bool) -> Itera
             yield from beat(design, world, at)
         yield from live_and_die(design, world, at, fail)
         yield from take_back(design, world, at)
-    for message in {*world.late}:
+    for message in sorted({*world.late}):
         yield arrive(design, world, message)
     yield from the_store(design, world, fail, failover)
 

@@ -178,6 +178,11 @@ def retold(case: Case, worlds: list[World], wrong: str) -> list[str]:
     return names
 
 
+def row(case: Case, found: Found) -> str:
+    """One line of the table."""
+    return f"| {case.name} | {found.worlds:,} | {found.breach or 'nothing'} | {len(found.path) or ''} |"
+
+
 def main(deeper: int) -> int:
     """Print the table and the ways; 1 when a case did not come out as expected."""
     surprises, ways = 0, []
@@ -185,7 +190,7 @@ def main(deeper: int) -> int:
     for case in CASES:
         found = search(case._replace(faults=case.faults + deeper))
         surprises += found.breach != case.breaks
-        print(f"| {case.name} | {found.worlds:,} | {found.breach or 'nothing'} | {len(found.path) or ''} |", flush=True)
+        print(row(case, found), flush=True)
         if found.path:
             ways.append((case.name, found))
     for name, found in ways:
