@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
@@ -25,7 +26,7 @@ def new(**fields: Any) -> NewJob:
 def claim(
     database: Database, ask: Ask, limit: int = 10, *, worker: str = "w", queues: tuple[str, ...] = ("mail",)
 ) -> Any:
-    return ask(database.claim(list(queues), worker, new_jid().bytes, limit=limit, lease=LEASE))
+    return ask(database.claim(list(queues), worker, os.urandom(16), limit=limit, lease=LEASE))
 
 
 def settle(database: Database, ask: Ask, job: Any, move: Move, worker: str = "w", **fields: Any) -> bool:
@@ -111,7 +112,7 @@ def test_a_claimed_job_is_running_with_owner_and_counted_attempt(database: Datab
 
 def test_a_claim_repeated_with_its_token_answers_the_same_and_takes_nothing(database: Database, ask: Ask) -> None:
     ask(database.enqueue([new() for _ in range(4)]))
-    token = new_jid().bytes
+    token = os.urandom(16)
     first = ask(database.claim(["mail"], "w", token, limit=2, lease=LEASE)).jobs
     again = ask(database.claim(["mail"], "w", token, limit=2, lease=LEASE)).jobs
     assert {it.jid for it in again} == {it.jid for it in first}

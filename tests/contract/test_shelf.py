@@ -103,6 +103,14 @@ def test_pages_are_newest_first_and_filtered(database: Database, ask: Ask, clock
     assert ask(database.page(Query(state=State.FAILED, name="app.g"))).jobs == []
 
 
+def test_jobs_that_finish_in_the_same_millisecond_keep_their_order(database: Database, ask: Ask) -> None:
+    jobs = [new() for _ in range(25)]
+    ask(database.enqueue(jobs))
+    ask(database.cancel([job.jid for job in jobs[::-1]]))
+    kept = [job.jid for job in ask(database.page(Query(state=State.CANCELLED))).jobs]
+    assert kept == [job.jid for job in jobs[:20]]
+
+
 def test_peek_looks_at_both_ends_and_takes_nothing(database: Database, ask: Ask) -> None:
     jobs = [new(), new(), new(priority=9)]
     ask(database.enqueue(jobs))

@@ -43,6 +43,8 @@ class Record(Struct):
     cancel: bool = False
     failures: list[bytes] = []
     result: bytes | None = None
+    filed: int = 0
+    """Which of all the jobs that ever finished here it is: two may finish in the same millisecond."""
 
 
 class Store:
@@ -66,6 +68,7 @@ class Store:
         self.counters: defaultdict[str, int] = defaultdict(int)
         self.watchers: defaultdict[UUID, set[str]] = defaultdict(set)
         self.fence = 0
+        self.filed = 0
         self.recovered_at: int | None = None
         self.grace_until = 0
         self._rung: dict[str, None] = {}
@@ -119,7 +122,8 @@ class Store:
         if after is State.QUEUED:
             self.into_lane(record, front=front)
         elif after in FINAL:
-            record.finish_at = now
+            self.filed += 1
+            record.finish_at, record.filed = now, self.filed
             self.counters[after.value] += 1
             self.ring_watchers(record.jid)
         if before is State.RUNNING and after not in FINAL:
@@ -183,10 +187,10 @@ class Store:
         return [record for record in self.jobs.values() if record.state is state]
 
     def in_order(self, state: State) -> list[Record]:
-        """Finished jobs oldest first; delayed by due time; running by id."""
+        """Finished jobs in the order in which they finished; delayed by due time; running by id."""
         key: Callable[[Record], Any]
         if state in FINAL:
-            key = lambda record: (record.finish_at, record.jid.bytes)  # noqa: E731
+            key = lambda record: record.filed  # noqa: E731
         elif state is State.DELAYED:
             key = lambda record: (record.due_at, record.jid.bytes)  # noqa: E731
         else:

@@ -1,0 +1,108 @@
+"""What the hot verbs promise when somebody dies, asks twice, or comes late; over every backend."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from procession.database import Database
+from procession.job import Crash, Outcome, State
+from procession.moves import Move
+from tests.contract.conftest import Clock
+from tests.contract.test_queue import FAILURE, LEASE, Ask, claim, find, new, settle
+
+MOVES = [Move.PROCESS, Move.FAIL, Move.RETRY, Move.RELEASE, Move.DISCARD, Move.CRASH]
+
+
+@pytest.mark.parametrize("move", MOVES)
+def test_an_outcome_of_an_earlier_claim_is_refused_while_another_runs(
+    database: Database, ask: Ask, move: Move
+) -> None:
+    ask(database.enqueue([new()]))
+    stale = claim(database, ask).jobs[0]
+    ask(database.leave("w", crash=Crash(how="signal 9")))
+    current = claim(database, ask, worker="v").jobs[0]
+    before = find(database, ask, stale.jid)
+    assert not settle(database, ask, stale, move, failure=FAILURE)
+    assert find(database, ask, stale.jid) == before
+    assert settle(database, ask, current, Move.PROCESS, worker="v")
+
+
+@pytest.mark.parametrize("move", MOVES)
+def test_a_claim_that_was_given_back_settles_nothing_afterwards(database: Database, ask: Ask, move: Move) -> None:
+    ask(database.enqueue([new()]))
+    stale = claim(database, ask).jobs[0]
+    assert settle(database, ask, stale, Move.RELEASE)
+    current = claim(database, ask, worker="v").jobs[0]
+    assert not settle(database, ask, stale, move)
+    assert settle(database, ask, current, Move.PROCESS, worker="v")
+
+
+@pytest.mark.parametrize("move", [Move.PROCESS, Move.FAIL])
+def test_an_outcome_of_an_earlier_claim_is_refused_after_the_job_ended(
+    database: Database, ask: Ask, move: Move
+) -> None:
+    ask(database.enqueue([new()]))
+    stale = claim(database, ask).jobs[0]
+    ask(database.leave("w"))
+    settle(database, ask, claim(database, ask, worker="v").jobs[0], Move.PROCESS, worker="v")
+    assert not settle(database, ask, stale, move)
+
+
+def test_a_job_cancelled_and_retried_is_handed_out_once_and_in_its_new_place(database: Database, ask: Ask) -> None:
+    first, second = new(), new()
+    ask(database.enqueue([first, second]))
+    ask(database.cancel([first.jid]))
+    ask(database.retry([first.jid]))
+    assert [it.jid for it in claim(database, ask).jobs] == [second.jid, first.jid]
+
+
+def test_to_extend_an_unknown_worker_makes_none(database: Database, ask: Ask) -> None:
+    ask(database.extend(["nobody"], lease=LEASE))
+    assert ask(database.workers()) == []
+
+
+def test_a_worker_that_dies_right_after_its_claim_is_found(database: Database, ask: Ask, clock: Clock) -> None:
+    ask(database.enqueue([new()]))
+    claimed = claim(database, ask).jobs
+    for _ in range(8):
+        clock.pass_(LEASE // 3)
+        taken = ask(database.recover(10, lease=LEASE))
+        if taken:
+            break
+    assert taken == [it.jid for it in claimed]
+
+
+def test_a_worker_whose_jobs_were_taken_back_is_told_that_it_holds_none_of_them(database: Database, ask: Ask) -> None:
+    ask(database.enqueue([new(), new()]))
+    claim(database, ask, 1)
+    ask(database.leave("w"))
+    current = claim(database, ask, 1, worker="v").jobs[0]
+    own = claim(database, ask, 1).jobs[0]
+    held = ask(database.heartbeat("w", lease=LEASE, info=b"{}")).held
+    assert [(it.jid, it.token) for it in held] == [(own.jid, own.token)]
+    held = ask(database.heartbeat("v", lease=LEASE, info=b"{}")).held
+    assert [(it.jid, it.token) for it in held] == [(current.jid, current.token)]
+
+
+def test_a_ring_that_a_dead_caller_heard_takes_no_job_with_it(database: Database, ask: Ask) -> None:
+    ask(database.enqueue([new()]))
+    dead = database.connect()
+    assert dead.wait(["mail"], 5) == "mail"
+    dead.close()
+    assert len(claim(database, ask).jobs) == 1
+
+
+def test_a_claim_asked_again_late_gives_what_it_took_back_uncharged(database: Database, ask: Ask) -> None:
+    """The worker had given up on that question; its heartbeat shows it a job that it knows nothing of."""
+    ask(database.enqueue([new()]))
+    late = os.urandom(16)
+    claim(database, ask, 0)
+    ask(database.claim(["mail"], "w", late, limit=1, lease=LEASE))
+    stranger = ask(database.heartbeat("w", lease=LEASE, info=b"{}")).held[0]
+    assert stranger.token == late
+    given_back = Outcome(jid=stranger.jid, token=stranger.token, move=Move.RELEASE)
+    assert ask(database.settle("w", [given_back])) == [True]
+    found = find(database, ask, stranger.jid)
+    assert (found.state, found.attempt, found.crashes) == (State.QUEUED, 0, 0)

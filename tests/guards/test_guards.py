@@ -1,0 +1,280 @@
+"""Negative controls: each guard is taken out once, and the scenario that guards it is seen to fail.
+
+A test that cannot fail proves nothing. So for every guard there is a row: what it is called, where it stands, how it is
+taken out (`removal.py`: by text, never by a switch in the product), and the scenario that holds with it and fails
+without. Most scenarios are tests of the contract suite, others are random schedules or stand in `scenarios.py`. The
+table is printed by `python -m tests.guards.test_guards`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
+from functools import partial
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import pytest
+
+from procession.database.redis import scripts
+from procession.database.redis.connection import RedisAsyncConnection, RedisConnection, Target
+from procession.handle import Waiter
+from procession.moves import Move
+from procession.runtime.heartbeat import LeaseKeeper, compare
+from procession.runtime.outbox import Outbox
+from procession.runtime.queue_worker import QueueWorker
+from tests.contract import test_faults, test_queue, test_shelf
+from tests.guards import scenarios
+from tests.guards.removal import function_without, script_without
+from tests.guards.stage import play
+from tests.lua import test_scripts
+from tests.model.schedule import NETWORK
+
+Removal = Callable[[], AbstractContextManager[None]]
+
+
+class Guard(NamedTuple):
+    """One guard, how to take it out, and who notices."""
+
+    name: str
+    where: str
+    removals: tuple[Removal, ...]
+    scenario: Callable[..., None]
+    given: Mapping[str, Any] = MappingProxyType({})
+
+
+def script(
+    name: str, file: str, guard: str, instead: str, scenario: Callable[..., None], **given: Any
+) -> Guard:
+    """A guard in a script of the store."""
+    return Guard(name, f"lua/{file}", (partial(script_without, file, guard, instead),), scenario, given)
+
+
+def function(
+    name: str, where: Callable[..., Any], guard: str, instead: str, scenario: Callable[..., None], **given: Any
+) -> Guard:
+    """A guard in a function of the runtime, the client or a connection."""
+    removal = partial(function_without, where, guard, instead)
+    return Guard(name, f"{where.__module__}.{where.__qualname__}", (removal,), scenario, given)
+
+
+STORE = (
+    script(
+        "a claim writes who has the job in the same script that takes it out of its queue",
+        "claim.lua", "        write(jid, running .. sub(raw, 9, spec_at - 1) .. past .. spec)\n", "",
+        test_faults.test_a_worker_that_dies_right_after_its_claim_is_found,
+    ),
+    script(
+        "a claim writes what its worker holds, so that recovery finds it",
+        "claim.lua", "  hold(worker, token, claimed)\n", "",
+        test_faults.test_a_worker_that_dies_right_after_its_claim_is_found,
+    ),
+    script(
+        "a claim gives its worker a lease, so that recovery finds it even if it never beats",
+        "claim.lua", "redis.call('ZADD', T .. ':leases', now + lease, worker)", "redis.call('ECHO', worker)",
+        test_faults.test_a_worker_that_dies_right_after_its_claim_is_found,
+    ),
+    script(
+        "a claim asked again with its token takes nothing new",
+        "claim.lua", "if redis.call('HGET', T .. ':tokens', worker) == token then", "if false then",
+        test_queue.test_a_claim_repeated_with_its_token_answers_the_same_and_takes_nothing,
+    ),
+    script(
+        "an attempt is counted at the claim",
+        "claim.lua", "local facts, spec_at = struct.pack('>HBH', 1, 0, i - 1), 17 + #queue",
+        "local facts, spec_at = struct.pack('>HBH', 0, 0, i - 1), 17 + #queue",
+        test_queue.test_a_claimed_job_is_running_with_owner_and_counted_attempt,
+    ),
+    script(
+        "the attempt of a job that ran before is counted at the claim",
+        "claim.lua", "math.min(r.attempt + 1, 65535)", "r.attempt",
+        test_queue.test_a_job_that_keeps_killing_its_worker_fails_as_poison_after_three_runs,
+    ),
+    script(
+        "what has expired is not handed out",
+        "claim.lua", "if r.expires > 0 and r.expires <= now then", "if false then",
+        test_queue.test_an_expired_job_is_cancelled_and_never_handed_out,
+    ),
+    script(
+        "a claim that leaves work behind passes the ring on",
+        "claim.lua", "redis.call('HEXISTS', T .. ':paused', queue) == 0 then ring(queue) end", "false then end",
+        test_scripts.test_claim_takes_in_order_writes_owner_and_lease_and_passes_the_ring_on,
+    ),
+    script(
+        "an entry that its record does not name any more is stepped over",
+        "lib/lanes.lua", "sub(raw, 1, 4) == ready .. sub(entries[i], 17)", "sub(raw, 1, 2) == ready",
+        test_faults.test_a_job_cancelled_and_retried_is_handed_out_once_and_in_its_new_place,
+    ),
+    script(
+        "the fence: only the current claim's success counts",
+        "settle.lua", "      and sub(raw, past + 6, past + 5 + #before) == before then", "      then",
+        test_faults.test_a_claim_that_was_given_back_settles_nothing_afterwards, move=Move.PROCESS,
+    ),
+    script(
+        "the fence: only the current claim's other outcomes count",
+        "settle.lua", "if r and r.state == RUNNING and r.token == token then", "if r and r.state == RUNNING then",
+        test_faults.test_an_outcome_of_an_earlier_claim_is_refused_while_another_runs, move=Move.RETRY,
+    ),
+    script(
+        "a repeated settle is known again by its token alone",
+        "settle.lua", "return r and KEPT[r.state] and r.token ~= '' and r.token == string.sub(token, 1, 4)",
+        "return r and KEPT[r.state]",
+        test_faults.test_an_outcome_of_an_earlier_claim_is_refused_after_the_job_ended, move=Move.FAIL,
+    ),
+    script(
+        "a cancellation wins over the retry",
+        "settle.lua", "if r.cancel and move ~= 'process' then final, reason = CANCELLED, r.reason end", "",
+        test_shelf.test_cancel_of_a_running_job_wins_over_its_retry_and_loses_against_its_success,
+    ),
+    script(
+        "a full store takes outcomes",
+        "settle.lua", "-- flags: allow-oom", "-- flags:",
+        scenarios.a_full_store_takes_outcomes_and_refuses_work,
+    ),
+    script(
+        "a full store refuses new work",
+        "enqueue.lua", "-- flags:\n", "-- flags: allow-oom\n",
+        scenarios.a_full_store_takes_outcomes_and_refuses_work,
+    ),
+    script(
+        "one jid is one job, however often it is enqueued",
+        "enqueue.lua", "if raw or there[jid] then", "if false then",
+        test_queue.test_enqueuing_a_jid_twice_makes_one_job,
+    ),
+    script(
+        "a worker holds only jobs whose record names it and its token",
+        "lib/held.lua", "if r and r.state == RUNNING and r.worker == worker and r.token == token then",
+        "if r and r.state == RUNNING then",
+        test_faults.test_a_worker_whose_jobs_were_taken_back_is_told_that_it_holds_none_of_them,
+    )._replace(
+        removals=(
+            partial(
+                script_without, "lib/held.lua",
+                "if r and r.state == RUNNING and r.worker == worker and r.token == token then",
+                "if r and r.state == RUNNING then",
+            ),
+            partial(script_without, "lib/finish.lua", "  redis.call('DEL', held_key(worker))\n", ""),
+        ),
+        where="lua/lib/held.lua and lua/lib/finish.lua (either is enough)",
+    ),
+    script(
+        "to extend an unknown worker makes none",
+        "extend.lua", "'XX', ", "", test_faults.test_to_extend_an_unknown_worker_makes_none,
+    ),
+    script(
+        "a crash is counted when the job is taken back",
+        "lib/finish.lua", "r.crashes = math.min(r.crashes + 1, 255)", "",
+        test_queue.test_a_job_that_keeps_killing_its_worker_fails_as_poison_after_three_runs,
+    ),
+    script(
+        "a grace of one lease after nobody looked for long",
+        "lib/duties.lua", "if now >= grace then", "if true then",
+        test_queue.test_recovery_waits_one_lease_after_an_outage,
+    ),
+)  # fmt: skip
+
+RUNTIME = (
+    function(
+        "a run that lost its lease is stopped at the heartbeat",
+        compare, "if jid not in believed or believed", "if jid in believed and believed",
+        scenarios.a_run_whose_job_was_taken_back_is_stopped,
+    ),
+    function(
+        "the heartbeat compares tokens, not only jobs",
+        compare, " or believed[jid].token != token", "",
+        scenarios.a_newer_claim_of_the_same_job_is_not_the_run_that_goes_on,
+    ),
+    function(
+        "a job that a worker holds and knows nothing of is given back",
+        QueueWorker._beat, "for held in conclusion.strangers:", "for held in []:",
+        scenarios.some_schedules, weather=NETWORK,
+    ),
+    function(
+        "what the claim under way will answer is no stranger",
+        QueueWorker._beat, "if held.token == self._token:", "if False:",
+        scenarios.some_schedules, weather=NETWORK,
+    ),
+    function(
+        "the token of a claim is random, no counter that a failover sets back",
+        QueueWorker.__init__, "self._token = os.urandom(16)", "self._token = bytes(16)",
+        scenarios.the_claim_that_a_failover_forgot_settles_nothing,
+    ),
+    function(
+        "outcomes are kept until the store has answered",
+        Outbox.taken, "return self._waiting[:BATCH]",
+        "batch, self._waiting[:BATCH] = self._waiting[:BATCH], []; return batch",
+        scenarios.outcomes_stay_until_the_store_has_answered,
+    ),
+    function(
+        "a thread extends the lease of a blocked loop",
+        LeaseKeeper._run, "connection.ask(self._database.extend([self._worker], lease=self._lease))", "pass",
+        scenarios.a_blocked_loop_keeps_its_lease,
+    ),
+    function(
+        "who waits for a job looks before listening",
+        Waiter.final_state, "await self._look([jid])", "pass",
+        scenarios.a_job_that_is_final_already_is_not_waited_for,
+    ),
+)  # fmt: skip
+
+CONNECTIONS = (
+    function(
+        "a bell is a hint: what a caller hears who then dies was no job",
+        Target.bells, 'f"{self.tag}:bell:{bell}"', 'f"{self.tag}:lane:{bell}:0"',
+        test_faults.test_a_ring_that_a_dead_caller_heard_takes_no_job_with_it,
+    ),
+    function(
+        "an event loop's call has a deadline",
+        RedisAsyncConnection._ask_all, "asyncio.timeout(self._budget)", "asyncio.timeout(None)",
+        scenarios.a_silent_store_is_given_up_by_an_event_loop,
+    ),
+    Guard(
+        "a thread's call has a deadline",
+        "procession.database.redis.connection.RedisConnection._exchange",
+        (
+            partial(
+                function_without, RedisConnection._exchange,
+                "for _ in commands:\n        line._sock.settimeout(max(deadline - monotonic(), 0.01))",
+                "for _ in commands:\n        line._sock.settimeout(None)",
+            ),
+        ),
+        scenarios.a_silent_store_is_given_up_by_a_thread,
+    ),
+    function(
+        "of a pipeline only what the server did not know is asked again",
+        RedisConnection.ask,
+        "[i for i, reply in enumerate(replies) if isinstance(reply, exceptions.NoScriptError)]",
+        "[*range(len(replies))] if any(isinstance(reply, exceptions.NoScriptError) for reply in replies) else []",
+        scenarios.only_what_the_server_did_not_know_is_asked_again,
+    ),
+)  # fmt: skip
+
+GUARDS = (*STORE, *RUNTIME, *CONNECTIONS)
+
+
+@pytest.mark.parametrize("guard", GUARDS, ids=lambda guard: guard.name)
+def test_a_scenario_holds_with_its_guard_and_fails_without_it(guard: Guard, valkey_url: str) -> None:
+    if guard.scenario is not scenarios.some_schedules:  # which are a test of their own
+        play(guard.scenario, valkey_url, **guard.given)
+    with ExitStack() as stack:
+        for removal in guard.removals:
+            stack.enter_context(removal())
+        with pytest.raises(AssertionError):
+            play(guard.scenario, valkey_url, **guard.given)
+
+
+def test_what_was_taken_out_is_back() -> None:
+    """No guard stays out after its scenario."""
+    whole = [scripts.script(name) for name in scripts.names()]
+    with script_without("settle.lua", "-- flags: allow-oom", "-- flags:"):
+        assert scripts.script("settle").sha not in {it.sha for it in whole}
+    assert [scripts.script(name) for name in scripts.names()] == whole
+    with function_without(compare, " or believed[jid].token != token", ""), pytest.raises(AssertionError):
+        scenarios.a_newer_claim_of_the_same_job_is_not_the_run_that_goes_on()
+    scenarios.a_newer_claim_of_the_same_job_is_not_the_run_that_goes_on()
+
+
+if __name__ == "__main__":
+    print("| guard | stands in | fails without it |\n|---|---|---|")
+    for it in GUARDS:
+        print(f"| {it.name} | `{it.where}` | `{it.scenario.__module__}.{it.scenario.__name__}` |")
