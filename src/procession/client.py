@@ -13,14 +13,12 @@ from types import ModuleType
 from typing import Any, ParamSpec, TypeVar, Unpack, overload
 from uuid import UUID
 
-from procession import database as databases
 from procession.clock import milliseconds
 from procession.config import Settings
 from procession.connections import Connections
 from procession.database import (
     AsyncConnection,
     Connection,
-    Database,
     Durability,
     Operation,
     Page,
@@ -278,14 +276,6 @@ class Procession(Steering):
     def is_reserved_queue(name: str) -> bool:
         """True for the names of final states, to which nothing can be enqueued."""
         return is_reserved_queue(name)
-
-    # Connections
-
-    @cached_property
-    def database(self) -> Database:
-        """The store, opened on first use; it connects with the first question."""
-        it = self.settings
-        return databases.open(it.url, namespace=it.namespace, policy=it.policy(), credentials=self._credentials)
 
     def connection(self) -> Connection:
         """The connection of this process for sync callers."""

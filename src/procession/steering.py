@@ -7,8 +7,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import cached_property
 from typing import TypeVar
 
+from procession import database as databases
 from procession.clock import milliseconds, wall
 from procession.config import Settings
 from procession.database import Counts, Database, Operation, Page, Query, QueueInfo, WorkerInfo
@@ -29,11 +32,13 @@ class Steering(ABC):
     """The verbs about queues and the whole."""
 
     settings: Settings
+    _credentials: Callable[[], tuple[str, str]] | None
 
-    @property
-    @abstractmethod
+    @cached_property
     def database(self) -> Database:
-        """The store; it connects with the first question."""
+        """The store, opened on first use; it connects with the first question."""
+        it = self.settings
+        return databases.open(it.url, namespace=it.namespace, policy=it.policy(), credentials=self._credentials)
 
     @abstractmethod
     def ask(self, operation: Operation[T]) -> T:

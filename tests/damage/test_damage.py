@@ -199,7 +199,7 @@ def test_a_record_cut_short_stops_no_other_job_and_is_failed_with_its_bytes(
     assert others.count(State.PROCESSED) >= 3 + 18 - 1
     for _ in range(3):
         store.beat()
-    if which == "processed":  # beside others of its kind it gets no closer look; of many entries one is a tombstone
+    if which == "processed":  # beside others of its kind it gets no closer look
         assert store.kinds(mend=True) <= {"counter", "record unreadable"}
     assert store.kinds() == set()
 

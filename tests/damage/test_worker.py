@@ -26,6 +26,7 @@ def test_a_queue_worker_mends_a_lost_lease_says_so_once_and_performs_the_job(
         worker = QueueWorker(app)
         running = asyncio.ensure_future(worker.run())
         result: str = await handle.result_async(20)
+        assert {it.memory > 1_000_000 for it in await app.workers_async()} == {True}
         worker.stop()
         await running
         await app.close_async()

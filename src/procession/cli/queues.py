@@ -81,8 +81,14 @@ def workers(url: str | None, namespace: str | None, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    rows = [(it.id, ",".join(it.queues), f"{it.running}/{it.concurrency}", it.lost, moment(it.beat_at)) for it in found]
-    print_table(("worker", "queues", "running", "lost", "last beat"), rows)
+    rows = [
+        (
+            it.id, ",".join(it.queues), f"{it.running}/{it.concurrency}", it.lost, f"{it.memory / 1e6:.0f} MB",
+            moment(it.beat_at),
+        )
+        for it in found
+    ]  # fmt: skip
+    print_table(("worker", "queues", "running", "lost", "memory", "last beat"), rows)
 
 
 @click.command()

@@ -41,7 +41,7 @@ from procession.runtime.pulse import Beating
 from procession.runtime.scheduler import pruning
 from procession.runtime.slots import rotated
 from procession.runtime.target import target_of
-from procession.runtime.wear import Wear
+from procession.runtime.wear import Wear, resident
 
 log = logging.getLogger("procession.worker")
 
@@ -399,6 +399,7 @@ class QueueWorker:
                 "concurrency": self.concurrency,
                 "threads": self.threads,
                 "lost": self._performer.lost,
+                "memory": resident(),
             }
         )
 

@@ -172,6 +172,16 @@ local function bury(jid, reason, spec, apart)
   }, FAILED, reason)
 end
 
+-- A damaged record leaves the shelf where its first bytes, if they are left, let it count.
+local function uncount(raw)
+  local state, name_ends = string.byte(raw, 2), 16 + (string.byte(raw, 16) or 256)
+  if KEPT[state] then
+    count('kept_' .. NAMES[state], -1)
+  elseif state == QUEUED and #raw >= name_ends then
+    deepen(string.sub(raw, 17, name_ends), -1)
+  end
+end
+
 -- One record in its place. Of one that stands on a shelf `check_filed` says what can be said.
 local function check(jid, r, lease, check_filed)
   if r.state == DELAYED then
@@ -200,6 +210,7 @@ local function check_records(cursor, number, lease, check_filed)
       if r then
         settled[kind] = check(jid, r, lease, check_filed)
       elseif wrong('record unreadable', jid, 'jobs') then
+        uncount(raw)
         bury(jid, 'record unreadable', raw)
       end
     end
