@@ -194,6 +194,8 @@ class Performer:
     def began(self, active: Active) -> None:
         """See `Performance.began`."""
         active.started = monotonic()
+        if active.timer is not None:  # it had been given to a process that was gone already
+            active.timer.cancel()
         if active.run.timeout is not None:
             active.timer = self._loop.call_later(active.run.timeout, self._stop, active, "timeout")
         self._log.started(active.run)
@@ -209,7 +211,7 @@ class Performer:
 
     def overdue(self, active: Active) -> None:
         """See `Performance.overdue`. Given back to whoever is free, unless the next claim would only fetch it again."""
-        if len(self._capacity.served) == 1 and not active.done and active.executor.withdraw(active):
+        if self._capacity.served == {"process"} and not active.done and active.executor.withdraw(active):
             self.ended(active, released(active.run.claimed, "no job process is free"))
 
     def cannot(self, active: Active, why: str) -> None:
