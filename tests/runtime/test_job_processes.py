@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -255,6 +256,21 @@ def test_a_job_that_ends_its_process_is_poison_after_three_runs(tmp_path: Path, 
             assert ("in dies" in crash.stack) == (how == "segfault")
             assert await neighbour.result_async(30) == "rested"
             assert worker._performer.held() == {}
+
+    asyncio.run(main())
+
+
+def test_a_job_is_none_the_worse_for_a_process_that_was_gone_before_it_began() -> None:
+    async def main() -> None:
+        async with working() as worker:
+            for _ in range(5):
+                pid, *_ = await heavy.where.enqueue().result_async(30)
+                os.kill(pid, signal.SIGSTOP)
+                handle = heavy.where.enqueue()
+                await until(lambda: any(it.active for it in executor(worker)._lives))
+                os.kill(pid, signal.SIGKILL)
+                found = await handle.wait_async(30)
+                assert (found.state, found.attempt, found.crashes) == (State.PROCESSED, 1, 0)
 
     asyncio.run(main())
 

@@ -49,9 +49,10 @@ PR_SET_PDEATHSIG = 1
 class JobProcess:
     """Performs what its queue worker sends."""
 
-    def __init__(self, app: Procession, line: socket.socket) -> None:
+    def __init__(self, app: Procession, line: socket.socket, recorder: blackbox.Recorder) -> None:
         self._app = app
         self._line = line
+        self._recorder = recorder
         self._begun: SimpleQueue[tuple[Run | Verdict, str] | None] = SimpleQueue()
         self._run: Run | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -79,6 +80,7 @@ class JobProcess:
                 self._line.sendall(frame(Ended(verdict, worn=self._exhausted)))
 
     def _perform(self, run: Run, worker: str, runner: asyncio.Runner) -> Verdict:
+        self._recorder.seen_in(f"job {run.registered.name} {run.claimed.jid} attempt {run.claimed.attempt}")
         inside = run.registered.inside
         call = self._coroutine(run) if inside == "loop" else self._called(run)
         run.registered = msgspec.structs.replace(run.registered, call=call)
@@ -219,7 +221,7 @@ def main() -> None:
     asked: dict[str, Any] = json.loads(sys.argv[1])
     end_with(asked["parent"])
     log_to_stderr(asked["log_level"])
-    blackbox.record(asked["box"])
+    recorder = blackbox.record(asked["box"])
     sys.path[:] = asked["path"]
     line = socket.socket(fileno=asked["line"])
     try:
@@ -229,7 +231,7 @@ def main() -> None:
             logging.getLogger("procession").exception("cannot import %s", asked["target"])
         line.sendall(frame(Unable(f"{type(error).__qualname__}: {error}")))
         os._exit(1)
-    JobProcess(app, line).work()
+    JobProcess(app, line, recorder).work()
 
 
 if __name__ == "__main__":

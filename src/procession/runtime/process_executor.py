@@ -24,11 +24,8 @@ from procession.runtime.spawned import Spawned
 
 log = logging.getLogger("procession.worker")
 
-
 JOBS = 1_000
 """Runs after which a job process makes way: what leaks is bounded, and one start in so many costs next to nothing."""
-
-
 SHORT = 0.1
 """Seconds. While runs are usually shorter, each busy process has its next job waiting here, so that it does not idle
 for a round trip after each. Longer ones leave that job to other workers, and a round trip costs them nothing."""
@@ -52,7 +49,9 @@ class ProcessExecutor(Waiting):
     def fill(self) -> None:
         """See `Waiting.fill`."""
         while self.waiting and self._idle:
-            self._begin(self._idle.pop(), self.waiting.popleft())
+            spawned = self._idle.pop()
+            if spawned.alive:
+                self._begin(spawned, self.waiting.popleft())
         for _ in range(min(len(self.waiting) - self.about_to_begin(), self.size - len(self._lives))):
             self._start()
 
@@ -104,7 +103,7 @@ class ProcessExecutor(Waiting):
         if spawned.names is None and not self._closing:
             self._never_begun(spawned, crash)
         elif spawned.active is not None:
-            self._died(spawned.active, crash)
+            self._died(spawned, spawned.active, crash)
         self._freed()
 
     def _begin(self, spawned: Spawned, active: Active) -> None:
@@ -166,13 +165,16 @@ class ProcessExecutor(Waiting):
 
     # How it ended
 
-    def _died(self, active: Active, crash: Crash) -> None:
+    def _died(self, spawned: Spawned, active: Active, crash: Crash) -> None:
         run = active.run
-        if run.stopped is None:
+        if run.stopped is not None:
+            run.crash = msgspec.structs.replace(crash, how=f"{crash.how}, ended by its queue worker")
+            self.performance.ended(active, judge(run, JobTimeout("killed"), self._worker))
+        elif spawned.seen_in.endswith(f"{run.claimed.jid} attempt {run.claimed.attempt}"):
             self.performance.ended(active, died(run, crash, self._worker))
-            return
-        run.crash = msgspec.structs.replace(crash, how=f"{crash.how}, ended by its queue worker")
-        self.performance.ended(active, judge(run, JobTimeout("killed"), self._worker))
+        else:  # it was gone before it could begin this job, which is none the worse for it
+            active.started = 0.0
+            self.waiting.appendleft(active)
 
     def _never_begun(self, spawned: Spawned, crash: Crash) -> None:
         why = spawned.unable or f"it ended while it started: {crash.how}"

@@ -40,6 +40,8 @@ class Spawned:
         """Which jobs its app knows; None until it is ready."""
         self.unable = ""
         """Why it cannot begin, if it said so."""
+        self.seen_in = ""
+        """After its end: which job it has begun last."""
         self._ends: list[asyncio.TimerHandle] = []
         self._reaping = threading.Lock()
         self._box = BlackBox()
@@ -71,9 +73,11 @@ class Spawned:
 
     async def live(self, hear: Callable[[FromJob], None]) -> Crash:
         """Hand on what it says until it has ended; returns how."""
-        reader, self._writer = await asyncio.open_unix_connection(sock=self._ours)
-        self._ends.append(self._loop.call_later(LONGEST_START, self.kill))
-        while (message := await heard_async(reader)) is not None:
+        self._reader, self._writer = await asyncio.open_unix_connection(sock=self._ours)
+        # what a job has started outside its session may hold the other end open
+        self._gone.add_done_callback(lambda _: self._loop.call_later(0.5, self._writer.close))
+        self.end_in(LONGEST_START, self.kill)
+        while (message := await heard_async(self._reader)) is not None:
             if self.names is None:
                 self.stay()
             hear(message)
@@ -82,10 +86,16 @@ class Spawned:
         self.stay()
         with suppress(OSError):
             await self._writer.wait_closed()
+        self.seen_in = self._box.seen_in(0.0)
         self._box.close()
         return crash
 
     # Speaking
+
+    @property
+    def alive(self) -> bool:
+        """As far as is known yet, it may be spoken to."""
+        return not (self._gone.done() or self._reader.at_eof() or self._writer.is_closing())
 
     def begin(self, active: Active, worker: str) -> None:
         """Have it perform this job; it must be idle."""
@@ -94,7 +104,7 @@ class Spawned:
 
     def stop(self, active: Active) -> None:
         """Tell it that this run is not to go on, and why."""
-        if active.run.stopped is not None:
+        if active.run.stopped is not None and self.alive:
             self._writer.write(frame(Stop(active.run.claimed.token, active.run.stopped)))
 
     # Ending
@@ -147,5 +157,3 @@ class Spawned:
     def _reaped(self, crash: Crash) -> None:
         if not self._gone.done():
             self._gone.set_result(crash)
-        # what a job has started outside its session may hold the other end open
-        self._loop.call_later(0.5, self._writer.close)
