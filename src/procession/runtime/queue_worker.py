@@ -219,6 +219,7 @@ class QueueWorker:
             queues = rotated(self.queues, self._turn)
             claim = self._database.claim(queues, self.id, self._token, limit=limit, lease=self._lease)
             operations.append(("claims", claim))
+            self._hungry = False  # a bell that rings while the answer is on its way means what comes after the claim
         if not operations:
             return False
         self._turn += 1
@@ -300,7 +301,7 @@ class QueueWorker:
         self._token = os.urandom(16)
         self._keeper.touched()
         self._due(claims.next_due, claims.now)
-        self._hungry = len(claims.jobs) >= limit
+        self._hungry = self._hungry or len(claims.jobs) >= limit
         for claimed in claims.jobs:
             self._performer.begin(claimed)
         if self._hungry or len(self._outbox):
