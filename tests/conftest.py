@@ -43,7 +43,7 @@ def answering(path: str, process: subprocess.Popen[bytes]) -> None:
             try:
                 line.connect(path)
                 line.sendall(b"PING\r\n")
-                if line.recv(16).startswith(b"+PONG"):
+                if line.recv(16).startswith((b"+PONG", b"-NOAUTH")):
                     return
             except OSError:
                 pass

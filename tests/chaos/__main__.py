@@ -1,0 +1,50 @@
+"""`python -m tests.chaos`: play the scenarios, print a JSON line for each and the table, exit 1 on a breach.
+
+`--seed N` repeats a run; `--only PART` picks scenarios by name; `--short` is the part that CI runs; `--list` names them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import sys
+
+import msgspec
+
+from tests.chaos import scenarios_workers  # noqa: F401 - importing a file registers its scenarios
+from tests.chaos.stage import SCENARIOS, chosen, play
+from tests.chaos.table import table
+
+
+def main() -> int:
+    """Play what was asked for."""
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--only", action="append", default=[], metavar="PART")
+    parser.add_argument("--short", action="store_true")
+    parser.add_argument("--list", action="store_true")
+    asked = parser.parse_args()
+    if asked.list:
+        for it in SCENARIOS.values():
+            print(f"{it.name:32} {it.about}")
+        return 0
+    for name in [name for name in os.environ if name.startswith("PROCESSION_")]:
+        del os.environ[name]
+    seed = random.randrange(1_000_000) if asked.seed is None else asked.seed
+    scenarios = chosen(asked.only, short=asked.short)
+    print(f"seed {seed}, {len(scenarios)} scenarios; repeat with: make chaos SEED={seed}", flush=True)
+    reports = []
+    for it in scenarios:
+        report = play(it, seed)
+        reports.append(report)
+        print(msgspec.json.encode(report).decode(), flush=True)
+    print()
+    print(table(reports))
+    broken = [report.name for report in reports if not report.passed]
+    print(f"\n{len(reports) - len(broken)} of {len(reports)} passed" + (f"; not: {', '.join(broken)}" if broken else ""))
+    return 1 if broken or not reports else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,372 @@
+"""The stage of one scenario: a server, a proxy before it, worker families, producers, and the evidence of it all.
+
+A scenario is a function that gets a stage, does harm, and returns; `play` then heals everything, drains the queues,
+sees that every living worker still takes work, tells all to go, and has the evidence judged.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from msgspec import Struct
+
+from procession import Procession, State
+from procession.clock import milliseconds
+from procession.errors import DatabaseError
+from procession.worker import Caller
+from tests.chaos.fleet import Family, Fleet, journal_at, members
+from tests.chaos.history import accepted
+from tests.chaos.journal import Event, Ledger, Runs
+from tests.chaos.machine import APPENDED, Machine
+from tests.chaos.producer import Order, Producer, enqueue_all
+from tests.chaos.proxy import Proxy
+from tests.chaos.shop import Shop
+from tests.chaos.verdict import Evidence, Marks, Report, judge
+from tests.contract.invariants import check_invariants
+from tests.leaks import leaks
+
+NAMESPACE = "chaos"
+SLACK = float(os.environ.get("CHAOS_SLACK", "1"))
+"""Marks for seconds are multiplied by it; more than 1 where other work shares the machine."""
+ODD = r"never retrieved|never awaited|Exception in callback|Unhandled exception|ResourceWarning|CRITICAL"
+FENCED = r"counts no more|another worker owns it"
+
+
+class Scenario(Struct, frozen=True, kw_only=True):
+    """A fault and when it counts as survived."""
+
+    name: str
+    about: str
+    """One phrase for the table."""
+    act: Callable[[Stage], None]
+    marks: Marks = Marks()
+    server: tuple[str, ...] = APPENDED
+    settings: dict[str, Any] = {}
+    """Settings of every worker; the stock ones where a figure is promised."""
+    forgetful: bool = False
+    short: bool = False
+    """Part of `make chaos SHORT=1`."""
+
+
+class Stage:
+    """What a scenario acts on."""
+
+    def __init__(self, scenario: Scenario, seed: int, machine: Machine | None = None) -> None:
+        self.random = random.Random(seed)
+        self.seed = seed
+        self.scenario = scenario
+        self.folder = Path(tempfile.mkdtemp(prefix="procession-stage-"))
+        self.ledger = Ledger()
+        self.runs = Runs(self.folder / "journal")
+        self.events: list[Event] = []
+        self.excused: set[UUID] = set()
+        self.complaints: list[str] = []
+        self.server = machine or Machine(scenario.server)
+        self._forced = 0
+        self._pending: list[threading.Thread] = []
+        self._producers: list[Producer] = []
+        self._proxy: Proxy | None = None
+        self._through: tuple[Procession, Shop] | None = None
+        self.concurrency = 10
+        environment = {f"PROCESSION_{name.upper()}": str(value) for name, value in scenario.settings.items()}
+        environment |= {"PROCESSION_NAMESPACE": NAMESPACE, "PROCESSION_HOME": str(self.folder)}
+        environment |= journal_at(self.folder / "journal")
+        self.fleet = Fleet(self.folder, environment)
+        self.server.start()
+        self.app = Procession(self.server.url, namespace=NAMESPACE, **scenario.settings)
+        self.shop = Shop(self.app)
+        self.lease = milliseconds(self.app.settings.lease) / 1_000
+
+    # The way to the store
+
+    @property
+    def proxy(self) -> Proxy:
+        """The proxy before the server, made when it is first needed."""
+        if self._proxy is None:
+            self._proxy = Proxy(self.server.path)
+        return self._proxy
+
+    @property
+    def distant(self) -> Shop:
+        """The jobs of an app that enqueues through the proxy."""
+        if self._through is None:
+            app = Procession(self.proxy.url, namespace=NAMESPACE, **self.scenario.settings)
+            self._through = app, Shop(app)
+        return self._through[1]
+
+    # Workers
+
+    def worker(self, *options: str, distant: bool | None = None, **environment: str) -> Family:
+        """Start one more family; it is not waited for. `distant` ones speak through the proxy, if there is one."""
+        if distant is None:
+            distant = self._proxy is not None
+        url = self.proxy.url if distant else self.server.url
+        options = ("--concurrency", str(self.concurrency), *options)
+        return self.fleet.start(*options, environment={"PROCESSION_URL": url, **environment})
+
+    def workers(self, count: int, *options: str, **given: Any) -> list[Family]:
+        """Start families and wait until all are at work."""
+        families = [self.worker(*options, **given) for _ in range(count)]
+        self.until(lambda: all(self._at_work(family) for family in families), 30)
+        return families
+
+    def _at_work(self, family: Family) -> bool:
+        assert family.alive, f"a worker ended at once: {family.log.read_text()[-500:]}"
+        pids = family.pids
+        return any(worker.pid in pids for worker in self.app.workers())
+
+    # Jobs
+
+    def orders(self, count: int, caller: Caller | None = None, *arguments: Any, **given: Any) -> list[Order]:
+        """Orders of one job, to be enqueued later."""
+        return [Order(caller or self.shop.note, *arguments, **given) for _ in range(count)]
+
+    def enqueue(self, count: int, caller: Caller | None = None, *arguments: Any, **given: Any) -> list[Order]:
+        """Enqueue many at once, by a direct way."""
+        orders = self.orders(count, caller, *arguments, **given)
+        enqueue_all(orders, self.ledger)
+        return orders
+
+    def producing(
+        self, count: int, caller: Caller | None = None, *arguments: Any, rate: float, patience: float = 60.0, **given: Any
+    ) -> Producer:
+        """Start a producer of `count` jobs, `rate` a second."""
+        endless: Iterable[Order] = (Order(caller or self.shop.note, *arguments, **given) for _ in range(count))
+        producer = Producer(endless, self.ledger, rate=rate, patience=patience)
+        self._producers.append(producer)
+        producer.start()
+        return producer
+
+    # Harm
+
+    def event(self, what: str, victims: Iterable[int] = (), *, heals: bool = False) -> None:
+        """Write down a fault, or its end."""
+        self.events.append(Event(time.monotonic(), what, frozenset(victims), heals))
+
+    def forced(self, runs: int | None = None) -> None:
+        """A fault makes up to so many jobs run again: by default all that fit into one worker."""
+        self._forced += self.concurrency if runs is None else runs
+
+    def vanish(self, family: Family) -> None:
+        """SIGKILL a whole family."""
+        self.forced()
+        victims = family.vanish()
+        self.event("vanished", victims)
+
+    def kill_child(self, family: Family) -> None:
+        """SIGKILL what is below a supervisor."""
+        self.forced()
+        victims = family.children
+        for pid in victims:
+            with suppress(ProcessLookupError):
+                os.kill(pid, 9)
+        self.event("child killed", victims)
+
+    def suspend(self, family: Family, seconds: float) -> None:
+        """SIGSTOP a family, and SIGCONT after a while. Does not wait."""
+        if seconds > self.lease / 2:
+            self.forced()
+        self.event("suspended", family.stop())
+
+        def wake() -> None:
+            self.event("woken", family.go_on())
+
+        self.later(seconds, wake)
+
+    def restart_server(self, down: float) -> None:
+        """SIGKILL the server and start it again on its files."""
+        self.event("server killed")
+        self.server.restart(down)
+        self.event("server back", heals=True)
+
+    def later(self, seconds: float, do: Callable[[], None]) -> None:
+        """Do something after a while; the drain waits for it."""
+        timer = threading.Timer(seconds, do)
+        timer.daemon = True
+        timer.start()
+        self._pending.append(timer)
+
+    # Waiting
+
+    def until(self, condition: Callable[[], Any], seconds: float = 60.0) -> Any:
+        """What `condition` returns once it is true. A store that is away counts as false."""
+        deadline = time.monotonic() + seconds * max(SLACK, 1)
+        while time.monotonic() < deadline:
+            with suppress(DatabaseError):
+                found = condition()
+                if found:
+                    return found
+            time.sleep(0.02)
+        raise AssertionError(f"not within {seconds:.0f} s: {self._state()}")
+
+    def running(self, count: int = 1) -> bool:
+        """True when so many bodies run."""
+        return sum(not run.ended for run in self.runs.read()) >= count
+
+    def processed(self, count: int, seconds: float = 60.0) -> None:
+        """Wait for so many processed jobs."""
+        self.until(lambda: self.app.stats().processed >= count, seconds)
+
+    def _state(self) -> str:
+        try:
+            return f"{self.app.stats()}, {len(self.fleet.alive)} families"
+        except DatabaseError as error:
+            return str(error)
+
+    # The end
+
+    def drain(self, seconds: float = 90.0) -> None:
+        """Heal everything, let producers end, wait until nothing waits or runs, and see that all still serve."""
+        for timer in self._pending:
+            timer.join(60)
+        if not self.server.up:
+            self.server.start()
+        if self._proxy is not None:
+            self._proxy.swallow(False)
+            self._proxy.drop_every, self._proxy.delay = 0, 0.0
+        for family in self.fleet.alive:
+            family.go_on()
+        for producer in self._producers:
+            producer.finish()
+        if not self.fleet.alive:
+            self.worker()
+        self.until(self._nothing_left, seconds)
+        self._all_serve()
+
+    def _nothing_left(self) -> bool:
+        stats = self.app.stats()
+        return stats.scheduled == stats.running == 0
+
+    def _all_serve(self) -> None:
+        """Every living worker takes work again: no fault needs a restart by hand."""
+        began = time.monotonic()
+        waiting = {family.mark: family for family in self.fleet.alive}
+        deadline = began + 30 * SLACK
+        while waiting and time.monotonic() < deadline:
+            self.enqueue(1, self.shop.note, 0.1)
+            time.sleep(0.05)
+            served = {run.pid for run in self.runs.read() if run.started > began}
+            waiting = {mark: it for mark, it in waiting.items() if not members(mark) & served and it.alive}
+        self.complaints += [f"{family.log.name} takes no work any more" for family in waiting.values()]
+        self.until(self._nothing_left, 30)
+
+    def evidence(self) -> Evidence:
+        """Tell the workers to go, and put together what is known."""
+        codes = self.fleet.retire(self.fleet.alive)
+        self.complaints += [f"a worker ended with exit code {code}" for code in codes if code]
+        self._look_at_the_store()
+        final, unfinished = self._stored()
+        logs = self.fleet.families
+        self.complaints += [f"{family.log.name}: {line}" for family in logs for line in family.lines(ODD)[:3]]
+        history = "--appendonly" in self.server.options and self.server.options[-1] != "rewritten"
+        return Evidence(
+            entries=self.ledger.entries(),
+            runs=self.runs.by_job(),
+            events=self.events,
+            final=final,
+            unfinished=unfinished,
+            counts=self.app.counts(),
+            accepted=accepted(self.server.folder, f"{{{NAMESPACE}:0}}") if history else None,
+            fenced=sum(len(family.lines(FENCED)) for family in logs),
+            forgetful=self.scenario.forgetful,
+            excused=frozenset(self.excused),
+            complaints=self.complaints,
+        )
+
+    def _look_at_the_store(self) -> None:
+        try:
+            check_invariants(self.app.database, self.app.ask)
+        except AssertionError as error:
+            self.complaints.append(f"the store contradicts itself: {error}")
+        with self.server.client() as client:
+            self.complaints += [f"a key that nobody owns: {key}" for key in leaks(client, NAMESPACE)]
+
+    def _stored(self) -> tuple[dict[UUID, State], list[UUID]]:
+        final: dict[UUID, State] = {}
+        unfinished: list[UUID] = []
+        for state in State:
+            cursor = None
+            while True:
+                page = self.app.jobs(state, cursor=cursor, limit=1_000)
+                if state.final:
+                    final.update({job.jid: state for job in page.jobs})
+                else:
+                    unfinished += [job.jid for job in page.jobs]
+                cursor = page.cursor
+                if cursor is None:
+                    break
+        return final, unfinished
+
+    def marks(self) -> Marks:
+        """The scenario's marks, with what its faults forced and the slack of this machine."""
+        marks = self.scenario.marks
+        recovery = None if marks.recovery is None else marks.recovery * SLACK
+        return Marks(recovery=recovery, run_twice=marks.run_twice + self._forced)
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+        for producer in self._producers:
+            with suppress(BaseException):
+                producer.stop()
+        for timer in self._pending:
+            if isinstance(timer, threading.Timer):
+                timer.cancel()
+        self.fleet.close()
+        self.app.close()
+        if self._through is not None:
+            self._through[0].close()
+        if self._proxy is not None:
+            self._proxy.close()
+        self.server.close()
+        if not os.environ.get("CHAOS_KEEP"):
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def play(scenario: Scenario, seed: int, *, drain: float = 90.0) -> Report:
+    """One scenario from the raising of the stage to the verdict. What goes wrong on the way is a breach."""
+    began = time.monotonic()
+    stage = Stage(scenario, seed)
+    try:
+        try:
+            scenario.act(stage)
+            stage.drain(drain)
+        except AssertionError as error:
+            stage.complaints.append(f"stopped: {error}")
+            if not stage.server.up:
+                stage.server.start()
+        report = judge(scenario.name, seed, stage.evidence(), stage.marks())
+    finally:
+        stage.close()
+    report.seconds = round(time.monotonic() - began, 1)
+    return report
+
+
+SCENARIOS: dict[str, Scenario] = {}
+"""All scenarios by name, in the order in which they are defined."""
+
+
+def scenario(about: str, *, marks: Marks = Marks(), **given: Any) -> Callable[[Callable[[Stage], None]], Scenario]:
+    """Make a function a scenario; its name becomes the scenario's."""
+
+    def made(act: Callable[[Stage], None]) -> Scenario:
+        it = Scenario(name=act.__name__.replace("_", "-"), about=about, act=act, marks=marks, **given)
+        SCENARIOS[it.name] = it
+        return it
+
+    return made
+
+
+def chosen(only: Sequence[str] = (), *, short: bool = False) -> list[Scenario]:
+    """The scenarios that are asked for: by a part of their names, or the short ones."""
+    found = [it for it in SCENARIOS.values() if (not only or any(part in it.name for part in only))]
+    return [it for it in found if it.short] if short and not only else found
