@@ -1,6 +1,6 @@
 """`python -m tests.chaos`: play the scenarios, print a JSON line for each and the table, exit 1 on a breach.
 
-`--seed N` repeats a run; `--only PART` picks scenarios by name; `--short` is the part that CI runs; `--list` names them.
+`--seed N` repeats a run; `--only PART` picks scenarios by name; `--short` is what CI runs; `--list` names them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 
 import msgspec
 
-from tests.chaos import scenarios_workers  # noqa: F401 - importing a file registers its scenarios
+from tests.chaos import scenarios_store, scenarios_workers  # noqa: F401 - importing a file registers its scenarios
 from tests.chaos.stage import SCENARIOS, chosen, play
 from tests.chaos.table import table
 
@@ -42,7 +42,7 @@ def main() -> int:
     print()
     print(table(reports))
     broken = [report.name for report in reports if not report.passed]
-    print(f"\n{len(reports) - len(broken)} of {len(reports)} passed" + (f"; not: {', '.join(broken)}" if broken else ""))
+    print(f"\n{len(reports) - len(broken)} of {len(reports)} held{'; not: ' * bool(broken)}{', '.join(broken)}")
     return 1 if broken or not reports else 0
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ class CrashingConnection:
 def die() -> None:
     """SIGKILL to ourselves, told in a file first."""
     with Path(os.environ[CRASHES]).open("a") as told:
-        told.write(f"{os.getpid()}\n")
+        told.write(f"{os.getpid()} {time.monotonic()}\n")
     os.kill(os.getpid(), signal.SIGKILL)
 
 

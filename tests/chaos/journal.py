@@ -109,7 +109,7 @@ class Entry(Struct):
     asked: float = 0.0
     acknowledged: float = 0.0
     answer: str = ""
-    """`yes`, `unknown` or `no`: what the last answer said about its being stored."""
+    """`yes`, `unknown` or `no`: what the last answer said about its being stored; `removed` when it was taken out."""
 
 
 class Ledger:
@@ -132,6 +132,11 @@ class Ledger:
                 entry.acknowledged = time.monotonic()
             if not (entry.answer == "yes" or (entry.answer == "unknown" and answer == "no")):
                 entry.answer = answer
+
+    def removed(self, jid: UUID) -> None:
+        """Somebody took this job out of the store: it need not be there at the end."""
+        with self._lock:
+            self._entries[jid].answer = "removed"
 
     def entries(self) -> dict[UUID, Entry]:
         """All of them now."""

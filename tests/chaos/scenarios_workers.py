@@ -6,15 +6,17 @@ import time
 
 from procession import State
 from tests.chaos.fleet import Family
+from tests.chaos.journal import Event
 from tests.chaos.stage import Stage, scenario
 from tests.chaos.verdict import Marks
 
 VANISHED = Marks(recovery=20.0)
 SEEN_TO_DIE = Marks(recovery=3.0)
-SHORT_LEASE = {"lease": "2s", "heartbeat": "0.5s"}
+LEASE_OF_2 = {"lease": "2s", "heartbeat": "0.5s"}
+LEASE_OF_3 = {"lease": "3s", "heartbeat": "1s"}
 
 
-@scenario("no fault: four workers, scripts that recover and promote all the time", short=True, settings=SHORT_LEASE)
+@scenario("no fault: four workers, scripts that recover and promote all the time", short=True, settings=LEASE_OF_2)
 def no_fault(stage: Stage) -> None:
     # A sweep that takes a freshly claimed job for a stuck one duplicates with no fault at all: saq#277.
     stage.concurrency = 50
@@ -62,7 +64,7 @@ def _kill_when_busy(stage: Stage, family: Family) -> None:
     stage.kill_child(family)
 
 
-def _crash(stage: Stage, at: str, within: int, times: int) -> None:
+def _crash(stage: Stage, at: str, within: int = 60, times: int = 20) -> None:
     """Workers that die at one point of their talk with the store, until it has happened so many times."""
     told = stage.folder / "crashes"
     told.touch()
@@ -71,14 +73,14 @@ def _crash(stage: Stage, at: str, within: int, times: int) -> None:
     stage.workers(1)
     families = [stage.worker(**crashing) for _ in range(4)]
     producer = stage.producing(4_000, stage.shop.note, 0.02, rate=60)
-    while (count := len(told.read_text().splitlines())) < times:
-        families = [*stage.fleet.alive]
+    while producer.is_alive() and len(told.read_text().splitlines()) < times:
         time.sleep(0.05)
-        if not producer.is_alive():
-            break
     producer.stop()
-    for family in families[1:]:
+    for family in families:
         stage.vanish(family)
+    crashes = [line.split() for line in told.read_text().splitlines()]
+    stage.events += [Event(float(at), "crashed", frozenset({int(pid)})) for pid, at in crashes]
+    count = len(crashes)
     stage.forced(2 * count)
     if count < times:
         stage.complaints.append(f"only {count} of {times} crashes happened")
@@ -86,17 +88,17 @@ def _crash(stage: Stage, at: str, within: int, times: int) -> None:
 
 @scenario("workers die between a claim's answer and the job's begin, 20 times", marks=SEEN_TO_DIE)
 def die_after_claim(stage: Stage) -> None:
-    _crash(stage, "after-claim", 60, 20)
+    _crash(stage, "after-claim")
 
 
 @scenario("workers die between the job's end and the settle, 20 times", marks=SEEN_TO_DIE)
 def die_before_settle(stage: Stage) -> None:
-    _crash(stage, "before-settle", 60, 20)
+    _crash(stage, "before-settle")
 
 
 @scenario("workers die just after the settle was accepted, 20 times", marks=SEEN_TO_DIE)
 def die_after_settle(stage: Stage) -> None:
-    _crash(stage, "after-settle", 60, 20)
+    _crash(stage, "after-settle")
 
 
 @scenario("a worker is suspended for three leases and wakes", marks=VANISHED, short=True)
@@ -114,7 +116,7 @@ def suspended(stage: Stage) -> None:
         stage.complaints.append("the suspended worker held nothing, so nothing was shown")
 
 
-@scenario("workers sleep and wake at random, some for longer than the lease", settings={"lease": "3s", "heartbeat": "1s"})
+@scenario("workers sleep and wake at random, some for longer than the lease", settings=LEASE_OF_3)
 def suspended_at_random(stage: Stage) -> None:
     stage.workers(3)
     producer = stage.producing(1_500, stage.shop.note, 0.2, rate=50)
@@ -125,7 +127,7 @@ def suspended_at_random(stage: Stage) -> None:
             stage.suspend(stage.random.choice(serving), stage.random.uniform(0.2, 8.0))
 
 
-@scenario("jobs block the event loop for three leases by sync code", settings={"lease": "3s", "heartbeat": "1s"}, short=True)
+@scenario("jobs block the event loop for three leases by sync code", settings=LEASE_OF_3, short=True)
 def blocked_loops(stage: Stage) -> None:
     stage.concurrency = 2
     stage.workers(2)

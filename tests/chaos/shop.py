@@ -78,7 +78,13 @@ class Shop:
             with told():
                 time.sleep(seconds)  # noqa: ASYNC251 - that is the fault
 
-        self.note, self.work, self.refuse, self.flaky, self.fatal, self.block = note, work, refuse, flaky, fatal, block
+        @app.job(name="fat", queue=QUEUES[0])
+        async def fat(text: str) -> None:
+            with told():
+                pass
+
+        self.note, self.work, self.block, self.fat = note, work, block, fat
+        self.refuse, self.flaky, self.fatal = refuse, flaky, fatal
 
 
 app = Procession()

@@ -27,7 +27,7 @@ from procession.worker import Caller
 from tests.chaos.fleet import Family, Fleet, journal_at, members
 from tests.chaos.history import accepted
 from tests.chaos.journal import Event, Ledger, Runs
-from tests.chaos.machine import APPENDED, Machine
+from tests.chaos.machine import APPENDED, FAKETIME, Machine
 from tests.chaos.producer import Order, Producer, enqueue_all
 from tests.chaos.proxy import Proxy
 from tests.chaos.shop import Shop
@@ -54,6 +54,8 @@ class Scenario(Struct, frozen=True, kw_only=True):
     settings: dict[str, Any] = {}
     """Settings of every worker; the stock ones where a figure is promised."""
     forgetful: bool = False
+    faketime: bool = False
+    """Needs libfaketime; the server's clock can be set."""
     short: bool = False
     """Part of `make chaos SHORT=1`."""
 
@@ -61,7 +63,7 @@ class Scenario(Struct, frozen=True, kw_only=True):
 class Stage:
     """What a scenario acts on."""
 
-    def __init__(self, scenario: Scenario, seed: int, machine: Machine | None = None) -> None:
+    def __init__(self, scenario: Scenario, seed: int) -> None:
         self.random = random.Random(seed)
         self.seed = seed
         self.scenario = scenario
@@ -71,7 +73,8 @@ class Stage:
         self.events: list[Event] = []
         self.excused: set[UUID] = set()
         self.complaints: list[str] = []
-        self.server = machine or Machine(scenario.server)
+        self.server = Machine(scenario.server, faked=scenario.faketime)
+        self._machines = [self.server]
         self._forced = 0
         self._pending: list[threading.Thread] = []
         self._producers: list[Producer] = []
@@ -103,6 +106,24 @@ class Stage:
             app = Procession(self.proxy.url, namespace=NAMESPACE, **self.scenario.settings)
             self._through = app, Shop(app)
         return self._through[1]
+
+    def another_machine(self) -> Machine:
+        """A second server, started, empty."""
+        machine = Machine(self.scenario.server)
+        self._machines.append(machine)
+        machine.start()
+        return machine
+
+    def take_over(self, machine: Machine) -> None:
+        """Make another machine the primary, and let the proxy's address lead to it."""
+        with machine.client() as client:
+            client.execute_command("REPLICAOF", "NO", "ONE")
+        self.server = machine
+        self.app.close()
+        self.app = Procession(machine.url, namespace=NAMESPACE, **self.scenario.settings)
+        self.shop = Shop(self.app)
+        self.proxy.aim(machine.path)
+        self.proxy.reset()
 
     # Workers
 
@@ -138,11 +159,11 @@ class Stage:
         return orders
 
     def producing(
-        self, count: int, caller: Caller | None = None, *arguments: Any, rate: float, patience: float = 60.0, **given: Any
+        self, count: int, caller: Caller | None = None, *arguments: Any, rate: float, patience: float = 60.0
     ) -> Producer:
-        """Start a producer of `count` jobs, `rate` a second."""
-        endless: Iterable[Order] = (Order(caller or self.shop.note, *arguments, **given) for _ in range(count))
-        producer = Producer(endless, self.ledger, rate=rate, patience=patience)
+        """Start a producer of `count` jobs, `rate` a second; `patience` as in `producer.enqueue`."""
+        orders = (Order(caller or self.shop.note, *arguments) for _ in range(count))
+        producer = Producer(orders, self.ledger, rate=rate, patience=patience)
         self._producers.append(producer)
         producer.start()
         return producer
@@ -179,7 +200,8 @@ class Stage:
         self.event("suspended", family.stop())
 
         def wake() -> None:
-            self.event("woken", family.go_on())
+            family.go_on()
+            self.event("woken")
 
         self.later(seconds, wake)
 
@@ -268,7 +290,7 @@ class Stage:
         final, unfinished = self._stored()
         logs = self.fleet.families
         self.complaints += [f"{family.log.name}: {line}" for family in logs for line in family.lines(ODD)[:3]]
-        history = "--appendonly" in self.server.options and self.server.options[-1] != "rewritten"
+        history = "yes" in self.server.options  # an append-only file
         return Evidence(
             entries=self.ledger.entries(),
             runs=self.runs.by_job(),
@@ -327,7 +349,8 @@ class Stage:
             self._through[0].close()
         if self._proxy is not None:
             self._proxy.close()
-        self.server.close()
+        for machine in self._machines:
+            machine.close()
         if not os.environ.get("CHAOS_KEEP"):
             shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -335,6 +358,9 @@ class Stage:
 def play(scenario: Scenario, seed: int, *, drain: float = 90.0) -> Report:
     """One scenario from the raising of the stage to the verdict. What goes wrong on the way is a breach."""
     began = time.monotonic()
+    if scenario.faketime and not FAKETIME.exists():
+        why = f"NOT PLAYED: {FAKETIME} is missing (apt-get install faketime)"
+        return Report(name=scenario.name, seed=seed, skipped=why, breaches=[why] if os.environ.get("CI") else [])
     stage = Stage(scenario, seed)
     try:
         try:
@@ -355,11 +381,11 @@ SCENARIOS: dict[str, Scenario] = {}
 """All scenarios by name, in the order in which they are defined."""
 
 
-def scenario(about: str, *, marks: Marks = Marks(), **given: Any) -> Callable[[Callable[[Stage], None]], Scenario]:
+def scenario(about: str, **given: Any) -> Callable[[Callable[[Stage], None]], Scenario]:
     """Make a function a scenario; its name becomes the scenario's."""
 
     def made(act: Callable[[Stage], None]) -> Scenario:
-        it = Scenario(name=act.__name__.replace("_", "-"), about=about, act=act, marks=marks, **given)
+        it = Scenario(name=act.__name__.replace("_", "-"), about=about, act=act, **given)
         SCENARIOS[it.name] = it
         return it
 

@@ -20,6 +20,7 @@ def table(reports: Sequence[Report]) -> str:
 def _cells(report: Report) -> list[str]:
     scenario = SCENARIOS.get(report.name)
     stated = f" (+ {report.excused} stated)" if report.excused else ""
+    broken = "; ".join(report.breaches).replace("|", "/")[:300]
     return [
         scenario.about if scenario else report.name,
         f"{report.jobs:,}",
@@ -28,5 +29,5 @@ def _cells(report: Report) -> list[str]:
         str(report.settled_twice),
         str(report.fenced),
         "–" if report.recovery_max is None else f"{report.recovery_p50:.1f} / {report.recovery_max:.1f}",
-        "held" if report.passed else "**BROKEN**: " + "; ".join(report.breaches).replace("|", "/")[:300],
+        f"**BROKEN**: {broken}" if broken else report.skipped or "held",
     ]

@@ -1,7 +1,8 @@
 """The total-queue check: what was asked for against what came out, after a final drain.
 
-The words and the method are those of Jepsen's `total-queue` checker (jepsen, `checker.clj`): *lost* was acknowledged and
-never came out, *phantom* came out and nobody ever put it in, and an enqueue whose answer was lost may come out or not.
+The words and the method are those of Jepsen's `total-queue` checker (jepsen, `checker.clj`): *lost* was
+acknowledged and never came out, *phantom* came out and nobody ever put it in, and an enqueue whose answer was lost may
+come out or not.
 Added for a queue with leases: *run twice*, *settled twice* (two accepted final outcomes of one job), and how many
 seconds passed until work interrupted by a fault was running again. Pure: evidence in, report out.
 """
@@ -71,6 +72,8 @@ class Report(Struct, kw_only=True):
     recovery_max: float | None = None
     seconds: float = 0.0
     breaches: list[str] = []
+    skipped: str = ""
+    """Why it could not be played on this machine."""
 
     @property
     def passed(self) -> bool:
@@ -118,7 +121,8 @@ def settled_twice(evidence: Evidence) -> int:
     counts = evidence.counts
     told = counts.processed + counts.failed + counts.cancelled
     kept = counts.kept_processed + counts.kept_failed + counts.kept_cancelled
-    return max(by_history, abs(told - kept))
+    removed = sum(entry.answer == "removed" for entry in evidence.entries.values())
+    return max(by_history, abs(told - kept - removed))
 
 
 def recovered(runs: Mapping[UUID, Sequence[Run]], events: Sequence[Event]) -> list[float]:
@@ -127,13 +131,10 @@ def recovered(runs: Mapping[UUID, Sequence[Run]], events: Sequence[Event]) -> li
     for event in events:
         if event.heals:
             later = [run.started for job in runs.values() for run in job if run.started > event.at]
-            if later:
-                found.append(min(later) - event.at)
-        for job in runs.values() if event.victims else ():
-            for before, after in pairwise(job):
-                hit = before.pid in event.victims and before.started <= event.at
-                if hit and (not before.ended or before.ended > event.at) and after.started > event.at:
-                    found.append(after.started - event.at)
+            found += [min(later) - event.at] if later else []
+    for before, after in (pair for job in runs.values() for pair in pairwise(job) if pair[0].how != "raise"):
+        hits = [it.at for it in events if before.pid in it.victims and before.started <= it.at < after.started]
+        found += [after.started - max(hits)] if hits else []
     return found
 
 
