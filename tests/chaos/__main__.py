@@ -12,7 +12,13 @@ import sys
 
 import msgspec
 
-from tests.chaos import scenarios_store, scenarios_workers  # noqa: F401 - importing a file registers its scenarios
+from tests.chaos import (  # noqa: F401 - importing a file registers its scenarios
+    scenarios_deploys,
+    scenarios_network,
+    scenarios_order,
+    scenarios_store,
+    scenarios_workers,
+)
 from tests.chaos.stage import SCENARIOS, chosen, play
 from tests.chaos.table import table
 

@@ -118,6 +118,8 @@ class Ledger:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._entries: dict[UUID, Entry] = {}
+        self.oddities: list[str] = []
+        """Errors of another kind than the documented ones."""
 
     def asked(self, jid: UUID, expected: State = State.PROCESSED) -> None:
         """A producer is about to enqueue this job."""
@@ -132,6 +134,11 @@ class Ledger:
                 entry.acknowledged = time.monotonic()
             if not (entry.answer == "yes" or (entry.answer == "unknown" and answer == "no")):
                 entry.answer = answer
+
+    def odd(self, error: Exception) -> None:
+        """A call raised something that it should not."""
+        with self._lock:
+            self.oddities.append(repr(error)[:200])
 
     def removed(self, jid: UUID) -> None:
         """Somebody took this job out of the store: it need not be there at the end."""

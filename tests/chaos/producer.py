@@ -36,6 +36,9 @@ def enqueue(order: Order, ledger: Ledger, *, patience: float) -> float:
             order.app.enqueue(order.call)
         except EnqueueError as error:
             ledger.told(order.jid, error.stored)
+        except Exception as error:  # nothing else may come out of an enqueue: it is a breach, and the run goes on
+            ledger.told(order.jid, "unknown")
+            ledger.odd(error)
         else:
             ledger.told(order.jid, "yes")
             return max(longest, time.monotonic() - began)

@@ -42,7 +42,7 @@ def outage_within_the_lease(stage: Stage) -> None:
     families = stage.workers(2)
     stage.enqueue(20, stage.shop.note, 10.0)
     stage.until(lambda: stage.running(20))
-    stage.restart_server(down=5.0)
+    stage.restart_server(down=5.0, idle=True)
     stage.processed(20)
     _one_line_each(stage, families)
 
@@ -52,7 +52,7 @@ def outage_beyond_the_lease(stage: Stage) -> None:
     families = stage.workers(2)
     stage.enqueue(20, stage.shop.note, 12.0)
     stage.until(lambda: stage.running(20))
-    stage.restart_server(down=9.0)
+    stage.restart_server(down=9.0, idle=True)
     stage.processed(20)
     _one_line_each(stage, families)
 
@@ -90,7 +90,7 @@ def _state_what_is_gone(stage: Stage, moment: float) -> None:
 @scenario("a server that keeps nothing is killed", marks=RESUMED, server=FORGETFUL, forgetful=True)
 def forgetful_server(stage: Stage) -> None:
     stage.workers(2)
-    producer = stage.producing(600, stage.shop.note, 0.1, rate=100)
+    producer = stage.producing(600, stage.shop.note, 0.3, rate=100)
     time.sleep(3.0)
     _state_what_is_gone(stage, 0.0)
     stage.restart_server(down=1.0)
@@ -106,7 +106,7 @@ def storms(stage: Stage) -> None:
     producer = stage.producing(400, stage.shop.note, 0.005, rate=80)
     with stage.server.client() as client:
         beat = 0
-        while producer.is_alive() or not stage._nothing_left():
+        while producer.is_alive() or not stage.nothing_left():
             client.script_flush()
             if beat % 8 == 0:
                 client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
@@ -138,7 +138,7 @@ def memory_full(stage: Stage) -> None:
     if "no" not in answers or answers.count("no") == len(answers):
         stage.complaints.append("the store did not fill up, so nothing was shown")
     stage.workers(2)
-    stage.until(stage._nothing_left)
+    stage.until(stage.nothing_left)
     for jid in [job.jid for job in stage.app.jobs(State.PROCESSED, limit=1_000).jobs][:100]:
         stage.ledger.removed(jid)
         stage.app.remove(jid)

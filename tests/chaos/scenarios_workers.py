@@ -22,7 +22,7 @@ def no_fault(stage: Stage) -> None:
     stage.concurrency = 50
     stage.workers(4)
     stage.enqueue(20_000)
-    while not stage._nothing_left():
+    while not stage.nothing_left():
         for _ in range(20):
             stage.app.ask(stage.app.database.recover(100, lease=2_000))
             stage.app.ask(stage.app.database.promote(100))

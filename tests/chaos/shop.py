@@ -40,9 +40,9 @@ def told() -> Iterator[None]:
 
 
 class Shop:
-    """The job functions of one app."""
+    """The job functions of one app. The next release renames `former` to `novel`; who enqueues knows both names."""
 
-    def __init__(self, app: Procession) -> None:
+    def __init__(self, app: Procession, *, release: str = "both") -> None:
         @app.job(name="note", queue=QUEUES[0])
         async def note(seconds: float = 0.0) -> None:
             with told():
@@ -83,12 +83,23 @@ class Shop:
             with told():
                 pass
 
+        async def renamed() -> None:
+            with told():
+                pass
+
+        async def not_renamed() -> None:
+            await renamed()
+
+        if release != "this":
+            self.novel = app.job(name="novel", queue=QUEUES[0], aliases=["former"] * (release == "next"))(renamed)
+        if release != "next":
+            self.former = app.job(name="former", queue=QUEUES[0])(not_renamed)
         self.note, self.work, self.block, self.fat = note, work, block, fat
         self.refuse, self.flaky, self.fatal = refuse, flaky, fatal
 
 
 app = Procession()
-shop = Shop(app)
+shop = Shop(app, release="next" if os.environ.get("CHAOS_NOVEL") else "this")
 for queue in QUEUES[1:]:  # a worker without -q serves every queue that its jobs name
 
     @app.job(name=f"served-{queue}", queue=queue)

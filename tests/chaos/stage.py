@@ -12,6 +12,8 @@ import shutil
 import tempfile
 import threading
 import time
+import traceback
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -75,6 +77,7 @@ class Stage:
         self.complaints: list[str] = []
         self.server = Machine(scenario.server, faked=scenario.faketime)
         self._machines = [self.server]
+        self.skipped = ""
         self._forced = 0
         self._pending: list[threading.Thread] = []
         self._producers: list[Producer] = []
@@ -178,9 +181,9 @@ class Stage:
         """A fault makes up to so many jobs run again: by default all that fit into one worker."""
         self._forced += self.concurrency if runs is None else runs
 
-    def vanish(self, family: Family) -> None:
+    def vanish(self, family: Family, *, holding: int | None = None) -> None:
         """SIGKILL a whole family."""
-        self.forced()
+        self.forced(holding)
         victims = family.vanish()
         self.event("vanished", victims)
 
@@ -205,11 +208,11 @@ class Stage:
 
         self.later(seconds, wake)
 
-    def restart_server(self, down: float) -> None:
-        """SIGKILL the server and start it again on its files."""
+    def restart_server(self, down: float, *, idle: bool = False) -> None:
+        """SIGKILL the server and start it again on its files. `idle`: nothing waits to be begun when it is back."""
         self.event("server killed")
         self.server.restart(down)
-        self.event("server back", heals=True)
+        self.event("server back", heals=not idle)
 
     def later(self, seconds: float, do: Callable[[], None]) -> None:
         """Do something after a while; the drain waits for it."""
@@ -239,6 +242,11 @@ class Stage:
         """Wait for so many processed jobs."""
         self.until(lambda: self.app.stats().processed >= count, seconds)
 
+    def ended(self, orders: Sequence[Order]) -> bool:
+        """True when all of these are final."""
+        found = self.app.ask(self.app.database.find([order.jid for order in orders]))
+        return all(job is not None and job.state.final for job in found)
+
     def _state(self) -> str:
         try:
             return f"{self.app.stats()}, {len(self.fleet.alive)} families"
@@ -262,11 +270,15 @@ class Stage:
             producer.finish()
         if not self.fleet.alive:
             self.worker()
-        self.until(self._nothing_left, seconds)
+        self.until(self.nothing_left, seconds)
         self._all_serve()
 
-    def _nothing_left(self) -> bool:
-        stats = self.app.stats()
+    def nothing_left(self) -> bool:
+        """True when the store says that no job waits or runs; a store that is away says nothing."""
+        try:
+            stats = self.app.stats()
+        except DatabaseError:
+            return False
         return stats.scheduled == stats.running == 0
 
     def _all_serve(self) -> None:
@@ -280,7 +292,7 @@ class Stage:
             served = {run.pid for run in self.runs.read() if run.started > began}
             waiting = {mark: it for mark, it in waiting.items() if not members(mark) & served and it.alive}
         self.complaints += [f"{family.log.name} takes no work any more" for family in waiting.values()]
-        self.until(self._nothing_left, 30)
+        self.until(self.nothing_left, 30)
 
     def evidence(self) -> Evidence:
         """Tell the workers to go, and put together what is known."""
@@ -302,7 +314,7 @@ class Stage:
             fenced=sum(len(family.lines(FENCED)) for family in logs),
             forgetful=self.scenario.forgetful,
             excused=frozenset(self.excused),
-            complaints=self.complaints,
+            complaints=[*self.complaints, *self._oddities()],
         )
 
     def _look_at_the_store(self) -> None:
@@ -328,6 +340,9 @@ class Stage:
                 if cursor is None:
                     break
         return final, unfinished
+
+    def _oddities(self) -> list[str]:
+        return [f"{count} callers got {what}" for what, count in Counter(self.ledger.oddities).items()]
 
     def marks(self) -> Marks:
         """The scenario's marks, with what its faults forced and the slack of this machine."""
@@ -363,16 +378,16 @@ def play(scenario: Scenario, seed: int, *, drain: float = 90.0) -> Report:
         return Report(name=scenario.name, seed=seed, skipped=why, breaches=[why] if os.environ.get("CI") else [])
     stage = Stage(scenario, seed)
     try:
-        try:
-            scenario.act(stage)
-            stage.drain(drain)
-        except AssertionError as error:
-            stage.complaints.append(f"stopped: {error}")
-            if not stage.server.up:
-                stage.server.start()
+        for step in (lambda: scenario.act(stage), lambda: stage.drain(drain)):
+            try:
+                step()
+            except Exception as error:
+                traceback.print_exc()
+                stage.complaints.append(f"stopped: {error!r}")
         report = judge(scenario.name, seed, stage.evidence(), stage.marks())
     finally:
         stage.close()
+    report.skipped = stage.skipped
     report.seconds = round(time.monotonic() - began, 1)
     return report
 
