@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -16,6 +17,15 @@ from pathlib import Path
 import pytest
 
 NUMBERS = count(1)
+
+
+def pytest_configure() -> None:
+    """The seed of this run's chaos, the same in all test processes."""
+    os.environ.setdefault("CHAOS_SEED", str(random.randrange(1_000_000)))
+
+
+def pytest_report_header() -> str:
+    return f"chaos: CHAOS_SEED={os.environ['CHAOS_SEED']} repeats it"
 
 
 @contextmanager

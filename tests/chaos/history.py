@@ -47,7 +47,7 @@ def accepted(folder: Path, tag: str) -> Counter[UUID]:
     found: Counter[UUID] = Counter()
     for path in sorted(folder.glob("appendonlydir/*.incr.aof")):
         for words in commands(path):
-            if words[0].upper() == b"ZADD" and words[1].startswith(prefix) and words[1][len(prefix) :] in FINAL:
-                for jid in words[3::2]:
-                    found[UUID(bytes=jid)] += 1
+            if words[0].upper() == b"RPUSH" and words[1].startswith(prefix) and words[1][len(prefix) :] in FINAL:
+                for entry in words[2:]:
+                    found[UUID(bytes=entry[:16])] += 1  # two bytes follow that say where it was filed
     return found

@@ -165,7 +165,8 @@ def unreadable_jobs(stage: Stage) -> None:
     with stage.server.client() as client:
         for n, order in enumerate(bad):
             rubbish = (b"", b"{", b'{"name": 7}', bytes(range(256)), b'{"name": "note", "args": [1]}')[n % 5]
-            client.hset("{chaos:0}:specs", order.jid.bytes, rubbish)
+            record = client.hget("{chaos:0}:jobs", order.jid.bytes)
+            client.hset("{chaos:0}:jobs", order.jid.bytes, record[: record.rindex(b'{"name"')] + rubbish)
     stage.workers(2)
 
 

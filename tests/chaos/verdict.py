@@ -116,13 +116,11 @@ def extra_runs(runs: Sequence[Run]) -> int:
 
 
 def settled_twice(evidence: Evidence) -> int:
-    """Accepted final outcomes beyond the first, by the store's history and by its counters: the larger."""
+    """Accepted final outcomes beyond the first, by the store's history and by its counters of events: the larger."""
     by_history = sum(count - 1 for count in (evidence.accepted or {}).values())
-    counts = evidence.counts
-    told = counts.processed + counts.failed + counts.cancelled
-    kept = counts.kept_processed + counts.kept_failed + counts.kept_cancelled
+    told = evidence.counts.processed + evidence.counts.failed + evidence.counts.cancelled
     removed = sum(entry.answer == "removed" for entry in evidence.entries.values())
-    return max(by_history, abs(told - kept - removed))
+    return max(by_history, abs(told - len(evidence.final) - removed))
 
 
 def recovered(runs: Mapping[UUID, Sequence[Run]], events: Sequence[Event]) -> list[float]:
