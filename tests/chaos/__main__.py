@@ -1,6 +1,7 @@
 """`python -m tests.chaos`: play the scenarios, print a JSON line for each and the table, exit 1 on a breach.
 
-`--seed N` repeats a run; `--only PART` picks scenarios by name; `--short` is what CI runs; `--list` names them.
+`--seed N` repeats a run; `--only PART` picks scenarios by name; `--short` is what CI runs; `--list` names them;
+`--write` puts the table into docs/reliability.md.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from tests.chaos import (  # noqa: F401 - importing a file registers its scenari
     scenarios_deploys,
     scenarios_network,
     scenarios_order,
+    scenarios_soak,
     scenarios_store,
     scenarios_workers,
 )
 from tests.chaos.stage import SCENARIOS, chosen, play
-from tests.chaos.table import table
+from tests.chaos.table import table, write
 
 
 def main() -> int:
@@ -29,6 +31,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--only", action="append", default=[], metavar="PART")
     parser.add_argument("--short", action="store_true")
+    parser.add_argument("--write", action="store_true")
     parser.add_argument("--list", action="store_true")
     asked = parser.parse_args()
     if asked.list:
@@ -47,6 +50,8 @@ def main() -> int:
         print(msgspec.json.encode(report).decode(), flush=True)
     print()
     print(table(reports))
+    if asked.write:
+        write(reports)
     broken = [report.name for report in reports if not report.passed]
     print(f"\n{len(reports) - len(broken)} of {len(reports)} held{'; not: ' * bool(broken)}{', '.join(broken)}")
     return 1 if broken or not reports else 0

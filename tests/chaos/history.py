@@ -6,12 +6,14 @@ That makes it a witness that shares no code with the library.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID
 
-FINAL = (b"processed", b"failed", b"cancelled")
+from procession import State
+
+NAMES = {state.encode() for state in State if state.final}
 
 
 def commands(path: Path) -> Iterator[list[bytes]]:
@@ -38,16 +40,13 @@ def commands(path: Path) -> Iterator[list[bytes]]:
         yield words
 
 
-def accepted(folder: Path, tag: str) -> Counter[UUID]:
-    """How many final outcomes were accepted for each job of a namespace, from the files in a server's folder.
-
-    What a person's retry or a removal undid is not counted: then another outcome is right.
-    """
+def accepted(folder: Path, tag: str) -> dict[UUID, list[State]]:
+    """The final outcomes that were accepted for each job of a namespace, from the files in a server's folder."""
     prefix = f"{tag}:".encode()
-    found: Counter[UUID] = Counter()
+    found: defaultdict[UUID, list[State]] = defaultdict(list)
     for path in sorted(folder.glob("appendonlydir/*.incr.aof")):
         for words in commands(path):
-            if words[0].upper() == b"RPUSH" and words[1].startswith(prefix) and words[1][len(prefix) :] in FINAL:
-                for entry in words[2:]:
-                    found[UUID(bytes=entry[:16])] += 1  # two bytes follow that say where it was filed
+            if words[0].upper() == b"RPUSH" and words[1].startswith(prefix) and words[1][len(prefix) :] in NAMES:
+                for entry in words[2:]:  # two bytes follow the jid that say where it was filed
+                    found[UUID(bytes=entry[:16])].append(State(words[1][len(prefix) :].decode()))
     return found

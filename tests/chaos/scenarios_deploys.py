@@ -37,7 +37,7 @@ def _deploy(stage: Stage, times: int) -> None:
             stage.complaints.append(f"{old.log.name} ended with {old.process.returncode}")
 
 
-@scenario("ten deploys under load: SIGTERM, another starts", short=True)
+@scenario("ten deploys under load: SIGTERM, another starts")
 def rolling_deploys(stage: Stage) -> None:
     stage.workers(3)
     producer = stage.producing(1_500, stage.shop.note, 0.3, rate=60)

@@ -78,7 +78,7 @@ def producer_gives_up(stage: Stage) -> None:
         stage.complaints.append("no answer was lost, so nothing was shown")
 
 
-@scenario("every 5th reply to a worker is lost with its connection", short=True)
+@scenario("every 5th reply to a worker is lost with its connection")
 def worker_replies_dropped(stage: Stage) -> None:
     stage.workers(2, distant=True)
     stage.proxy.drop_every = 5

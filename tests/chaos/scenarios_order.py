@@ -23,7 +23,7 @@ def _in_order(stage: Stage, orders: dict[UUID, tuple[int, int]]) -> None:
         stage.complaints.append(f"{wrong} of {len(claimed)} claims were out of order")
 
 
-@scenario("10,000 jobs of four priorities, one worker, then eight", short=True)
+@scenario("10,000 jobs of four priorities, one worker, then eight")
 def strict_order(stage: Stage) -> None:
     for workers in (1, 7):
         stage.app.pause("red")

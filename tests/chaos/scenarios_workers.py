@@ -101,7 +101,7 @@ def die_after_settle(stage: Stage) -> None:
     _crash(stage, "after-settle")
 
 
-@scenario("a worker is suspended for three leases and wakes", marks=VANISHED, short=True)
+@scenario("a worker is suspended for three leases and wakes", marks=VANISHED)
 def suspended(stage: Stage) -> None:
     first, _ = stage.workers(2)
     stage.enqueue(20, stage.shop.note, 3.0)
@@ -127,7 +127,7 @@ def suspended_at_random(stage: Stage) -> None:
             stage.suspend(stage.random.choice(serving), stage.random.uniform(0.2, 8.0))
 
 
-@scenario("jobs block the event loop for three leases by sync code", settings=LEASE_OF_3, short=True)
+@scenario("jobs block the event loop for three leases by sync code", settings=LEASE_OF_3)
 def blocked_loops(stage: Stage) -> None:
     stage.concurrency = 2
     stage.workers(2)

@@ -58,6 +58,12 @@ class Scenario(Struct, frozen=True, kw_only=True):
     forgetful: bool = False
     faketime: bool = False
     """Needs libfaketime; the server's clock can be set."""
+    afterwards: Callable[[Stage], None] | None = None
+    """Looks at the store when all workers have gone."""
+    retained: bool = True
+    """False where the store forgets finished jobs meanwhile: then its history says what became of them."""
+    long: bool = False
+    """Played only when asked for by name."""
     short: bool = False
     """Part of `make chaos SHORT=1`."""
 
@@ -75,6 +81,7 @@ class Stage:
         self.events: list[Event] = []
         self.excused: set[UUID] = set()
         self.complaints: list[str] = []
+        self.notes: list[str] = []
         self.server = Machine(scenario.server, faked=scenario.faketime)
         self._machines = [self.server]
         self.skipped = ""
@@ -300,17 +307,22 @@ class Stage:
         self.complaints += [f"a worker ended with exit code {code}" for code in codes if code]
         self._look_at_the_store()
         final, unfinished = self._stored()
+        history = accepted(self.server.folder, f"{{{NAMESPACE}:0}}") if "yes" in self.server.options else None
+        if history is not None and not self.scenario.retained:
+            final = {**{jid: outcomes[-1] for jid, outcomes in history.items()}, **final}
+        counts = self.app.counts()
+        if self.scenario.afterwards is not None:
+            self.scenario.afterwards(self)
         logs = self.fleet.families
         self.complaints += [f"{family.log.name}: {line}" for family in logs for line in family.lines(ODD)[:3]]
-        history = "yes" in self.server.options  # an append-only file
         return Evidence(
             entries=self.ledger.entries(),
             runs=self.runs.by_job(),
             events=self.events,
             final=final,
             unfinished=unfinished,
-            counts=self.app.counts(),
-            accepted=accepted(self.server.folder, f"{{{NAMESPACE}:0}}") if history else None,
+            counts=counts,
+            accepted=None if history is None else {jid: len(outcomes) for jid, outcomes in history.items()},
             fenced=sum(len(family.lines(FENCED)) for family in logs),
             forgetful=self.scenario.forgetful,
             excused=frozenset(self.excused),
@@ -387,7 +399,7 @@ def play(scenario: Scenario, seed: int, *, drain: float = 90.0) -> Report:
         report = judge(scenario.name, seed, stage.evidence(), stage.marks())
     finally:
         stage.close()
-    report.skipped = stage.skipped
+    report.skipped, report.notes = stage.skipped, stage.notes
     report.seconds = round(time.monotonic() - began, 1)
     return report
 
@@ -408,6 +420,8 @@ def scenario(about: str, **given: Any) -> Callable[[Callable[[Stage], None]], Sc
 
 
 def chosen(only: Sequence[str] = (), *, short: bool = False) -> list[Scenario]:
-    """The scenarios that are asked for: by a part of their names, or the short ones."""
-    found = [it for it in SCENARIOS.values() if (not only or any(part in it.name for part in only))]
-    return [it for it in found if it.short] if short and not only else found
+    """The scenarios that are asked for: by their names or a part of them, or the short ones, or all but the long."""
+    if only:
+        exact = [it for it in SCENARIOS.values() if it.name in only]
+        return exact or [it for it in SCENARIOS.values() if any(part in it.name for part in only)]
+    return [it for it in SCENARIOS.values() if (it.short or not short) and not it.long]

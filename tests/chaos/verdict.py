@@ -72,6 +72,8 @@ class Report(Struct, kw_only=True):
     recovery_max: float | None = None
     seconds: float = 0.0
     breaches: list[str] = []
+    notes: list[str] = []
+    """What else was measured."""
     skipped: str = ""
     """Why it could not be played on this machine."""
 
