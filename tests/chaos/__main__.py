@@ -1,7 +1,7 @@
 """`python -m tests.chaos`: play the scenarios, print a JSON line for each and the table, exit 1 on a breach.
 
 `--seed N` repeats a run; `--only PART` picks scenarios by name; `--short` is what CI runs; `--list` names them;
-`--write` puts the table into docs/reliability.md.
+`--write` puts the table into docs/reliability.md; `--controls` takes guards out and wants to see scenarios break.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from tests.chaos import (  # noqa: F401 - importing a file registers its scenari
     scenarios_store,
     scenarios_workers,
 )
+from tests.chaos.controls import play_all
 from tests.chaos.stage import SCENARIOS, chosen, play
 from tests.chaos.table import table, write
 
@@ -31,6 +32,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--only", action="append", default=[], metavar="PART")
     parser.add_argument("--short", action="store_true")
+    parser.add_argument("--drain", type=float, default=90.0, help="seconds that the final drain may take")
+    parser.add_argument("--controls", action="store_true")
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--list", action="store_true")
     asked = parser.parse_args()
@@ -41,11 +44,13 @@ def main() -> int:
     for name in [name for name in os.environ if name.startswith("PROCESSION_")]:
         del os.environ[name]
     seed = random.randrange(1_000_000) if asked.seed is None else asked.seed
+    if asked.controls:
+        return bool(play_all(seed))
     scenarios = chosen(asked.only, short=asked.short)
     print(f"seed {seed}, {len(scenarios)} scenarios; repeat with: make chaos SEED={seed}", flush=True)
     reports = []
     for it in scenarios:
-        report = play(it, seed)
+        report = play(it, seed, drain=asked.drain)
         reports.append(report)
         print(msgspec.json.encode(report).decode(), flush=True)
     print()

@@ -111,7 +111,8 @@ class Fleet:
 
     def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
         self._folder = folder
-        self._environment = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+        path = ":".join(filter(None, [os.environ.get("PYTHONPATH"), str(ROOT)]))
+        self._environment = {**os.environ, "PYTHONPATH": path, **environment}
         self.families: list[Family] = []
 
     @property

@@ -47,12 +47,16 @@ def outage_within_the_lease(stage: Stage) -> None:
     _one_line_each(stage, families)
 
 
-@scenario("the server is away for three leases while jobs run", settings=SHORT_LEASE, short=True)
+@scenario("the server is away for three leases, one of its workers longer", settings=SHORT_LEASE, short=True)
 def outage_beyond_the_lease(stage: Stage) -> None:
-    families = stage.workers(2)
+    families = [*stage.workers(1, distant=False), *stage.workers(1, distant=True)]
     stage.enqueue(20, stage.shop.note, 12.0)
     stage.until(lambda: stage.running(20))
+    stage.proxy.swallow(True)
     stage.restart_server(down=9.0, idle=True)
+    time.sleep(1.0)
+    stage.proxy.swallow(False)
+    stage.proxy.reset()
     stage.processed(20)
     _one_line_each(stage, families)
 

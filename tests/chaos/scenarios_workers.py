@@ -37,6 +37,14 @@ def long_job_worker_vanishes(stage: Stage) -> None:
     stage.vanish(first)
 
 
+@scenario("a machine with its workers vanishes, short lease", settings=LEASE_OF_2, marks=Marks(recovery=5.0))
+def machine_vanishes(stage: Stage) -> None:
+    first, _ = stage.workers(2)
+    stage.enqueue(40, stage.shop.note, 1.0)
+    stage.until(lambda: len(stage.runs.open_on(first.pids)) > 0)
+    stage.vanish(first)
+
+
 @scenario("whole worker families are killed, 20 times in 2,000 jobs", marks=VANISHED)
 def families_vanish(stage: Stage) -> None:
     stage.workers(3)

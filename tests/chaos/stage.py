@@ -424,4 +424,6 @@ def chosen(only: Sequence[str] = (), *, short: bool = False) -> list[Scenario]:
     if only:
         exact = [it for it in SCENARIOS.values() if it.name in only]
         return exact or [it for it in SCENARIOS.values() if any(part in it.name for part in only)]
-    return [it for it in SCENARIOS.values() if (it.short or not short) and not it.long]
+    rooms = ["workers", "store", "network", "deploys", "order", "soak"]
+    found = [it for it in SCENARIOS.values() if (it.short or not short) and not it.long]
+    return sorted(found, key=lambda it: rooms.index(it.act.__module__.rpartition("_")[2]))
