@@ -22,7 +22,8 @@ from tests.chaos import (  # noqa: F401 - importing a file registers its scenari
     scenarios_workers,
 )
 from tests.chaos.controls import play_all
-from tests.chaos.stage import SCENARIOS, chosen, play
+from tests.chaos.play import play
+from tests.chaos.scenario import SCENARIOS, chosen
 from tests.chaos.table import table, write
 
 

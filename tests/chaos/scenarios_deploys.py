@@ -10,19 +10,16 @@ import time
 from procession import State
 from tests.chaos.fleet import ROOT
 from tests.chaos.machine import faketime
-from tests.chaos.stage import Stage, scenario
+from tests.chaos.scenario import scenario
+from tests.chaos.stage import Stage
+from tests.contract.invariants import all_jobs
 
 
 def _uncharged(stage: Stage) -> None:
     """A deploy costs no attempt and is no crash."""
     stage.until(stage.nothing_left)
-    charged, cursor = 0, None
-    while True:
-        page = stage.app.jobs(State.PROCESSED, cursor=cursor, limit=1_000)
-        charged += sum((job.attempt, job.crashes) != (1, 0) for job in page.jobs)
-        cursor = page.cursor
-        if cursor is None:
-            break
+    jobs = all_jobs(stage.app.database, stage.app.ask, State.PROCESSED)
+    charged = sum((job.attempt, job.crashes) != (1, 0) for job in jobs)
     if charged:
         stage.complaints.append(f"{charged} jobs were charged for a deploy")
 

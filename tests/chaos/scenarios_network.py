@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 
-from tests.chaos.stage import Stage, scenario
+from tests.chaos.scenario import scenario
+from tests.chaos.stage import Stage
 from tests.chaos.verdict import Marks
 
 HEALED = Marks(recovery=7.0)

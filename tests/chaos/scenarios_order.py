@@ -9,7 +9,8 @@ from uuid import UUID
 from procession import State
 from tests.chaos.nemesis import EVERYTHING, carry_out, schedule
 from tests.chaos.producer import Order, enqueue_all
-from tests.chaos.stage import Stage, scenario
+from tests.chaos.scenario import scenario
+from tests.chaos.stage import Stage
 
 PRIORITIES = (-1, 0, 5, 100)
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from procession import State
 from tests.chaos.fleet import Family, resident
-from tests.chaos.stage import NAMESPACE, Stage, scenario
+from tests.chaos.scenario import scenario
+from tests.chaos.stage import NAMESPACE, Stage
 
 BATCH = 1_000
 BACKLOG = 5_000
@@ -90,7 +91,7 @@ def _command(stage: Stage, number: int) -> None:
             stage.app.jobs(State.FAILED, limit=10)
 
 
-def _nothing_is_left(stage: Stage) -> None:
+def _nothing_is_left(stage: Stage) -> list[str]:
     """After retention the store holds what it held before the first job: names and numbers, no jobs, no workers."""
     database, ask = stage.app.database, stage.app.ask
     lease = round(stage.lease * 1_000)
@@ -104,9 +105,9 @@ def _nothing_is_left(stage: Stage) -> None:
         left = names - {"meta", "counters", "depth"}
         if not left:
             stage.notes.append(f"{len(names)} keys left: {', '.join(sorted(names))}")
-            return
+            return []
         time.sleep(1.0)
-    stage.complaints.append(f"keys left after retention: {', '.join(sorted(left)[:10])}")
+    return [f"keys left after retention: {', '.join(sorted(left)[:10])}"]
 
 
 @scenario(

@@ -8,7 +8,8 @@ from procession import State
 from tests.chaos.fleet import Family
 from tests.chaos.machine import APPENDED
 from tests.chaos.proxy import Proxy
-from tests.chaos.stage import Stage, scenario
+from tests.chaos.scenario import scenario
+from tests.chaos.stage import Stage
 from tests.chaos.verdict import Marks
 
 RESUMED = Marks(recovery=5.0)

@@ -7,7 +7,8 @@ import time
 from procession import State
 from tests.chaos.fleet import Family
 from tests.chaos.journal import Event
-from tests.chaos.stage import Stage, scenario
+from tests.chaos.scenario import scenario
+from tests.chaos.stage import Stage
 from tests.chaos.verdict import Marks
 
 VANISHED = Marks(recovery=20.0)

@@ -1,7 +1,7 @@
-"""The stage of one scenario: a server, a proxy before it, worker families, producers, and the evidence of it all.
+"""The stage of one scenario: a server, a proxy before it, worker families and producers.
 
-A scenario is a function that gets a stage, does harm, and returns; `play` then heals everything, drains the queues,
-sees that every living worker still takes work, tells all to go, and has the evidence judged.
+A scenario is a function that gets a stage, does harm, and returns; `drain` then heals everything, waits until nothing
+waits or runs, and sees that every living worker still takes work.
 """
 
 from __future__ import annotations
@@ -12,60 +12,28 @@ import shutil
 import tempfile
 import threading
 import time
-import traceback
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from msgspec import Struct
-
-from procession import Procession, State
+from procession import Procession
 from procession.clock import milliseconds
 from procession.errors import DatabaseError
 from procession.worker import Caller
 from tests.chaos.fleet import Family, Fleet, journal_at, members
-from tests.chaos.history import accepted
 from tests.chaos.journal import Event, Ledger, Runs
-from tests.chaos.machine import APPENDED, FAKETIME, Machine
+from tests.chaos.machine import Machine
 from tests.chaos.producer import Order, Producer, enqueue_all
 from tests.chaos.proxy import Proxy
+from tests.chaos.scenario import Scenario
 from tests.chaos.shop import Shop
-from tests.chaos.verdict import Evidence, Marks, Report, judge
-from tests.contract.invariants import check_invariants
-from tests.leaks import leaks
+from tests.chaos.verdict import Marks
 
 NAMESPACE = "chaos"
 SLACK = float(os.environ.get("CHAOS_SLACK", "1"))
 """Marks for seconds are multiplied by it; more than 1 where other work shares the machine."""
-ODD = r"never retrieved|never awaited|Exception in callback|Unhandled exception|ResourceWarning|CRITICAL"
-FENCED = r"counts no more|another worker owns it"
-
-
-class Scenario(Struct, frozen=True, kw_only=True):
-    """A fault and when it counts as survived."""
-
-    name: str
-    about: str
-    """One phrase for the table."""
-    act: Callable[[Stage], None]
-    marks: Marks = Marks()
-    server: tuple[str, ...] = APPENDED
-    settings: dict[str, Any] = {}
-    """Settings of every worker; the stock ones where a figure is promised."""
-    forgetful: bool = False
-    faketime: bool = False
-    """Needs libfaketime; the server's clock can be set."""
-    afterwards: Callable[[Stage], None] | None = None
-    """Looks at the store when all workers have gone."""
-    retained: bool = True
-    """False where the store forgets finished jobs meanwhile: then its history says what became of them."""
-    long: bool = False
-    """Played only when asked for by name."""
-    short: bool = False
-    """Part of `make chaos SHORT=1`."""
 
 
 class Stage:
@@ -301,61 +269,6 @@ class Stage:
         self.complaints += [f"{family.log.name} takes no work any more" for family in waiting.values()]
         self.until(self.nothing_left, 30)
 
-    def evidence(self) -> Evidence:
-        """Tell the workers to go, and put together what is known."""
-        codes = self.fleet.retire(self.fleet.alive)
-        self.complaints += [f"a worker ended with exit code {code}" for code in codes if code]
-        self._look_at_the_store()
-        final, unfinished = self._stored()
-        history = accepted(self.server.folder, f"{{{NAMESPACE}:0}}") if "yes" in self.server.options else None
-        if history is not None and not self.scenario.retained:
-            final = {**{jid: outcomes[-1] for jid, outcomes in history.items()}, **final}
-        counts = self.app.counts()
-        if self.scenario.afterwards is not None:
-            self.scenario.afterwards(self)
-        logs = self.fleet.families
-        self.complaints += [f"{family.log.name}: {line}" for family in logs for line in family.lines(ODD)[:3]]
-        return Evidence(
-            entries=self.ledger.entries(),
-            runs=self.runs.by_job(),
-            events=self.events,
-            final=final,
-            unfinished=unfinished,
-            counts=counts,
-            accepted=None if history is None else {jid: len(outcomes) for jid, outcomes in history.items()},
-            fenced=sum(len(family.lines(FENCED)) for family in logs),
-            forgetful=self.scenario.forgetful,
-            excused=frozenset(self.excused),
-            complaints=[*self.complaints, *self._oddities()],
-        )
-
-    def _look_at_the_store(self) -> None:
-        try:
-            check_invariants(self.app.database, self.app.ask)
-        except AssertionError as error:
-            self.complaints.append(f"the store contradicts itself: {error}")
-        with self.server.client() as client:
-            self.complaints += [f"a key that nobody owns: {key}" for key in leaks(client, NAMESPACE)]
-
-    def _stored(self) -> tuple[dict[UUID, State], list[UUID]]:
-        final: dict[UUID, State] = {}
-        unfinished: list[UUID] = []
-        for state in State:
-            cursor = None
-            while True:
-                page = self.app.jobs(state, cursor=cursor, limit=1_000)
-                if state.final:
-                    final.update({job.jid: state for job in page.jobs})
-                else:
-                    unfinished += [job.jid for job in page.jobs]
-                cursor = page.cursor
-                if cursor is None:
-                    break
-        return final, unfinished
-
-    def _oddities(self) -> list[str]:
-        return [f"{count} callers got {what}" for what, count in Counter(self.ledger.oddities).items()]
-
     def marks(self) -> Marks:
         """The scenario's marks, with what its faults forced and the slack of this machine."""
         marks = self.scenario.marks
@@ -380,50 +293,3 @@ class Stage:
             machine.close()
         if not os.environ.get("CHAOS_KEEP"):
             shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def play(scenario: Scenario, seed: int, *, drain: float = 90.0) -> Report:
-    """One scenario from the raising of the stage to the verdict. What goes wrong on the way is a breach."""
-    began = time.monotonic()
-    if scenario.faketime and not FAKETIME.exists():
-        why = f"NOT PLAYED: {FAKETIME} is missing (apt-get install faketime)"
-        return Report(name=scenario.name, seed=seed, skipped=why, breaches=[why] if os.environ.get("CI") else [])
-    stage = Stage(scenario, seed)
-    try:
-        for step in (lambda: scenario.act(stage), lambda: stage.drain(drain)):
-            try:
-                step()
-            except Exception as error:
-                traceback.print_exc()
-                stage.complaints.append(f"stopped: {error!r}")
-        report = judge(scenario.name, seed, stage.evidence(), stage.marks())
-    finally:
-        stage.close()
-    report.skipped, report.notes = stage.skipped, stage.notes
-    report.seconds = round(time.monotonic() - began, 1)
-    return report
-
-
-SCENARIOS: dict[str, Scenario] = {}
-"""All scenarios by name, in the order in which they are defined."""
-
-
-def scenario(about: str, **given: Any) -> Callable[[Callable[[Stage], None]], Scenario]:
-    """Make a function a scenario; its name becomes the scenario's."""
-
-    def made(act: Callable[[Stage], None]) -> Scenario:
-        it = Scenario(name=act.__name__.replace("_", "-"), about=about, act=act, **given)
-        SCENARIOS[it.name] = it
-        return it
-
-    return made
-
-
-def chosen(only: Sequence[str] = (), *, short: bool = False) -> list[Scenario]:
-    """The scenarios that are asked for: by their names or a part of them, or the short ones, or all but the long."""
-    if only:
-        exact = [it for it in SCENARIOS.values() if it.name in only]
-        return exact or [it for it in SCENARIOS.values() if any(part in it.name for part in only)]
-    rooms = ["workers", "store", "network", "deploys", "order", "soak"]
-    found = [it for it in SCENARIOS.values() if (it.short or not short) and not it.long]
-    return sorted(found, key=lambda it: rooms.index(it.act.__module__.rpartition("_")[2]))

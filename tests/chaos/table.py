@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.chaos.machine import bundled_binary
-from tests.chaos.stage import SCENARIOS
+from tests.chaos.scenario import SCENARIOS
 from tests.chaos.verdict import Report
 
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"

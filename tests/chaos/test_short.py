@@ -7,7 +7,8 @@ import os
 import pytest
 
 from tests.chaos import scenarios_order  # noqa: F401 - registers its scenarios
-from tests.chaos.stage import SCENARIOS, play
+from tests.chaos.play import play
+from tests.chaos.scenario import SCENARIOS
 
 
 @pytest.mark.timeout(240)
