@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt bench clean
+.PHONY: help demo test chaos controls soak check fmt bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -24,6 +24,15 @@ demo: $(READY)  ## the brief's demonstration: ten jobs, seen moving
 
 test: $(READY)  ## all tests but the slow suites
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+chaos: $(READY)  ## every fault one after the other, 20 minutes (SEED=n ONLY=name SHORT=1; WRITE=1 puts the table into the docs)
+	$(BIN)/python -m tests.chaos $(SEED:%=--seed %) $(ONLY:%=--only %) $(SHORT:1=--short) $(WRITE:1=--write)
+
+controls: $(READY)  ## take the guards out, one at a time, and see that the scenarios notice
+	$(BIN)/python -m tests.chaos --controls $(SEED:%=--seed %)
+
+soak: $(READY)  ## 200,000 jobs, half failing, 50 restarts: nothing left, nothing grown
+	$(BIN)/python -m tests.chaos --only soak $(SEED:%=--seed %)
 
 check: $(READY)  ## ruff, mypy --strict, pyright
 	$(BIN)/ruff check .

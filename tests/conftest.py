@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -16,6 +17,15 @@ from pathlib import Path
 import pytest
 
 NUMBERS = count(1)
+
+
+def pytest_configure() -> None:
+    """The seed of this run's chaos, the same in all test processes."""
+    os.environ.setdefault("CHAOS_SEED", str(random.randrange(1_000_000)))
+
+
+def pytest_report_header() -> str:
+    return f"chaos: CHAOS_SEED={os.environ['CHAOS_SEED']} repeats it"
 
 
 @contextmanager
@@ -43,7 +53,7 @@ def answering(path: str, process: subprocess.Popen[bytes]) -> None:
             try:
                 line.connect(path)
                 line.sendall(b"PING\r\n")
-                if line.recv(16).startswith(b"+PONG"):
+                if line.recv(16).startswith((b"+PONG", b"-NOAUTH")):
                     return
             except OSError:
                 pass

@@ -229,7 +229,8 @@ class Performer:
 
     def overdue(self, active: Active) -> None:
         """See `Performance.overdue`. Given back to whoever is free, unless the next claim would only fetch it again."""
-        if len(self._capacity.served) == 1 and not active.done and active.executor.withdraw(active):
+        kinds = [self._executors[name] for name in self._capacity.served]
+        if kinds == [active.executor] and not active.done and active.executor.withdraw(active):
             self.ended(active, released(active.run.claimed, "no place became free"))
 
     def cannot(self, active: Active, why: str) -> None:

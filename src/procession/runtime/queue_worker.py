@@ -108,6 +108,7 @@ class QueueWorker:
         self._token = os.urandom(16)
         self._turn = 0
         self._beat_at = 0.0
+        self._beat_timer: asyncio.TimerHandle | None = None
         self._due_at: float | None = None
         self._stop_level = 0
         self._started = monotonic()
@@ -217,6 +218,7 @@ class QueueWorker:
             queues = rotated(self.queues, self._turn)
             claim = self._database.claim(queues, self.id, self._token, limit=limit, lease=self._lease)
             operations.append(("claims", claim))
+            self._hungry = False  # a bell that rings while the answer is on its way means what comes after the claim
         if not operations:
             return False
         self._turn += 1
@@ -250,7 +252,9 @@ class QueueWorker:
         self._pulse.serves()
         pause = 0.0 if beat.recovered >= DUTIES else self._beat_every * random.uniform(*JITTER)
         self._beat_at = monotonic() + pause
-        self._loop.call_later(pause, self._wake.set)
+        if self._beat_timer is not None:
+            self._beat_timer.cancel()
+        self._beat_timer = self._loop.call_later(pause, self._beat_is_due)
         if beat.recovered:
             log.warning("took back %d jobs of workers whose lease ended", beat.recovered)
         if beat.repaired:
@@ -273,6 +277,11 @@ class QueueWorker:
         if why := self._wear.out(jobs=self._settled_jobs, age=monotonic() - self._started):
             self._pulse.worn_out(why)
 
+    def _beat_is_due(self) -> None:
+        # The timer decides, not the clock: uvloop's may fire a little early, and the beat would wait for the next bell.
+        self._beat_at = 0.0
+        self._wake.set()
+
     def _promoted(self, promoted: Promoted) -> None:
         self._due(promoted.next_due, promoted.now)
 
@@ -291,7 +300,7 @@ class QueueWorker:
         self._token = os.urandom(16)
         self._keeper.touched()
         self._due(claims.next_due, claims.now)
-        self._hungry = len(claims.jobs) >= limit
+        self._hungry = self._hungry or len(claims.jobs) >= limit
         if claims.called:
             self._beat_at = 0.0
             self._wake.set()

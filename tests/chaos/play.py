@@ -1,0 +1,84 @@
+"""One scenario from the raising of the stage to the verdict, and the gathering of the evidence in between."""
+
+from __future__ import annotations
+
+import os
+import time
+import traceback
+from collections import Counter
+
+from procession import State
+from tests.chaos.history import accepted
+from tests.chaos.machine import FAKETIME
+from tests.chaos.scenario import Scenario
+from tests.chaos.stage import NAMESPACE, Stage
+from tests.chaos.verdict import Evidence, Report, judge
+from tests.contract.invariants import all_jobs, check_invariants
+from tests.leaks import leaks
+
+ODD = r"never retrieved|never awaited|Exception in callback|Unhandled exception|ResourceWarning|CRITICAL"
+"""Lines that no log of a worker should have."""
+FENCED = r"counts no more|another worker owns it"
+
+
+def play(scenario: Scenario, seed: int, *, drain: float = 90.0) -> Report:
+    """One scenario from the raising of the stage to the verdict. What goes wrong on the way is a breach."""
+    began = time.monotonic()
+    if scenario.faketime and not FAKETIME.exists():
+        why = f"NOT PLAYED: {FAKETIME} is missing (apt-get install faketime)"
+        return Report(name=scenario.name, seed=seed, skipped=why, breaches=[why] if os.environ.get("CI") else [])
+    stage = Stage(scenario, seed)
+    try:
+        for step in (lambda: scenario.act(stage), lambda: stage.drain(drain)):
+            try:
+                step()
+            except Exception as error:
+                traceback.print_exc()
+                stage.complaints.append(f"stopped: {error!r}")
+        report = judge(scenario.name, seed, evidence(stage), stage.marks())
+    finally:
+        stage.close()
+    report.skipped, report.notes = stage.skipped, stage.notes
+    report.seconds = round(time.monotonic() - began, 1)
+    return report
+
+
+def evidence(stage: Stage) -> Evidence:
+    """Tell the workers to go, and put together what is known."""
+    codes = stage.fleet.retire(stage.fleet.alive)
+    complaints = [*stage.complaints, *(f"a worker ended with exit code {code}" for code in codes if code)]
+    complaints += _contradictions(stage)
+    found = {state: [job.jid for job in all_jobs(stage.app.database, stage.app.ask, state)] for state in State}
+    final = {jid: state for state, jids in found.items() if state.final for jid in jids}
+    history = accepted(stage.server.folder, f"{{{NAMESPACE}:0}}") if "yes" in stage.server.options else None
+    if history is not None and not stage.scenario.retained:
+        final = {**{jid: outcomes[-1] for jid, outcomes in history.items()}, **final}
+    counts = stage.app.counts()
+    if stage.scenario.afterwards is not None:
+        complaints += stage.scenario.afterwards(stage)
+    for family in stage.fleet.families:
+        complaints += [f"{family.log.name}: {line}" for line in family.lines(ODD)[:3]]
+    complaints += [f"{count} callers got {what}" for what, count in Counter(stage.ledger.oddities).items()]
+    return Evidence(
+        entries=stage.ledger.entries(),
+        runs=stage.runs.by_job(),
+        events=stage.events,
+        final=final,
+        unfinished=[jid for state, jids in found.items() if not state.final for jid in jids],
+        counts=counts,
+        accepted=None if history is None else {jid: len(outcomes) for jid, outcomes in history.items()},
+        fenced=sum(len(family.lines(FENCED)) for family in stage.fleet.families),
+        forgetful=stage.scenario.forgetful,
+        excused=frozenset(stage.excused),
+        complaints=complaints,
+    )
+
+
+def _contradictions(stage: Stage) -> list[str]:
+    found = []
+    try:
+        check_invariants(stage.app.database, stage.app.ask)
+    except AssertionError as error:
+        found.append(f"the store contradicts itself: {error}")
+    with stage.server.client() as client:
+        return found + [f"a key that nobody owns: {key}" for key in leaks(client, NAMESPACE)]

@@ -1,0 +1,97 @@
+"""A network that falls silent, loses one direction, drops replies, crawls: between the store and who speaks to it."""
+
+from __future__ import annotations
+
+import time
+
+from tests.chaos.scenario import scenario
+from tests.chaos.stage import Stage
+from tests.chaos.verdict import Marks
+
+HEALED = Marks(recovery=7.0)
+"""A silent connection is given up after the deadline of a call (2 s) and tried again after 3 s at most."""
+
+
+def _silence(stage: Stage, seconds: float) -> None:
+    stage.workers(2, distant=True)
+    producer = stage.producing(400, stage.distant.note, 0.05, rate=50, patience=120.0)
+    time.sleep(2.0)
+    stage.event("silence")
+    stage.proxy.swallow(True)
+    time.sleep(seconds)
+    stage.proxy.swallow(False)
+    stage.event("healed", heals=True)
+    producer.finish()
+    if producer.longest > 2.3:
+        stage.complaints.append(f"an enqueue held its caller for {producer.longest:.1f} s; 2 s is the budget")
+
+
+@scenario("connections fall silent for 5 s", marks=HEALED, short=True)
+def silence_short(stage: Stage) -> None:
+    _silence(stage, 5.0)
+
+
+@scenario("connections fall silent for 20 s, longer than the lease", marks=HEALED)
+def silence_beyond_the_lease(stage: Stage) -> None:
+    _silence(stage, 20.0)
+
+
+@scenario("connections fall silent for 60 s", marks=HEALED)
+def silence_long(stage: Stage) -> None:
+    _silence(stage, 60.0)
+
+
+def _one_way(stage: Stage, way: str) -> None:
+    stage.workers(2, distant=True)
+    producer = stage.producing(600, stage.distant.note, 0.05, rate=60, patience=60.0)
+    for _ in range(4):
+        time.sleep(stage.random.uniform(0.5, 1.5))
+        setattr(stage.proxy, f"silent_{way}", True)
+        time.sleep(stage.random.uniform(0.5, 4.0))
+        setattr(stage.proxy, f"silent_{way}", False)
+        stage.event("healed", heals=True)
+    producer.finish()
+
+
+@scenario("requests get lost, four times for up to 4 s", marks=HEALED)
+def requests_lost(stage: Stage) -> None:
+    _one_way(stage, "up")
+
+
+@scenario("requests arrive, replies get lost, four times for up to 4 s", marks=HEALED)
+def replies_lost(stage: Stage) -> None:
+    _one_way(stage, "down")
+
+
+@scenario("every 20th reply to a producer is lost with its connection", short=True)
+def producer_replies_dropped(stage: Stage) -> None:
+    stage.workers(2, distant=False)
+    stage.proxy.drop_every = 20
+    stage.producing(1_000, stage.distant.note, rate=200, patience=30.0).finish()
+
+
+@scenario("every 20th reply to a producer that does not ask again is lost")
+def producer_gives_up(stage: Stage) -> None:
+    stage.workers(2, distant=False)
+    stage.proxy.drop_every = 20
+    stage.producing(1_000, stage.distant.note, rate=200, patience=0.0).finish()
+    if not any(entry.answer == "unknown" for entry in stage.ledger.entries().values()):
+        stage.complaints.append("no answer was lost, so nothing was shown")
+
+
+@scenario("every 5th reply to a worker is lost with its connection")
+def worker_replies_dropped(stage: Stage) -> None:
+    stage.workers(2, distant=True)
+    stage.proxy.drop_every = 5
+    stage.enqueue(1_000, stage.shop.note, 0.02)
+    stage.producing(300, stage.shop.note, 0.01, rate=60).finish()
+
+
+@scenario("each packet takes 50 ms more, connections are reset every 2 s")
+def slow_network(stage: Stage) -> None:
+    stage.workers(2, distant=True)
+    stage.proxy.delay = 0.05
+    producer = stage.producing(400, stage.distant.note, 0.05, rate=20, patience=60.0)
+    while producer.is_alive():
+        time.sleep(2.0)
+        stage.proxy.reset()

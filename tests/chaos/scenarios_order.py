@@ -1,0 +1,85 @@
+"""Order, and everything at once."""
+
+from __future__ import annotations
+
+import time
+from itertools import pairwise
+from uuid import UUID
+
+from procession import State
+from tests.chaos.nemesis import EVERYTHING, carry_out, schedule
+from tests.chaos.producer import Order, enqueue_all
+from tests.chaos.scenario import scenario
+from tests.chaos.stage import Stage
+
+PRIORITIES = (-1, 0, 5, 100)
+
+
+def _in_order(stage: Stage, orders: dict[UUID, tuple[int, int]]) -> None:
+    """The fence rises from claim to claim, so it tells the order of claims whoever made them."""
+    first = {jid: runs[0].fence for jid, runs in stage.runs.by_job().items() if jid in orders}
+    claimed = [orders[jid] for jid in sorted(first, key=lambda jid: first[jid])]
+    wrong = sum(before > after for before, after in pairwise(claimed))
+    if wrong or len(claimed) != len(orders):
+        stage.complaints.append(f"{wrong} of {len(claimed)} claims were out of order")
+
+
+@scenario("10,000 jobs of four priorities, one worker, then eight")
+def strict_order(stage: Stage) -> None:
+    for workers in (1, 7):
+        stage.app.pause("red")
+        made = [
+            (-priority, n, Order(stage.shop.note.using(priority=priority)))
+            for n in range(1_250)
+            for priority in stage.random.sample(PRIORITIES, 4)
+        ]
+        enqueue_all([order for _, _, order in made], stage.ledger)
+        stage.enqueue(100, stage.shop.flaky.using(priority=5), 2)
+        stage.workers(workers)
+        stage.app.resume("red")
+        stage.until(stage.nothing_left)
+        _in_order(stage, {order.jid: (urgency, n) for urgency, n, order in made})
+
+
+ALL_KEPT = {"cancelled_count": 200_000}
+
+
+@scenario("100,000 jobs wait for later, 2,000 are retried: one that is due starts in time", settings=ALL_KEPT)
+def many_waiting(stage: Stage) -> None:
+    waiting = stage.enqueue(100_000, stage.shop.note.using(delay="1h"), expected=State.CANCELLED)
+    stage.workers(2)
+    stage.enqueue(2_000, stage.shop.flaky, 2)
+    late = []
+    for _ in range(10):
+        began = time.monotonic()
+        (order,) = stage.enqueue(1, stage.shop.note.using(delay="1s", priority=1))
+        stage.until(lambda jid=order.jid: stage.runs.by_job().get(jid))
+        late.append(stage.runs.by_job()[order.jid][0].started - began - 1.0)
+    if max(late) > 1.0:
+        stage.complaints.append(f"a due job began {max(late):.1f} s late")
+    for first in range(0, len(waiting), 1_000):
+        jids = [order.jid for order in waiting[first : first + 1_000]]
+        stage.app.ask(stage.app.database.cancel(jids, "enough"))
+
+
+@scenario("everything at random for 90 s", settings={"lease": "6s", "heartbeat": "2s"})
+def everything(stage: Stage) -> None:
+    assault(stage, seconds=90, rate=60)
+
+
+@scenario("everything at random for 25 s", settings={"lease": "3s", "heartbeat": "1s"}, short=True)
+def everything_short(stage: Stage) -> None:
+    assault(stage, seconds=25, rate=60)
+
+
+def assault(stage: Stage, *, seconds: float, rate: float) -> None:
+    """All faults in an order that the seed decides, against workers and producers by both ways."""
+    stage.workers(1, distant=False)
+    stage.workers(2, distant=True)
+    near = stage.producing(int(seconds * rate / 2), stage.shop.note, 0.05, rate=rate / 2)
+    far = stage.producing(int(seconds * rate / 2), stage.distant.work, 0.05, rate=rate / 2)
+    stage.enqueue(100, stage.shop.flaky, 2)
+    stage.enqueue(100, stage.shop.refuse, expected=State.FAILED)
+    carry_out(stage, schedule(stage.seed, EVERYTHING, seconds=seconds, every=1.5))
+    near.stop()
+    far.stop()

@@ -1,0 +1,220 @@
+"""A store that is killed, loses power, forgets, fills up, or whose clock jumps."""
+
+from __future__ import annotations
+
+import time
+
+from procession import State
+from tests.chaos.fleet import Family
+from tests.chaos.machine import APPENDED
+from tests.chaos.proxy import Proxy
+from tests.chaos.scenario import scenario
+from tests.chaos.stage import Stage
+from tests.chaos.verdict import Marks
+
+RESUMED = Marks(recovery=5.0)
+"""A worker's longest pause between two tries is 3 s; a server that has just started is slow to answer the first."""
+SHORT_LEASE = {"lease": "3s", "heartbeat": "1s"}
+ALWAYS = tuple("always" if option == "everysec" else option for option in APPENDED)
+FORGETFUL = ("--appendonly", "no")
+
+
+def _killed_under_load(stage: Stage) -> None:
+    stage.workers(2)
+    producer = stage.producing(1_500, stage.shop.note, 0.05, rate=80)
+    for _ in range(5):
+        time.sleep(stage.random.uniform(0.5, 1.5))
+        stage.restart_server(down=2.0)
+    producer.finish()
+
+
+@scenario("the server is killed five times, its file synced each second", marks=RESUMED, short=True)
+def server_killed(stage: Stage) -> None:
+    _killed_under_load(stage)
+
+
+@scenario("the server is killed five times, its file synced at each write", marks=RESUMED, server=ALWAYS)
+def server_killed_synced(stage: Stage) -> None:
+    _killed_under_load(stage)
+
+
+@scenario("the server is away for 5 s while 20 jobs of 10 s run")
+def outage_within_the_lease(stage: Stage) -> None:
+    families = stage.workers(2)
+    stage.enqueue(20, stage.shop.note, 10.0)
+    stage.until(lambda: stage.running(20))
+    stage.restart_server(down=5.0, idle=True)
+    stage.processed(20)
+    _one_line_each(stage, families)
+
+
+@scenario("the server is away for three leases, one of its workers longer", settings=SHORT_LEASE, short=True)
+def outage_beyond_the_lease(stage: Stage) -> None:
+    families = [*stage.workers(1, distant=False), *stage.workers(1, distant=True)]
+    stage.enqueue(20, stage.shop.note, 12.0)
+    stage.until(lambda: stage.running(20))
+    stage.proxy.swallow(True)
+    stage.restart_server(down=9.0, idle=True)
+    time.sleep(1.0)
+    stage.proxy.swallow(False)
+    stage.proxy.reset()
+    stage.processed(20)
+    _one_line_each(stage, families)
+
+
+def _one_line_each(stage: Stage, families: list[Family]) -> None:
+    for family in families:
+        lost, back = family.lines("running jobs go on"), family.lines("the store is back")
+        if (len(lost), len(back)) != (1, 1):
+            told = f"{len(lost)} lines of loss, {len(back)} of return"
+            stage.complaints.append(f"{family.log.name} tells one outage in {told}")
+
+
+@scenario("the power is cut: the last second of the server's file is gone", marks=RESUMED)
+def power_cut(stage: Stage) -> None:
+    stage.server.watch_growth()
+    stage.workers(2)
+    producer = stage.producing(800, stage.shop.note, 0.1, rate=100)
+    time.sleep(4.0)
+    moment = stage.server.cut_power(lost=1.0)
+    stage.event("power cut")
+    _state_what_is_gone(stage, moment)
+    time.sleep(1.0)
+    stage.server.start()
+    stage.event("server back", heals=True)
+    producer.finish()
+
+
+def _state_what_is_gone(stage: Stage, moment: float) -> None:
+    """What was acknowledged after `moment` may be gone; what was done after it is done again."""
+    entries = stage.ledger.entries().values()
+    stage.excused |= {entry.jid for entry in entries if entry.acknowledged > moment - 0.05}
+    stage.forced(sum(not run.ended or run.ended > moment - 0.1 for run in stage.runs.read()))
+
+
+@scenario("a server that keeps nothing is killed", marks=RESUMED, server=FORGETFUL, forgetful=True)
+def forgetful_server(stage: Stage) -> None:
+    stage.workers(2)
+    producer = stage.producing(600, stage.shop.note, 0.3, rate=100)
+    time.sleep(3.0)
+    _state_what_is_gone(stage, 0.0)
+    stage.restart_server(down=1.0)
+    entries = stage.ledger.entries().values()
+    stage.excused |= {entry.jid for entry in entries if entry.acknowledged < stage.events[-1].at}
+    producer.finish()
+
+
+@scenario("scripts are flushed every 50 ms, clients cut, the server sleeps", short=True)
+def storms(stage: Stage) -> None:
+    stage.workers(2)
+    stage.enqueue(4_000, stage.shop.note, 0.005)
+    producer = stage.producing(400, stage.shop.note, 0.005, rate=80)
+    with stage.server.client() as client:
+        beat = 0
+        while producer.is_alive() or not stage.nothing_left():
+            client.script_flush()
+            if beat % 8 == 0:
+                client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+            if beat % 30 == 7:
+                client.execute_command("DEBUG", "SLEEP", "0.4")
+            time.sleep(0.05)
+            beat += 1
+
+
+@scenario("the server takes no more clients for a while", marks=Marks(recovery=6.0))
+def no_more_clients(stage: Stage) -> None:
+    stage.workers(2)
+    producer = stage.producing(500, stage.shop.note, 0.01, rate=80)
+    with stage.server.client() as client:
+        time.sleep(1.0)
+        client.config_set("maxclients", 1)
+        client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        time.sleep(3.0)
+        client.config_set("maxclients", 10_000)
+        stage.event("clients are taken again", heals=True)
+    producer.finish()
+
+
+@scenario("the memory is full: enqueues are refused, the rest drains", server=(*APPENDED, "--maxmemory", "8mb"))
+def memory_full(stage: Stage) -> None:
+    fat = stage.producing(600, stage.shop.fat, "x" * 20_000, rate=1_000, patience=0.0)
+    fat.finish()
+    answers = [entry.answer for entry in stage.ledger.entries().values()]
+    if "no" not in answers or answers.count("no") == len(answers):
+        stage.complaints.append("the store did not fill up, so nothing was shown")
+    stage.workers(2)
+    stage.until(stage.nothing_left)
+    for jid in [job.jid for job in stage.app.jobs(State.PROCESSED, limit=1_000).jobs][:100]:
+        stage.ledger.removed(jid)
+        stage.app.remove(jid)
+    stage.producing(50, stage.shop.note, rate=100, patience=30.0).finish()
+
+
+@scenario("the disk is full: writes are refused, and go on when there is room", marks=RESUMED)
+def disk_full(stage: Stage) -> None:
+    stage.server.kill()
+    stage.server.start(file_limit=1_000_000)
+    stage.workers(2)
+    producer = stage.producing(500, stage.shop.fat, "x" * 5_000, rate=120, patience=60.0)
+    stage.until(lambda: any(entry.answer == "no" for entry in stage.ledger.entries().values()), 30)
+    time.sleep(2.0)
+    stage.server.room_on_disk()
+    stage.event("room on the disk", heals=True)
+    producer.finish()
+
+
+@scenario("100 of 1,000 stored jobs are unreadable")
+def unreadable_jobs(stage: Stage) -> None:
+    stage.enqueue(900)
+    bad = stage.enqueue(100, expected=State.FAILED)
+    with stage.server.client() as client:
+        for n, order in enumerate(bad):
+            rubbish = (b"", b"{", b'{"name": 7}', bytes(range(256)), b'{"name": "note", "args": [1]}')[n % 5]
+            record = client.hget("{chaos:0}:jobs", order.jid.bytes)
+            client.hset("{chaos:0}:jobs", order.jid.bytes, record[: record.rindex(b'{"name"')] + rubbish)
+    stage.workers(2)
+
+
+@scenario("the server's clock jumps by two leases, forwards and back", settings=SHORT_LEASE, faketime=True)
+def server_clock_jumps(stage: Stage) -> None:
+    stage.workers(2)
+    producer = stage.producing(800, stage.shop.note, 1.0, rate=40)
+    for offset in ("+6", "+0", "-6", "+0"):
+        time.sleep(4.0)
+        stage.event(f"clock {offset}")
+        stage.server.set_clock(offset)
+    producer.finish()
+
+
+def _fail_over(stage: Stage, cut: bool) -> None:
+    """Another machine takes over the address; it may not have the last second."""
+    stage.workers(2, distant=True)
+    link = Proxy(stage.server.path)
+    replica = stage.another_machine()
+    with replica.client() as client:
+        client.replicaof("127.0.0.1", int(link.url.rpartition(":")[2]))
+        stage.until(lambda: client.info("replication").get("master_link_status") == "up", 20)
+    producer = stage.producing(1_000, stage.distant.note, 0.1, rate=80)
+    time.sleep(3.0)
+    moment = time.monotonic()
+    if cut:
+        link.swallow(True)
+        time.sleep(1.0)
+    stage.server.kill()
+    _state_what_is_gone(stage, moment)
+    stage.event("primary killed")
+    link.close()
+    stage.take_over(replica)
+    stage.event("another is primary", heals=True)
+    producer.finish()
+
+
+@scenario("the primary dies and its replica takes over", marks=RESUMED)
+def failover(stage: Stage) -> None:
+    _fail_over(stage, cut=False)
+
+
+@scenario("the primary dies with its last second not replicated", marks=RESUMED)
+def failover_cut_off(stage: Stage) -> None:
+    _fail_over(stage, cut=True)
+

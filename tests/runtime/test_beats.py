@@ -1,0 +1,93 @@
+"""An idle worker beats in time, and hears every bell."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from typing import Any
+
+import uvloop
+from redis import Redis
+
+from procession import Procession
+from procession.database.redis.keys import tag
+from procession.runtime.queue_worker import QueueWorker
+
+
+def test_no_beat_waits_for_the_next_bell(valkey_url: str, namespace: str) -> None:
+    # A lone worker that misses one looks back at more than half a lease, and takes nothing back for one lease more.
+    app = Procession(valkey_url, namespace=namespace, lease=2.0, heartbeat=0.2)
+
+    @app.job(name="never", queue="q")
+    async def never() -> None: ...
+
+    seen: list[int] = []
+
+    async def main() -> None:
+        worker = QueueWorker(app)
+        running = asyncio.ensure_future(worker.run())
+        with Redis.from_url(valkey_url) as server:
+            while len(seen) < 40:
+                await asyncio.sleep(0.02)
+                at = int(server.hget(f"{tag(namespace)}:meta", "recovered_at") or 0)
+                if at and at not in seen[-1:]:
+                    seen.append(at)
+        worker.stop()
+        await running
+        await app.close_async()
+
+    uvloop.run(main())
+    gaps = [after - before for before, after in itertools.pairwise(seen)]
+    assert max(gaps) < 900, gaps
+
+
+def test_a_bell_that_rings_while_a_claim_is_answered_is_heard(valkey_url: str, namespace: str) -> None:
+    app = Procession(valkey_url, namespace=namespace, lease=60.0, heartbeat=30.0)
+    answered, go_on = asyncio.Event(), asyncio.Event()
+
+    @app.job(name="nap", queue="q")
+    async def nap(seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    class LateAnswers:
+        """A connection that hands on the answer to the first claim that found a job when the test says so."""
+
+        def __init__(self, connection: Any) -> None:
+            self._connection = connection
+
+        async def ask(self, *operations: Any, **options: Any) -> Any:
+            answer = await self._connection.ask(*operations, **options)
+            claims = answer if len(operations) == 1 else answer[-1]
+            if getattr(claims, "jobs", None) and not answered.is_set():
+                answered.set()
+                await go_on.wait()
+            return answer
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._connection, name)
+
+    connect = app.database.connect_async
+    app.database.connect_async = lambda *a, **b: LateAnswers(connect(*a, **b))  # type: ignore[method-assign]
+
+    async def main() -> float:
+        worker = QueueWorker(app)
+        running = asyncio.ensure_future(worker.run())
+        first = await nap.enqueue_async(20.0)
+        await answered.wait()
+        second = await nap.enqueue_async(0.0)
+        with Redis.from_url(valkey_url) as server:
+            while server.exists(f"{tag(namespace)}:bell:q"):
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)  # the worker has read it
+        began = time.monotonic()
+        go_on.set()
+        await second.wait_async(15)
+        waited = time.monotonic() - began
+        await first.cancel_async()
+        worker.stop()
+        await running
+        await app.close_async()
+        return waited
+
+    assert asyncio.run(main()) < 2.0
