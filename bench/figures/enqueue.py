@@ -1,0 +1,32 @@
+"""Enqueue: one at a time from sync and from async code, many at once, and in bulk; no worker runs."""
+
+from __future__ import annotations
+
+import resource
+import time
+from types import ModuleType
+
+from figures.drain import prepare
+from observe import call, script_seconds, store
+
+
+def measure(contestant: ModuleType, how: str = "one", jobs: int = 2_000) -> dict[str, float]:
+    """Jobs a second, and microseconds per job. `how`: one, one_async, gathered, bulk."""
+    prepare(contestant)
+    enqueue = getattr(contestant, f"enqueue_{how}")
+    call(enqueue, min(jobs, 200))  # connections, script caches, imports
+    client = store()
+    script, used = script_seconds(client), _own_seconds()
+    began = time.perf_counter()
+    call(enqueue, jobs)
+    took = time.perf_counter() - began
+    return {
+        "per_second": jobs / took,
+        "client_us": (_own_seconds() - used) / jobs * 1e6,
+        "script_us": (script_seconds(client) - script) / jobs * 1e6,
+    }
+
+
+def _own_seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime

@@ -1,0 +1,88 @@
+"""pgqueuer on PostgreSQL: jobs are rows, finished ones move to a log table. An event loop; batch_size=500 as its benchmark."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from functools import partial
+
+import asyncpg
+import bodies
+from bodies import TEXT
+from pgqueuer import PgQueuer
+from pgqueuer.db import AsyncpgDriver
+from pgqueuer.models import Job
+from pgqueuer.queries import Queries
+
+LEAST_ONCE = True
+SETTINGS = "batch_size=500, asyncpg, uvloop"
+STORE = "postgres"
+BATCH = 1_000
+
+_loop: asyncio.AbstractEventLoop | None = None
+_watch: asyncpg.Connection | None = None
+
+
+async def connected() -> asyncpg.Connection:
+    return await asyncpg.connect(os.environ["BENCH_DSN"])
+
+
+def left(_store: object) -> int:
+    global _loop, _watch
+    if _loop is None or _watch is None:
+        _loop = asyncio.new_event_loop()
+        _watch = _loop.run_until_complete(connected())
+    return int(_loop.run_until_complete(_watch.fetchval("select count(*) from pgqueuer")))
+
+
+def prepare() -> None:
+    async def install() -> None:
+        line = await connected()
+        await Queries(AsyncpgDriver(line)).install()
+        await line.close()
+
+    asyncio.run(install())
+
+
+async def enqueue_one_async(count: int) -> None:
+    line = await connected()
+    queries = Queries(AsyncpgDriver(line))
+    for number in range(count):
+        await queries.enqueue("noop", json.dumps([number, TEXT]).encode())
+    await line.close()
+
+
+async def enqueue_bulk(count: int) -> None:
+    line = await connected()
+    queries = Queries(AsyncpgDriver(line))
+    for first in range(0, count, BATCH):
+        some = range(first, min(first + BATCH, count))
+        payloads = [json.dumps([number, TEXT]).encode() for number in some]
+        await queries.enqueue(["noop"] * len(some), payloads, [0] * len(some))
+    await line.close()
+
+
+async def enqueue_stamp(due: float) -> None:
+    global _watch
+    if _watch is None:
+        _watch = await connected()
+    await Queries(AsyncpgDriver(_watch)).enqueue("stamp", json.dumps([due]).encode())
+
+
+async def factory() -> PgQueuer:
+    """What `pgq run` serves."""
+    queue = PgQueuer(AsyncpgDriver(await connected()))
+
+    for name in ("noop", "stamp", "nap"):
+        queue.entrypoint(name)(partial(_named, body=getattr(bodies, f"a{name}")))
+    return queue
+
+
+async def _named(job: Job, *, body: object) -> None:
+    await body(*json.loads(job.payload))
+
+
+def worker(*, processes: int = 1, concurrency: int | None = None, threads: int | None = None) -> list[str]:
+    return [f"{sys.prefix}/bin/pgq", "run", "peers.pgqueuer:factory", "--batch-size", "500", "--log-level", "WARNING"]
