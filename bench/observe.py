@@ -19,19 +19,17 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from measure import url
 
 TICKS = os.sysconf("SC_CLK_TCK")
 PATIENCE = 60.0
 """Seconds without any progress after which a figure is given up."""
 
 
-def call(function: Callable[..., Any], *arguments: Any) -> None:
-    """Call a contestant's word, be it sync or async."""
+def call(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a contestant's word, be it sync or async; what it answers, if anything, are the seconds that it took."""
     if inspect.iscoroutinefunction(function):
-        asyncio.run(function(*arguments))
-    else:
-        function(*arguments)
+        return asyncio.run(function(*arguments))
+    return function(*arguments)
 
 
 def store() -> Any:
@@ -40,7 +38,9 @@ def store() -> Any:
         import redis
     except ImportError:
         return None
-    return redis.Redis.from_url(url())
+    if not os.environ.get("BENCH_STORE"):
+        return None
+    return redis.Redis.from_url(os.environ["BENCH_STORE"])
 
 
 def server_seconds(client: Any) -> float:
@@ -58,6 +58,15 @@ def script_seconds(client: Any) -> float:
     stats = client.info("commandstats")
     scripts = sum(it["usec"] for name, it in stats.items() if name in ("cmdstat_evalsha", "cmdstat_eval"))
     return float(scripts) / 1e6
+
+
+def wire_commands(client: Any) -> int:
+    """Commands that came over the wire so far; what scripts call within is not counted."""
+    seen = client.info("commandstats")
+    inner = ("hset", "hget", "hmget", "zadd", "zrange", "exists", "hincrby", "time", "zscore", "smembers", "zrem", "hexists")
+    if "cmdstat_evalsha" not in seen and "cmdstat_fcall" not in seen:
+        inner = ()
+    return sum(it["calls"] for name, it in seen.items() if name.removeprefix("cmdstat_") not in inner)
 
 
 def family(pid: int) -> list[int]:

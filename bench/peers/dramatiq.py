@@ -15,6 +15,7 @@ from measure import url
 
 LEAST_ONCE = True
 SETTINGS = "8 threads, no result backend"
+PACE = 2_500
 
 dramatiq.set_broker(RedisBroker(url=url()))
 noop = dramatiq.actor(bodies.noop)

@@ -20,6 +20,7 @@ LEAST_ONCE = True
 SETTINGS = "batch_size=500, asyncpg, uvloop"
 STORE = "postgres"
 BATCH = 1_000
+PACE = 10_000
 
 _loop: asyncio.AbstractEventLoop | None = None
 _watch: asyncpg.Connection | None = None
@@ -72,7 +73,7 @@ async def enqueue_stamp(due: float) -> None:
 
 
 async def factory() -> PgQueuer:
-    """What `pgq run` serves."""
+    """The queue with its entry points."""
     queue = PgQueuer(AsyncpgDriver(await connected()))
 
     for name in ("noop", "stamp", "nap"):
@@ -84,5 +85,17 @@ async def _named(job: Job, *, body: object) -> None:
     await body(*json.loads(job.payload))
 
 
-def worker(*, processes: int = 1, concurrency: int | None = None, threads: int | None = None) -> list[str]:
-    return [f"{sys.prefix}/bin/pgq", "run", "peers.pgqueuer:factory", "--batch-size", "500", "--log-level", "WARNING"]
+async def work() -> None:
+    """Serve for ever. Not by `pgq run`, whose option for the log level fails in this version."""
+    queue = await factory()
+    await queue.run(batch_size=500)
+
+
+def worker(**_places: int | None) -> list[str]:
+    return [sys.executable, "-m", "peers.pgqueuer"]
+
+
+if __name__ == "__main__":
+    import uvloop
+
+    uvloop.run(work())

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
 
 from bodies import TEXT, anap, anoop, astamp, burn, nap
 from measure import TAG, url
@@ -50,11 +52,45 @@ def enqueue_bulk(count: int) -> None:
     app.enqueue_many([noop.bind(number, TEXT) for number in range(count)])
 
 
+def enqueue_stamp(due: float) -> None:
+    """One job that writes down how late it is."""
+    stamp.enqueue(due)
+
+
+def enqueue_delayed(delays: list[float], now: float) -> None:
+    """The same, each due by its own delay."""
+    app.enqueue_many([stamp.using(at=datetime.fromtimestamp(now + delay, UTC)).bind(now + delay) for delay in delays])
+
+
+def enqueue_naps(count: int, seconds: float) -> None:
+    """Jobs that wait on the loop."""
+    app.enqueue_many([wait.bind(seconds) for _ in range(count)])
+
+
+def enqueue_thread_naps(count: int, seconds: float) -> None:
+    """Jobs that wait in a thread."""
+    app.enqueue_many([nap_in_thread.bind(seconds) for _ in range(count)])
+
+
+def verbs(count: int) -> dict[str, Callable[[], object]]:
+    """What the backlog figure asks, each once a call, on jobs spread over the whole queue."""
+    fresh = [handle.jid for handle in app.enqueue_many([noop.bind(number, TEXT) for number in range(4 * count)])]
+    database = app.database
+    return {
+        "enqueue": lambda: noop.enqueue(1, TEXT),
+        "claim": lambda: app.ask(database.claim(["default"], "bench", os.urandom(16), limit=1, lease=15_000)),
+        "find": lambda: app.find_job(fresh[0]),
+        "remove": lambda: app.remove(fresh.pop()),
+        "cancel": lambda: app.cancel(fresh.pop()),
+        "stats": app.stats,
+    }
+
+
 def worker(*, processes: int = 1, concurrency: int | None = None, threads: int | None = None) -> list[str]:
     """The command that performs jobs."""
     command = [sys.executable, "-m", "procession", "worker", "peers.procession:app", "--processes", str(processes)]
     if concurrency:
         command += ["--concurrency", str(concurrency)]
     if threads:
-        command += ["--threads", str(threads), "--queue", "threads"]
-    return command
+        command += ["--threads", str(threads)]
+    return [*command, "--queue", "threads" if threads else "default"]

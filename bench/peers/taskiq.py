@@ -15,6 +15,7 @@ from taskiq_redis import RedisStreamBroker
 
 LEAST_ONCE = True
 SETTINGS = "RedisStreamBroker, 100 async tasks at once, no result backend"
+PACE = 1_500
 
 broker = RedisStreamBroker(url=url())
 noop = broker.task(task_name="noop")(bodies.anoop)
