@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from pathlib import Path
 
 TEXT = "twenty characters...."[:20]
 """Beside an int, the argument of every job whose cost is measured."""
@@ -24,7 +25,7 @@ async def anoop(number: int, text: str) -> None:
 def stamp(due: float) -> None:
     """Write down how long after `due` (seconds since the epoch) this began, in milliseconds, a line per job."""
     late = (time.time() - due) * 1_000
-    with open(os.environ["BENCH_STAMPS"], "a", encoding="ascii") as stamps:
+    with Path(os.environ["BENCH_STAMPS"]).open("a", encoding="ascii") as stamps:
         stamps.write(f"{late:.3f}\n")
 
 

@@ -71,14 +71,21 @@ def _contestant(name: str, python: str) -> Contestant:
         version = subprocess.run(["sidekiq", "--version"], capture_output=True, text=True, check=False).stdout.strip()
 
     def value(word: str, default: str) -> str:
-        match = re.search(rf'^{word} = (.+)$', text, re.MULTILINE)
+        match = re.search(rf"^{word} = (.+)$", text, re.MULTILINE)
         return match[1].strip('"') if match else default
 
     words = re.findall(r"^(?:async )?def (\w+)|^(enqueue_\w+) = ", text, re.MULTILINE)
     return Contestant(
-        name, f"{room}.{name}", python, frozenset(one or other for one, other in words), int(value("PACE", "1_000_000")),
-        value("STORE", "valkey"), value("LEAST_ONCE", "True") == "True", value("SETTINGS", ""), version or "this repository",
-    )  # fmt: skip
+        name,
+        f"{room}.{name}",
+        python,
+        frozenset(one or other for one, other in words),
+        int(value("PACE", "1_000_000")),
+        value("STORE", "valkey"),
+        value("LEAST_ONCE", "True") == "True",
+        value("SETTINGS", ""),
+        version or "this repository",
+    )
 
 
 def _venv(name: str, requirements: Path) -> Path:
@@ -87,7 +94,14 @@ def _venv(name: str, requirements: Path) -> Path:
     if not ready.exists() or ready.read_text("ascii") != wanted:
         print(f"# setting up {name}", flush=True)
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-        pip = [str(folder / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check", "-r", str(requirements)]
+        pip = [
+            str(folder / "bin" / "pip"),
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "-r",
+            str(requirements),
+        ]
         subprocess.run(pip, check=True)
         ready.write_text(wanted, "ascii")
     return folder / "bin" / "python"

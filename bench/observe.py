@@ -1,7 +1,7 @@
 """What is read off the machine while a contestant works: processor time of processes and of the server, jobs left.
 
-Runs in every contestant's environment, so it needs nothing beyond the standard library; the store is read by a client of
-the contestant's own redis-py, where it has one.
+Runs in every contestant's environment, so it needs nothing beyond the standard library; the store is read by a client
+of the contestant's own redis-py, where it has one.
 """
 
 from __future__ import annotations
@@ -14,22 +14,27 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-
 TICKS = os.sysconf("SC_CLK_TCK")
 PATIENCE = 60.0
-"""Seconds without any progress after which a figure is given up."""
+"""Seconds after which a wait is given up."""
 
 
 def call(function: Callable[..., Any], *arguments: Any) -> Any:
     """Call a contestant's word, be it sync or async; what it answers, if anything, are the seconds that it took."""
-    if inspect.iscoroutinefunction(function):
-        return asyncio.run(function(*arguments))
-    return function(*arguments)
+    answer = function(*arguments)
+    return runner().run(answer) if inspect.iscoroutine(answer) else answer
+
+
+@cache
+def runner() -> asyncio.Runner:
+    """One loop for everything that is asked of a contestant here: its connections belong to it."""
+    return asyncio.Runner()
 
 
 def store() -> Any:
@@ -63,7 +68,20 @@ def script_seconds(client: Any) -> float:
 def wire_commands(client: Any) -> int:
     """Commands that came over the wire so far; what scripts call within is not counted."""
     seen = client.info("commandstats")
-    inner = ("hset", "hget", "hmget", "zadd", "zrange", "exists", "hincrby", "time", "zscore", "smembers", "zrem", "hexists")
+    inner = (
+        "hset",
+        "hget",
+        "hmget",
+        "hincrby",
+        "hexists",
+        "zadd",
+        "zrange",
+        "zscore",
+        "zrem",
+        "exists",
+        "smembers",
+        "time",
+    )
     if "cmdstat_evalsha" not in seen and "cmdstat_fcall" not in seen:
         inner = ()
     return sum(it["calls"] for name, it in seen.items() if name.removeprefix("cmdstat_") not in inner)
@@ -116,19 +134,15 @@ def working(contestant: ModuleType, **options: Any) -> Iterator[list[int]]:
         yield process
     finally:
         process.terminate()
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            pass
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)  # the group is ours: it was started as a session of its own
-        except ProcessLookupError:
-            pass
         process.wait()
 
 
 def until(done: Callable[[], bool], what: str, every: float = 0.002, patience: float = PATIENCE) -> None:
-    """Wait; raises TimeoutError that says for what."""
+    """Wait; raises TimeoutError that says for what it waited in vain."""
     deadline = time.monotonic() + patience
     while not done():
         if time.monotonic() > deadline:

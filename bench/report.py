@@ -33,14 +33,21 @@ def tables(
     command: str,
 ) -> str:
     """One table per row and mode, and what it was taken on."""
-    head = [f"`{command}`, {rounds} rounds, interleaved: " + ", ".join(f"{name} {what}" for name, what in about.items()) + ".", ""]
+    head = [
+        f"`{command}`, {rounds} rounds, interleaved: "
+        + ", ".join(f"{name} {what}" for name, what in about.items())
+        + ".",
+        "",
+    ]
     head += ["| contestant | version | killed worker's jobs | set up |", "|---|---|---|---|"]
     for it in contestants:
         head.append(f"| {it.name} | {it.version} | {'come back' if it.least_once else 'are lost'} | {it.settings} |")
     parts = ["\n".join(head)]
     for row in rows:
         for mode in row.modes:
-            mine = {it.name: taken[row.name, mode, it.name] for it in contestants if taken.get((row.name, mode, it.name))}
+            mine = {
+                it.name: taken[row.name, mode, it.name] for it in contestants if taken.get((row.name, mode, it.name))
+            }
             if mine:
                 parts.append(_table(row, mode, mine, {it.name: it.least_once for it in contestants}))
     return "\n\n".join(parts)

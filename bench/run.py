@@ -1,7 +1,7 @@
 """`make bench`: every figure of every contestant, interleaved, several rounds, medians into the tables.
 
-A round measures each row of each contestant once, in an order that turns from row to row, on a fresh server each time; so
-what disturbs the machine for a while disturbs all alike. Only ratios within one run mean something.
+A round measures each row of each contestant once, in an order that turns from row to row, on a fresh server each time;
+so what disturbs the machine for a while disturbs all alike. Only ratios within one run mean something.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import machine
@@ -34,9 +35,21 @@ Taken = dict[tuple[str, str, str], list[dict[str, float]]]
 
 
 def rows(only: list[str]) -> list[Row]:
-    """The rows of all figures, or those whose names begin with one of `only`."""
+    """The rows of all figures; or those named in `only`, where a name that no row has means all that begin with it."""
     every = [row for kind in KINDS for row in importlib.import_module(f"figures.{kind}").ROWS]
-    return [row for row in every if not only or any(row.name.startswith(name) for name in only)]
+    names = {row.name for row in every}
+    return [
+        row
+        for row in every
+        if not only or any(row.name == it or (it not in names and row.name.startswith(it)) for it in only)
+    ]
+
+
+def kind_of(row: Row) -> str:
+    """The file of figures that a row is from."""
+    return next(
+        kind for kind in KINDS if row.name in {it.name for it in importlib.import_module(f"figures.{kind}").ROWS}
+    )
 
 
 @contextmanager
@@ -73,11 +86,13 @@ def measured(contestant: Contestant, row: Row, mode: str, *, small: bool, path: 
         options["jobs"] = min(options["jobs"], max(contestant.pace * SECONDS, 300))
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, _stores(contestant, row, mode) as stores:
         environment = {
-            **os.environ, **stores, "BENCH_STAMPS": f"{folder}/stamps", "PYTHONPATH": os.pathsep.join(filter(None, (path, str(HERE)))),
+            **os.environ,
+            **stores,
+            "BENCH_STAMPS": f"{folder}/stamps",
+            "PYTHONPATH": os.pathsep.join(filter(None, (path, str(HERE)))),
             "PROCESSION_HOME": folder,
-        }  # fmt: skip
-        kind = next(kind for kind in KINDS if row in importlib.import_module(f"figures.{kind}").ROWS)
-        command = [contestant.python, "-m", "measure", kind, contestant.module, json.dumps(options)]
+        }
+        command = [contestant.python, "-m", "measure", kind_of(row), contestant.module, json.dumps(options)]
         try:
             done = subprocess.run(
                 command, cwd=HERE, env=environment, capture_output=True, text=True, timeout=LIMIT, check=True
@@ -128,25 +143,37 @@ def run(contestants: list[Contestant], wanted: list[Row], *, rounds: int, small:
 def main() -> None:
     """Read the command line, measure, write the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", action="append", default=[], help="rows whose names begin so (repeatable)")
+    parser.add_argument(
+        "--only", action="append", default=[], help="this row, or rows whose names begin so (repeatable)"
+    )
+    parser.add_argument("--mode", choices=server.MODES, help="under this persistence only")
     parser.add_argument("--with", dest="names", action="append", default=[], help="these contestants only (repeatable)")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--small", action="store_true", help="few jobs; ourselves, the floors and the fastest two peers")
-    parser.add_argument("--json", type=Path, help="where the raw figures go (default: bench/figures.json; --small: nowhere)")
+    parser.add_argument(
+        "--small", action="store_true", help="few jobs; ourselves, the floors and the fastest two peers"
+    )
+    parser.add_argument(
+        "--json", type=Path, help="where the raw figures go (default: bench/figures.json; --small: nowhere)"
+    )
     asked = parser.parse_args()
     names = asked.names or ([OURS, *FLOORS, *FASTEST] if asked.small else [])
     contestants = found(names)
     about = machine.described()
     wanted = rows(asked.only)
+    if asked.mode:
+        wanted = [replace(row, modes=(asked.mode,)) for row in wanted if asked.mode in row.modes]
     taken = run(contestants, wanted, rounds=asked.rounds, small=asked.small)
     command = f"make bench{' SMALL=1' if asked.small else ''}"
     text = report.tables(about, contestants, wanted, taken, rounds=asked.rounds, command=command)
     print(f"\n{text}")
-    whole = not (asked.small or asked.only or asked.names)
+    whole = not (asked.small or asked.only or asked.names or asked.mode)
     if whole:
         report.write(HERE / "README.md", text)
     if asked.json or whole:
-        raw = {"machine": about, "figures": [{"row": r, "mode": m, "contestant": c, "rounds": it} for (r, m, c), it in taken.items()]}
+        raw = {
+            "machine": about,
+            "figures": [{"row": r, "mode": m, "contestant": c, "rounds": it} for (r, m, c), it in taken.items()],
+        }
         (asked.json or HERE / "figures.json").write_text(json.dumps(raw, indent=1) + "\n", "utf-8")
 
 

@@ -1,4 +1,4 @@
-"""The servers of the figures: the bundled Valkey and, where it is on the machine, PostgreSQL; each fresh, on a port of its own.
+"""The servers: the bundled Valkey and, where it is on the machine, PostgreSQL; each fresh, on a port of its own.
 
 Two modes, the same for everybody. `none`: nothing is written to disk. `everysec`: the append-only file, synced once a
 second; PostgreSQL then commits without waiting for its log (`synchronous_commit=off`), which loses about as much in a
@@ -7,7 +7,6 @@ power cut. Called by `run.py`; nothing here knows a contestant.
 
 from __future__ import annotations
 
-import glob
 import os
 import shutil
 import socket
@@ -50,13 +49,13 @@ def valkey(mode: str, port: int | None = None) -> Iterator[str]:
 
 def postgres_folder() -> Path | None:
     """Where PostgreSQL's programs are, or None."""
-    found = sorted(glob.glob("/usr/lib/postgresql/*/bin/initdb")) or [shutil.which("initdb") or ""]
-    return Path(found[-1]).parent if found[-1] else None
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb")) or [Path(shutil.which("initdb") or "")]
+    return found[-1].parent if found[-1].name else None
 
 
 @contextmanager
 def postgres(mode: str) -> Iterator[str]:
-    """A PostgreSQL cluster of its own on loopback; yields its DSN. It refuses to run as root, so root lends it a user."""
+    """A PostgreSQL cluster of its own on loopback; yields its DSN. It will not run as root, so root lends it a user."""
     programs = postgres_folder()
     if programs is None:
         raise FileNotFoundError("PostgreSQL is not on this machine")
@@ -83,7 +82,9 @@ def postgres(mode: str) -> Iterator[str]:
                 time.sleep(0.05)
             yield dsn
         finally:
-            subprocess.run([*user, str(programs / "pg_ctl"), "-D", data, "-m", "immediate", "stop"], check=False, **quiet)
+            subprocess.run(
+                [*user, str(programs / "pg_ctl"), "-D", data, "-m", "immediate", "stop"], check=False, **quiet
+            )
             process.wait(timeout=30)
 
 

@@ -10,16 +10,25 @@ import time
 from collections.abc import Callable
 from types import ModuleType
 
-from figures import Row
 from observe import script_seconds, store
+
+from figures import Row
 
 VERBS = ("enqueue", "claim", "find", "remove", "cancel", "stats")
 ROWS = [
     Row(
-        "backlog", "cost at 1,000,000 waiting ÷ cost at 10,000, the worst verb", "×", "worst", {"short": 10_000, "long": 1_000_000},
-        {"long": 100_000}, ("verbs",), tuple(f"{verb}_ratio" for verb in VERBS), higher=False, only=("procession",),
+        "backlog",
+        "cost at 1,000,000 waiting ÷ cost at 10,000, the worst verb",
+        "×",
+        "worst",
+        {"short": 10_000, "long": 1_000_000},
+        {"long": 100_000},
+        ("verbs",),
+        tuple(f"{verb}_ratio" for verb in VERBS),
+        higher=False,
+        only=("procession",),
     )
-]  # fmt: skip
+]
 ASKED = 300
 
 

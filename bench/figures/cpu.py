@@ -7,9 +7,10 @@ from concurrent.futures import ProcessPoolExecutor
 from types import ModuleType
 
 from bodies import burn
+from observe import call, store, until, working
+
 from figures import Row
 from figures.drain import prepare
-from observe import call, store, until, working
 
 ROUNDS = 200_000
 ROWS = [

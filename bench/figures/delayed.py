@@ -6,9 +6,10 @@ import random
 import time
 from types import ModuleType
 
+from observe import call, percentile, stamps, until, working
+
 from figures import Row
 from figures.drain import prepare
-from observe import call, percentile, stamps, until, working
 
 NEEDS = ("enqueue_delayed", "worker")
 ROWS = [
@@ -25,7 +26,7 @@ ROWS = [
 
 
 def measure(contestant: ModuleType, jobs: int, first: float, spread: float) -> dict[str, float]:
-    """Milliseconds after the moment at which a job is due. `first` and `spread` are seconds; early starts count as zero."""
+    """Milliseconds after a job is due. `first` and `spread` are seconds; early starts count as zero."""
     prepare(contestant)
     chance = random.Random(4)
     delays = sorted(first + chance.random() * spread for _ in range(jobs))

@@ -9,24 +9,51 @@ from __future__ import annotations
 import time
 from types import ModuleType
 
-from figures import Row
 from observe import call, family, process_seconds, script_seconds, server_seconds, store, until, working
+
+from figures import Row
 
 NEEDS = ("enqueue_bulk", "left", "worker")
 MORE = ("worker_us", "server_us", "life_us")
 BOTH = ("none", "everysec")
 
 ROWS = [
-    Row("drain", "drain, one process", "jobs/s", "per_second", {"jobs": 20_000}, {"jobs": 4_000}, NEEDS, MORE, modes=BOTH),
-    Row("drain-2", "drain, two processes", "jobs/s", "per_second", {"jobs": 20_000, "processes": 2}, {"jobs": 4_000}, NEEDS, MORE),
+    Row(
+        "drain",
+        "drain, one process",
+        "jobs/s",
+        "per_second",
+        {"jobs": 20_000},
+        {"jobs": 4_000},
+        NEEDS,
+        MORE,
+        modes=BOTH,
+    ),
+    Row(
+        "drain-2",
+        "drain, two processes",
+        "jobs/s",
+        "per_second",
+        {"jobs": 20_000, "processes": 2},
+        {"jobs": 4_000},
+        NEEDS,
+        MORE,
+    ),
     *[
         Row(
-            f"drain-trip-{trip}", f"drain, {trip} ms of added round trip", "jobs/s", "per_second",
-            {"jobs": 20_000}, {"jobs": 4_000}, NEEDS, ("worker_us",), trip=trip,
+            f"drain-trip-{trip}",
+            f"drain, {trip} ms of added round trip",
+            "jobs/s",
+            "per_second",
+            {"jobs": 20_000},
+            {"jobs": 4_000},
+            NEEDS,
+            ("worker_us",),
+            trip=trip,
         )
         for trip in (0, 2, 10)
     ],
-]  # fmt: skip
+]
 
 
 def measure(contestant: ModuleType, jobs: int = 20_000, processes: int = 1) -> dict[str, float]:

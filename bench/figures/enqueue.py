@@ -6,9 +6,10 @@ import resource
 import time
 from types import ModuleType
 
+from observe import call, script_seconds, store
+
 from figures import Row
 from figures.drain import prepare
-from observe import call, script_seconds, store
 
 MORE = ("client_us", "script_us")
 

@@ -7,17 +7,37 @@ import sys
 import time
 from types import ModuleType
 
+from observe import call, family, resident, store, until, wire_commands, working
+
 from figures import Row
 from figures.drain import prepare
-from observe import call, family, resident, store, until, wire_commands, working
 
 NEEDS = ("enqueue_bulk", "left", "worker")
 ROWS = [
-    Row("rss-idle", "resident MB of the heaviest worker process, idle", "MB", "idle_mb", {"idle_s": 20.0, "jobs": 0}, {"idle_s": 6.0},
-        NEEDS, ("all_mb", "commands_a_minute", "import_ms"), higher=False),
-    Row("rss-slope", "resident bytes that a worker keeps of each of 1,000,000 jobs", "bytes", "slope", {"jobs": 1_000_000, "idle_s": 0.0},
-        {"jobs": 60_000}, NEEDS, ("idle_mb", "after_mb"), higher=False, only=("procession",)),
-]  # fmt: skip
+    Row(
+        "rss-idle",
+        "resident MB of the heaviest worker process, idle",
+        "MB",
+        "idle_mb",
+        {"idle_s": 20.0, "jobs": 0},
+        {"idle_s": 6.0},
+        NEEDS,
+        ("all_mb", "commands_a_minute", "import_ms"),
+        higher=False,
+    ),
+    Row(
+        "rss-slope",
+        "resident bytes that a worker keeps of each of 1,000,000 jobs",
+        "bytes",
+        "slope",
+        {"jobs": 1_000_000, "idle_s": 0.0},
+        {"jobs": 60_000},
+        NEEDS,
+        ("idle_mb", "after_mb"),
+        higher=False,
+        only=("procession",),
+    ),
+]
 STEP = 50_000
 
 

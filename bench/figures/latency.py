@@ -7,9 +7,10 @@ import inspect
 import time
 from types import ModuleType
 
+from observe import percentile, runner, stamps, until, working
+
 from figures import Row
 from figures.drain import prepare
-from observe import percentile, stamps, until, working
 
 ROWS = [
     Row(
@@ -25,9 +26,9 @@ def measure(contestant: ModuleType, jobs: int = 250) -> dict[str, float]:
     """Milliseconds."""
     prepare(contestant)
     with working(contestant):
-        asyncio.run(_enqueue(contestant.enqueue_stamp, 1, 0.0))
+        runner().run(_enqueue(contestant.enqueue_stamp, 1, 0.0))
         until(lambda: len(stamps()) == 1, "the worker's first job", every=0.01)
-        asyncio.run(_enqueue(contestant.enqueue_stamp, jobs + WARM, PAUSE))
+        runner().run(_enqueue(contestant.enqueue_stamp, jobs + WARM, PAUSE))
         until(lambda: len(stamps()) == jobs + WARM + 1, "the last stamp", every=0.01)
     taken = stamps()[-jobs:]
     return {"p50": percentile(taken, 0.5), "p99": percentile(taken, 0.99), "worst": max(taken)}

@@ -1,17 +1,27 @@
-"""Bytes in the store per job: waiting (an int and 20 characters), and finished, as each contestant keeps it by default."""
+"""Bytes in the store per job: waiting (an int and 20 characters), and finished, as each keeps it by default."""
 
 from __future__ import annotations
 
 from types import ModuleType
 
+from observe import call, store, until, working
+
 from figures import Row
 from figures.drain import prepare
-from observe import call, store, until, working
 
 NEEDS = ("enqueue_bulk", "left", "worker")
 SIZES = ({"jobs": 50_000}, {"jobs": 10_000})
 ROWS = [
-    Row("bytes-waiting", "bytes per waiting job", "bytes", "waiting", *SIZES, needs=NEEDS, more=("finished",), higher=False)
+    Row(
+        "bytes-waiting",
+        "bytes per waiting job",
+        "bytes",
+        "waiting",
+        *SIZES,
+        needs=NEEDS,
+        more=("finished",),
+        higher=False,
+    )
 ]
 
 

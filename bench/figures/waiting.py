@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from types import ModuleType
 
+from observe import call, store, until, working
+
 from figures import Row
 from figures.drain import prepare
-from observe import call, store, until, working
 
 SECONDS = 0.05
 PLACES = 100

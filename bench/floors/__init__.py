@@ -1,1 +1,1 @@
-"""The floors: what plain scripts with only the durable moves reach on this machine; no library can be far below them."""
+"""The floors: what plain scripts with only the durable moves reach; no library can be far below them."""

@@ -1,4 +1,4 @@
-"""The naive floor: a hash per job and a list, a script per batch of 200, an asyncio task per job; plain redis-py and msgspec.
+"""The naive floor, plain redis-py and msgspec: a hash per job and a list, a script per batch of 200, a task per job.
 
 A claim writes state, worker and token into each job's hash and its id into the worker's set; a settle checks the token,
 writes the state and takes the id out. Finished jobs keep their hash. Nothing else is there: no retries, errors,
@@ -15,7 +15,6 @@ from uuid import uuid4
 import msgspec
 import redis
 import redis.asyncio
-
 from bodies import TEXT, anoop
 from measure import TAG, url
 

@@ -1,8 +1,9 @@
 """The packed floor: the least that at-least-once can cost with redis-py, msgspec and one hash of packed records.
 
-A record is a struct (state, attempt, three times, the claim's token) and the job as JSON; ids are 16 random bytes. One script settles a
-batch and claims the next in one trip, and that trip runs while the batch before it is performed. What a claim holds is
-one field (token → its ids), so that a dead worker's jobs could be taken back; its lease is written with each trip.
+A record is a struct (state, attempt, three times, the claim's token) and the job as JSON; ids are 16 random bytes. One
+script settles a batch and claims the next in one trip, and that trip runs while the batch before is performed. What a
+claim holds is one field (token → its ids), so that a dead worker's jobs could be taken back; its lease is written with
+each trip.
 Finished jobs keep their record. No retries, errors, priorities, delays, cancellation, logging or indexes.
 """
 
@@ -16,7 +17,6 @@ from collections.abc import Coroutine
 import msgspec
 import redis
 import redis.asyncio
-
 from bodies import TEXT, anoop
 from measure import TAG, url
 
@@ -124,7 +124,7 @@ def worker(**_options: object) -> list[str]:
 
 
 async def work() -> None:
-    """Perform jobs for ever: each trip settles the batch before and claims the batch after the one that runs meanwhile."""
+    """Perform jobs for ever: each trip settles the batch before and claims the one after that which runs meanwhile."""
     store = redis.asyncio.Redis.from_url(url())
     script = await store.script_load(TURN)
     me = os.urandom(8)

@@ -14,7 +14,7 @@ from measure import url
 
 LEAST_ONCE = True
 SETTINGS = "max_jobs 100, keep_result 0"
-PACE = 600
+PACE = 400
 
 
 async def noop(_context: object, number: int, text: str) -> None:

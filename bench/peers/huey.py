@@ -53,8 +53,16 @@ def enqueue_burns(count: int, rounds: int) -> None:
 
 
 def worker(
-    *, processes: int = 1, concurrency: int | None = None, threads: int | None = None, burning: int | None = None
+    *, processes: int = 1, threads: int | None = None, burning: int | None = None, **_places: int | None
 ) -> list[str]:
     kind = "process" if burning or processes > 1 else "thread"
     places = burning or threads or (processes if processes > 1 else 4)
-    return [f"{sys.prefix}/bin/huey_consumer", "peers.huey.huey", "--worker-type", kind, "--workers", str(places), "--quiet"]
+    return [
+        f"{sys.prefix}/bin/huey_consumer",
+        "peers.huey.huey",
+        "--worker-type",
+        kind,
+        "--workers",
+        str(places),
+        "--quiet",
+    ]

@@ -1,8 +1,7 @@
-"""pgqueuer on PostgreSQL: jobs are rows, finished ones move to a log table. An event loop; batch_size=500 as its benchmark."""
+"""pgqueuer on PostgreSQL: rows; finished ones move to a log. An event loop; batch_size=500 as in its benchmark."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import sys
@@ -11,6 +10,7 @@ from functools import partial
 import asyncpg
 import bodies
 from bodies import TEXT
+from observe import call
 from pgqueuer import PgQueuer
 from pgqueuer.db import AsyncpgDriver
 from pgqueuer.models import Job
@@ -22,7 +22,6 @@ STORE = "postgres"
 BATCH = 1_000
 PACE = 10_000
 
-_loop: asyncio.AbstractEventLoop | None = None
 _watch: asyncpg.Connection | None = None
 
 
@@ -31,11 +30,14 @@ async def connected() -> asyncpg.Connection:
 
 
 def left(_store: object) -> int:
-    global _loop, _watch
-    if _loop is None or _watch is None:
-        _loop = asyncio.new_event_loop()
-        _watch = _loop.run_until_complete(connected())
-    return int(_loop.run_until_complete(_watch.fetchval("select count(*) from pgqueuer")))
+    return int(call(_waiting))
+
+
+async def _waiting() -> int:
+    global _watch
+    if _watch is None:
+        _watch = await connected()
+    return int(await _watch.fetchval("select count(*) from pgqueuer"))
 
 
 def prepare() -> None:
@@ -44,7 +46,7 @@ def prepare() -> None:
         await Queries(AsyncpgDriver(line)).install()
         await line.close()
 
-    asyncio.run(install())
+    call(install)
 
 
 async def enqueue_one_async(count: int) -> None:

@@ -8,8 +8,9 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from bodies import TEXT, anap, anoop, astamp, burn, nap
-from measure import TAG, url
+from bodies import TEXT, anap, anoop, astamp, nap
+from measure import TAG
+
 from procession import Procession
 
 LEAST_ONCE = True
@@ -24,7 +25,7 @@ nap_in_thread = app.job(name="nap", queue="threads")(nap)
 
 def left(store: object) -> int:
     """Jobs not settled yet, read past the library so that every contestant is watched alike."""
-    queued, running, delayed = store.hmget(f"{{{TAG}:0}}:counters", "queued", "running", "delayed")  # type: ignore[attr-defined]
+    queued, running = store.hmget(f"{{{TAG}:0}}:counters", "queued", "running")  # type: ignore[attr-defined]
     return int(queued or 0) + int(running or 0)
 
 
@@ -38,13 +39,11 @@ async def enqueue_one_async(count: int) -> None:
     """One await, one job."""
     for number in range(count):
         await noop.enqueue_async(number, TEXT)
-    await app.close_async()
 
 
 async def enqueue_gathered(count: int) -> None:
     """As many at once as are asked for."""
     await asyncio.gather(*[noop.enqueue_async(number, TEXT) for number in range(count)])
-    await app.close_async()
 
 
 def enqueue_bulk(count: int) -> None:

@@ -15,7 +15,7 @@ from rq import Queue
 
 LEAST_ONCE = True
 SETTINGS = "SimpleWorker (no fork), enqueue_many for bulk, results kept 500 s as by default"
-PACE = 500
+PACE = 200
 
 queue = Queue("default", connection=Redis.from_url(url()))
 
@@ -41,8 +41,5 @@ def enqueue_stamp(due: float) -> None:
 
 
 def worker(*, processes: int = 1, **_places: int | None) -> list[str]:
-    if processes > 1:
-        command = [sys.executable, "-m", "rq.cli", "worker-pool", "default", "--num-workers", str(processes)]
-    else:
-        command = [sys.executable, "-m", "rq.cli", "worker", "default"]
-    return [*command, "--worker-class", "rq.worker.SimpleWorker", "--url", url(), "--logging-level" if processes > 1 else "--logging_level", "WARNING"]
+    command = [sys.executable, "-m", "rq.cli", "worker-pool", "default", "--num-workers", str(processes)]
+    return [*command, "--worker-class", "rq.worker.SimpleWorker", "--url", url(), "--logging-level", "WARNING"]

@@ -12,7 +12,7 @@ from saq import Queue
 
 LEAST_ONCE = True
 SETTINGS = "concurrency 100, ttl of results 1 s"
-PACE = 800
+PACE = 400
 KEEP = {"ttl": 1, "retries": 2}
 
 
@@ -40,12 +40,10 @@ def left(store: object) -> int:
 async def enqueue_one_async(count: int) -> None:
     for number in range(count):
         await queue.enqueue("noop", number=number, text=TEXT, **KEEP)
-    await queue.disconnect()
 
 
 async def enqueue_gathered(count: int) -> None:
     await asyncio.gather(*[queue.enqueue("noop", number=number, text=TEXT, **KEEP) for number in range(count)])
-    await queue.disconnect()
 
 
 enqueue_bulk = enqueue_one_async
@@ -63,7 +61,6 @@ async def enqueue_delayed(delays: list[float], now: float) -> None:
 async def enqueue_naps(count: int, seconds: float) -> None:
     for _ in range(count):
         await queue.enqueue("nap", seconds=seconds, **KEEP)
-    await queue.disconnect()
 
 
 def worker(*, processes: int = 1, **_places: int | None) -> list[str]:

@@ -49,7 +49,9 @@ def enqueue_stamp(due: float) -> None:
 
         _line = redis.Redis.from_url(url())
         _line.sadd("queues", "default")
-    job = {"class": "Stamp", "args": [due], "jid": uuid.uuid4().hex[:24], "retry": True, "created_at": time.time(), "enqueued_at": time.time()}
+    now = time.time()
+    job = {"class": "Stamp", "args": [due], "jid": uuid.uuid4().hex[:24], "retry": True, "created_at": now}
+    job["enqueued_at"] = now
     _line.lpush(QUEUE, json.dumps(job))
 
 

@@ -1,4 +1,4 @@
-"""streaq over Redis streams: acknowledged after the run, claimed anew when its consumer is idle too long. An event loop."""
+"""streaq over Redis streams: acknowledged after the run, claimed anew from idle consumers. An event loop."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ LEAST_ONCE = True
 SETTINGS = "concurrency 100, prefetch 100, enqueue_many for bulk, results kept as by default"
 PACE = 3_000
 BATCH = 1_000
+
+_open = False
 
 app = Worker(redis_url=url(), concurrency=100, prefetch=100)
 noop = app.task(name="noop")(bodies.anoop)
@@ -48,8 +50,10 @@ async def enqueue_bulk(count: int) -> None:
 
 
 async def enqueue_stamp(due: float) -> None:
-    async with app:
-        await stamp.enqueue(due)
+    global _open
+    if not _open:
+        _open = bool(await app.__aenter__())
+    await stamp.enqueue(due)
 
 
 async def enqueue_naps(count: int, seconds: float) -> None:

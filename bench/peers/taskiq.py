@@ -1,4 +1,4 @@
-"""taskiq over Redis streams: messages are acknowledged after they ran, and claimed anew from idle consumers. An event loop.
+"""taskiq over Redis streams: acknowledged after the run, claimed anew from idle consumers. An event loop.
 
 The stream broker is the one that its page calls reliable; uvloop is picked up by itself. It has no bulk enqueue.
 """
@@ -11,11 +11,12 @@ import sys
 import bodies
 from bodies import TEXT
 from measure import url
+from observe import call
 from taskiq_redis import RedisStreamBroker
 
 LEAST_ONCE = True
 SETTINGS = "RedisStreamBroker, 100 async tasks at once, no result backend"
-PACE = 1_500
+PACE = 800
 
 broker = RedisStreamBroker(url=url())
 noop = broker.task(task_name="noop")(bodies.anoop)
@@ -36,7 +37,7 @@ def prepare() -> None:
         await broker.startup()
         await broker.shutdown()
 
-    asyncio.run(declare())
+    call(declare)
 
 
 async def enqueue_one_async(count: int) -> None:
@@ -60,6 +61,6 @@ async def enqueue_naps(count: int, seconds: float) -> None:
         await anap.kiq(seconds)
 
 
-def worker(*, processes: int = 1, concurrency: int | None = None, threads: int | None = None) -> list[str]:
+def worker(*, processes: int = 1, concurrency: int | None = None, **_places: int | None) -> list[str]:
     command = [sys.executable, "-m", "taskiq", "worker", "peers.taskiq:broker", "--workers", str(processes)]
     return [*command, "--max-async-tasks", str(concurrency or 100)]
