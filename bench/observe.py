@@ -125,19 +125,21 @@ def resident(pids: list[int]) -> int:
 
 
 @contextmanager
-def working(contestant: ModuleType, **options: Any) -> Iterator[list[int]]:
-    """Run the contestant's worker command; yields its process id; ends the whole family."""
-    command = contestant.worker(**options)
+def working(contestant: ModuleType, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the contestant's worker command; ends it and all that it started."""
     out = sys.stderr if os.environ.get("BENCH_SHOW") else subprocess.DEVNULL
-    process = subprocess.Popen(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True)
+    process = subprocess.Popen(contestant.worker(**options), stdout=out, stderr=out, stdin=subprocess.DEVNULL)
     try:
         yield process
     finally:
+        started = family(process.pid)
         process.terminate()
         with suppress(subprocess.TimeoutExpired):
             process.wait(timeout=5)
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # the group is ours: it was started as a session of its own
+        for pid in reversed(started[1:]):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        process.kill()
         process.wait()
 
 

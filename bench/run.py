@@ -10,6 +10,7 @@ import argparse
 import importlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -94,16 +95,30 @@ def measured(contestant: Contestant, row: Row, mode: str, *, small: bool, path: 
         }
         command = [contestant.python, "-m", "measure", kind_of(row), contestant.module, json.dumps(options)]
         try:
-            done = subprocess.run(
-                command, cwd=HERE, env=environment, capture_output=True, text=True, timeout=LIMIT, check=True
-            )
-            return {name: float(value) for name, value in json.loads(done.stdout.splitlines()[-1]).items()}
+            said = _run(command, environment)
+            return {name: float(value) for name, value in json.loads(said.splitlines()[-1]).items()}
         except subprocess.TimeoutExpired:
             print(f"! {row.name} of {contestant.name}: no end within {LIMIT:g} s", flush=True)
         except (subprocess.CalledProcessError, IndexError, ValueError) as error:
             said = (getattr(error, "stderr", "") or str(error)).strip().splitlines() or ["no word"]
             print(f"! {row.name} of {contestant.name}: {said[-1][:200]}", flush=True)
     return None
+
+
+def _run(command: list[str], environment: dict[str, str]) -> str:
+    """What a measurement prints. In a session of its own, so that nothing of it outlives a timeout or a Ctrl-C."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, cwd=HERE, env=environment, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+    ) as process:
+        try:
+            out, err = process.communicate(timeout=LIMIT)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command, out, err)
+    return out
 
 
 def takes_part(contestant: Contestant, row: Row) -> bool:
