@@ -7,10 +7,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos controls soak check fmt bench clean
+.PHONY: help demo test chaos controls soak check fmt bench bench-compare clean
 
 help:  ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
 $(READY): pyproject.toml
 	@test -n "$(PYTHON)" || { echo "no python >= 3.11 found; install one, or call make PYTHON=/path/to/python"; exit 1; }
@@ -42,8 +42,11 @@ check: $(READY)  ## ruff, mypy --strict, pyright
 fmt: $(READY)  ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 
-bench: $(READY)  ## drain, enqueue and latency on the embedded server
-	$(BIN)/python bench/quick.py
+bench: $(READY)  ## every figure beside other libraries (SMALL=1: a few minutes)
+	$(BIN)/python bench/run.py $(if $(SMALL),--small)
+
+bench-compare: $(READY)  ## this tree against another revision: BASE=main
+	$(BIN)/python bench/compare.py $(or $(BASE),main)
 
 clean:  ## remove what was set up here
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

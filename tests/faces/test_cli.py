@@ -171,7 +171,3 @@ def test_the_quickstart_runs_beside_a_worker(run: Run, tmp_path: Path) -> None:
     finally:
         worker.terminate()
         assert worker.wait(timeout=30) == 0
-
-
-def test_the_quick_benchmark_still_runs(run: Run) -> None:
-    assert "drain no-op jobs" in run("--jobs", "300", program=str(ROOT / "bench" / "quick.py")).stdout

@@ -44,7 +44,7 @@ def test_no_beat_waits_for_the_next_bell(valkey_url: str, namespace: str) -> Non
 
 def test_a_bell_that_rings_while_a_claim_is_answered_is_heard(valkey_url: str, namespace: str) -> None:
     app = Procession(valkey_url, namespace=namespace, lease=60.0, heartbeat=30.0)
-    answered, go_on = asyncio.Event(), asyncio.Event()
+    idle, answered, go_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     @app.job(name="nap", queue="q")
     async def nap(seconds: float) -> None:

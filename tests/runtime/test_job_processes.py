@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from procession import ConfigError, JobHandle, Procession, State
-from procession.runtime import process_executor, queue_worker, spawned
+from procession.runtime import active, process_executor, queue_worker, spawned
 from procession.runtime.performer import Performer
 from procession.runtime.process_executor import ProcessExecutor
 from procession.runtime.queue_worker import QueueWorker
@@ -357,7 +357,7 @@ def test_a_run_whose_lease_was_lost_is_told_and_writes_nothing(tmp_path: Path) -
 def test_a_job_claimed_ahead_is_given_back_when_the_runs_before_it_become_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process_executor, "OVERDUE", 0.3)
+    monkeypatch.setattr(active, "OVERDUE", 0.3)
 
     async def main() -> None:
         async with working() as first:
