@@ -1,4 +1,4 @@
-"""Job processes of real workers: what ends with what, what a signal to all of them means, and jobs that kill."""
+"""What jobs can do to real workers: processes that end with them, signals to all, jobs that kill, threads that hang."""
 
 from __future__ import annotations
 
@@ -47,6 +47,10 @@ async def good(number: int) -> int:
 @app.job(name="stuck", queue="q", retry=False, timeout=0.5)
 def stuck() -> None:
     time.sleep(3600)
+
+@app.job(name="quick", queue="q")
+def quick(number: int) -> int:
+    return number
 """
 
 SCRIPT = """
@@ -128,7 +132,11 @@ def jobs(app: Procession) -> dict[str, Any]:
     @app.job(name="stuck", queue="q")
     def stuck() -> None: ...
 
-    return {"hog": hog, "busy": busy, "killer": killer, "good": good, "stuck": stuck}
+    @app.job(name="quick", queue="q")
+    def quick(number: int) -> int:
+        return 0
+
+    return {"hog": hog, "busy": busy, "killer": killer, "good": good, "stuck": stuck, "quick": quick}
 
 
 def until(condition: Callable[[], Any], seconds: float = 30) -> Any:
@@ -210,6 +218,23 @@ def test_a_job_that_kills_its_worker_takes_no_innocent_neighbour_with_it(
     assert {handle.job().crashes for handle in handles} <= {0, 1, 2}
     assert len(app.workers()) == 1
     assert app.stats().processed == 100
+
+
+def test_a_worker_that_has_lost_its_threads_makes_way_and_the_next_jobs_do_not_wait_for_them(
+    worker: Any, jobs: dict[str, Any], app: Procession
+) -> None:
+    process = worker("--threads", "4")
+    (before,) = until(app.workers)
+    stuck = app.enqueue_many(jobs["stuck"].bind() for _ in range(4))
+    for handle in stuck:
+        job = handle.wait(timeout=30)
+        assert (job.state, job.failures[0].type) == (State.FAILED, "JobTimeout")
+    quick = app.enqueue_many(jobs["quick"].bind(number) for number in range(10))
+    assert [handle.result(timeout=30) for handle in quick] == [*range(10)]
+    until(lambda: len(app.workers()) == 1)
+    assert app.workers()[0].pid != before.pid
+    process.terminate()
+    assert process.wait(timeout=30) == 0
 
 
 def test_a_script_that_performs_its_own_jobs_needs_no_more_than_its_file(tmp_path: Path) -> None:
