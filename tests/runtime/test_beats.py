@@ -59,7 +59,7 @@ def test_a_bell_that_rings_while_a_claim_is_answered_is_heard(valkey_url: str, n
         async def ask(self, *operations: Any, **options: Any) -> Any:
             answer = await self._connection.ask(*operations, **options)
             claims = answer if len(operations) == 1 else answer[-1]
-            if getattr(claims, "jobs", None) and not answered.is_set():
+            if getattr(claims, "jobs", None) and idle.is_set() and not answered.is_set():
                 answered.set()
                 await go_on.wait()
             return answer
@@ -73,6 +73,8 @@ def test_a_bell_that_rings_while_a_claim_is_answered_is_heard(valkey_url: str, n
     async def main() -> float:
         worker = QueueWorker(app)
         running = asyncio.ensure_future(worker.run())
+        await (await nap.enqueue_async(0.0)).wait_async(15)  # from now on the worker waits at its bells
+        idle.set()
         first = await nap.enqueue_async(20.0)
         await answered.wait()
         second = await nap.enqueue_async(0.0)
