@@ -43,21 +43,26 @@ local function finish(jid, r, state, reason)
 end
 
 -- Forget up to `limit` of the oldest jobs of a final state: those that `over` jobs are too many, or that finished by `oldest`.
--- Looks at `most` entries at the most, so that a call stays short. To be called with nothing uncommitted.
+-- Looks at `most` entries at the most, so that a call stays short. To be called with nothing uncommitted. Nobody waits for a
+-- job that is final, so nobody is rung.
 local function shed(state, limit, over, oldest, most)
-  local forgotten, full = 0, false
+  local forgotten, full, sub, byte = 0, false, string.sub, string.byte
+  local begins = string.char(VERSION, state)
   while most > 0 and not full do
     local key = redis.call('EXISTS', front_key(KEPT[state])) == 1 and front_key(KEPT[state]) or KEPT[state]
-    local entries = redis.call('LRANGE', key, 0, math.min(most, 100) - 1)
-    local jids, at, popped = {}, {}, 0
-    for i, entry in ipairs(entries) do jids[i], at[i] = struct.unpack(ENTRY, entry) end
-    load_all(jids)
-    for i, jid in ipairs(jids) do
-      local r = known[jid]
-      if is_kept(r, at[i], state) then
-        full = forgotten == limit or (forgotten >= over and r.finished > oldest)
+    local entries = redis.call('LRANGE', key, 0, math.min(most, 1000) - 1)
+    local jids, popped = {}, 0
+    for i, entry in ipairs(entries) do jids[i] = sub(entry, 1, 16) end
+    for i, raw in ipairs(values(JOBS, jids)) do
+      if raw and sub(raw, 1, 4) == begins .. sub(entries[i], 17) then
+        local r = (forgotten >= over or byte(raw, 8) >= HAS_ERRORS) and unpacked(raw)
+        full = forgotten == limit or (forgotten >= over and r and r.finished > oldest)
         if full then break end
-        forget(jid, r)
+        if r then
+          drop(jids[i], r)
+        else
+          gone[#gone + 1] = jids[i]
+        end
         forgotten = forgotten + 1
       end
       popped = i
@@ -67,6 +72,7 @@ local function shed(state, limit, over, oldest, most)
     redis.call('HINCRBY', T .. ':meta', 'shed_' .. NAMES[state], popped)
     most = most - popped
   end
+  if forgotten > 0 then count('kept_' .. NAMES[state], -forgotten) end
   return forgotten
 end
 
