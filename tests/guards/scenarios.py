@@ -18,7 +18,6 @@ from redis import Redis
 from procession import Procession, ResultPending, State
 from procession.database import Database, Held
 from procession.database import open as open_database
-from procession.database.redis.keys import tag
 from procession.errors import StoreRefused, Unavailable
 from procession.job import Crash, NewJob, Outcome, new_jid
 from procession.moves import Move
@@ -28,6 +27,7 @@ from procession.runtime.queue_worker import QueueWorker
 from tests.chaos.proxy import Proxy
 from tests.contract.test_queue import Ask, claim, new, settle
 from tests.model.faulty import Weather
+from tests.model.replica import fail_over, snapshot
 from tests.model.schedule import perform
 
 SOON = 5.0
@@ -181,7 +181,7 @@ def the_claim_that_a_failover_forgot_settles_nothing(url: str, namespace: str, s
         before = snapshot(server, namespace)
         async with working(first, concurrency=1) as worker:
             await until(lambda: begun == ["first"])
-            restore(server, namespace, before)
+            fail_over(server, namespace, before)
             async with working(second, concurrency=1):
                 await until(lambda: begun == ["first", "second"])
                 done["first"].set()
@@ -195,19 +195,6 @@ def the_claim_that_a_failover_forgot_settles_nothing(url: str, namespace: str, s
     finally:
         first.close()
         second.close()
-
-
-def snapshot(server: Redis, namespace: str) -> dict[bytes, bytes]:
-    """Every key of a namespace: what a replica knows whose link was cut just now."""
-    keys = [*server.scan_iter(match=f"{tag(namespace)}:*", count=1_000)]
-    return {key: server.dump(key) for key in keys}
-
-
-def restore(server: Redis, namespace: str, before: dict[bytes, bytes]) -> None:
-    """The failover: the namespace is as it was then."""
-    server.delete(*server.scan_iter(match=f"{tag(namespace)}:*", count=1_000))
-    for key, value in before.items():
-        server.restore(key, 0, value)
 
 
 def a_job_that_is_final_already_is_not_waited_for(app: Procession) -> None:
@@ -285,3 +272,12 @@ def only_what_the_server_did_not_know_is_asked_again(database: Database, ask: As
     assert promoted.moved == 1
     assert counts.queued == 1
 
+
+def a_line_that_the_server_closed_is_replaced_before_use(database: Database, ask: Ask, server: Redis) -> None:
+    """The first question after the server cut idle lines simply works."""
+    ask(database.counts())
+    server.client_kill_filter(_type="normal", skipme=True)
+    try:
+        ask(database.counts())
+    except Unavailable as error:
+        raise AssertionError("a dead line was used") from error

@@ -17,7 +17,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from procession.database.redis import scripts
-from procession.database.redis.connection import RedisAsyncConnection, RedisConnection, Target
+from procession.database.redis.asking import asking, of_bells
+from procession.database.redis.line import Line
+from procession.database.redis.line_async import AsyncLine
 from procession.handle import Waiter
 from procession.moves import Move
 from procession.runtime.heartbeat import LeaseKeeper, compare
@@ -41,6 +43,11 @@ class Guard(NamedTuple):
     removals: tuple[Removal, ...]
     scenario: Callable[..., None]
     given: Mapping[str, Any] = MappingProxyType({})
+
+    def also(self, file: str, guard: str) -> Guard:
+        """A second guard stands behind it, in a script; either is enough, so both are taken out."""
+        removals = (*self.removals, partial(script_without, file, guard))
+        return self._replace(where=f"{self.where}, and again lua/{file}", removals=removals)
 
 
 def script(
@@ -73,7 +80,7 @@ STORE = (
         "a claim gives its worker a lease, so that recovery finds it even if it never beats",
         "claim.lua", "redis.call('ZADD', T .. ':leases', now + lease, worker)", "redis.call('ECHO', worker)",
         test_faults.test_a_worker_that_dies_right_after_its_claim_is_found,
-    ),
+    ).also("lib/duties.lua", "  lend(lease)\n"),
     script(
         "a claim asked again with its token takes nothing new",
         "claim.lua", "if redis.call('HGET', T .. ':tokens', worker) == token then", "if false then",
@@ -146,17 +153,7 @@ STORE = (
         "lib/held.lua", "if r and r.state == RUNNING and r.worker == worker and r.token == token then",
         "if r and r.state == RUNNING then",
         test_faults.test_a_worker_whose_jobs_were_taken_back_is_told_that_it_holds_none_of_them,
-    )._replace(
-        removals=(
-            partial(
-                script_without, "lib/held.lua",
-                "if r and r.state == RUNNING and r.worker == worker and r.token == token then",
-                "if r and r.state == RUNNING then",
-            ),
-            partial(script_without, "lib/finish.lua", "  redis.call('DEL', held_key(worker))\n", ""),
-        ),
-        where="lua/lib/held.lua and lua/lib/finish.lua (either is enough)",
-    ),
+    ).also("lib/finish.lua", "  redis.call('DEL', held_key(worker))\n"),
     script(
         "to extend an unknown worker makes none",
         "extend.lua", "'XX', ", "", test_faults.test_to_extend_an_unknown_worker_makes_none,
@@ -191,7 +188,7 @@ RUNTIME = (
     ),
     function(
         "what the claim under way will answer is no stranger",
-        QueueWorker._beat, "if held.token == self._token:", "if False:",
+        QueueWorker._beat, "if held.token == self._token and", "if False and",
         scenarios.some_schedules, weather=NETWORK,
     ),
     function(
@@ -220,31 +217,28 @@ RUNTIME = (
 CONNECTIONS = (
     function(
         "a bell is a hint: what a caller hears who then dies was no job",
-        Target.bells, 'f"{self.tag}:bell:{bell}"', 'f"{self.tag}:lane:{bell}:0"',
+        of_bells, 'f"{tag}:bell:{bell}"', 'f"{tag}:lane:{bell}:0"',
         test_faults.test_a_ring_that_a_dead_caller_heard_takes_no_job_with_it,
     ),
     function(
         "an event loop's call has a deadline",
-        RedisAsyncConnection._ask_all, "asyncio.timeout(self._budget)", "asyncio.timeout(None)",
+        AsyncLine.exchange, "call_later(deadline.left(),", "call_later(3_600.0,",
         scenarios.a_silent_store_is_given_up_by_an_event_loop,
     ),
-    Guard(
+    function(
         "a thread's call has a deadline",
-        "procession.database.redis.connection.RedisConnection._exchange",
-        (
-            partial(
-                function_without, RedisConnection._exchange,
-                "for _ in commands:\n        line._sock.settimeout(max(deadline - monotonic(), 0.01))",
-                "for _ in commands:\n        line._sock.settimeout(None)",
-            ),
-        ),
+        Line._wait, "what.poll(deadline.left() * 1_000)", "what.poll()",
         scenarios.a_silent_store_is_given_up_by_a_thread,
     ),
     function(
-        "of a pipeline only what the server did not know is asked again",
-        RedisConnection.ask,
-        "[i for i, reply in enumerate(replies) if isinstance(reply, exceptions.NoScriptError)]",
-        "[*range(len(replies))] if any(isinstance(reply, exceptions.NoScriptError) for reply in replies) else []",
+        "a line that may be dead is replaced before it is used",
+        asking, "if slot.line is None or slot.line.is_stale:", "if slot.line is None:",
+        scenarios.a_line_that_the_server_closed_is_replaced_before_use,
+    ),
+    function(
+        "of a trip only what the server did not know is asked again",
+        asking, """[i for i in todo if (error_in(replies[i]) or "").startswith("NOSCRIPT")]""",
+        """[*todo] if any((error_in(replies[i]) or "").startswith("NOSCRIPT") for i in todo) else []""",
         scenarios.only_what_the_server_did_not_know_is_asked_again,
     ),
 )  # fmt: skip

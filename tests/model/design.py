@@ -13,9 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-ATTEMPTS = 2
 MAX_CRASHES = 2
-MOST_RUNS = ATTEMPTS + MAX_CRASHES - 1
 FINAL = ("processed", "failed")
 NOBODY = -1
 
@@ -42,6 +40,12 @@ class Design(NamedTuple):
     gives_strangers_back: bool = True
     spares_the_claim_under_way: bool = True
     """What it holds under the token that it is just asking with comes with the answer: it is no stranger."""
+    attempts: int = 2
+
+    @property
+    def most_runs(self) -> int:
+        """The runs that fail and those that crash; the last of them ends the job."""
+        return self.attempts + MAX_CRASHES - 1
 
 
 class Store(NamedTuple):
@@ -255,7 +259,7 @@ def ask_for_work(design: Design, world: World, at: int, fail: bool) -> Iterator[
     number, token = (me.claim, me.token) if again else (world.claims + 1, world.claims + 1)
     asked = world if again else world._replace(claims=number)
     store, got = claim(design, world.store, at, token, number)
-    last = store.attempt + (not design.attempt_counts_at_claim) - store.crashes >= ATTEMPTS
+    last = store.attempt + (not design.attempt_counts_at_claim) - store.crashes >= design.attempts
     mine: dict[str, Any] = {"token": got, "claim": number, "last": last}
     if not got:
         if store != world.store or me.doing == "asking":

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from tests.model.design import FINAL, MOST_RUNS, Design, Step, Store, World, steps
+from tests.model.design import FINAL, Design, Step, Store, World, steps
 from tests.model.sameness import canonical
 
 ENDED = (*FINAL, "forgotten")
@@ -75,7 +75,7 @@ CASES = (
     Case("recovery reads, then moves", Design(recovery_is_one_script=False), PLACE),
     Case("no grace after an outage", Design(waits_a_grace=False), NEEDLESS),
     Case("attempts counted when a run fails", Design(attempt_counts_at_claim=False), TOO_OFTEN),
-    Case("crashes not counted", Design(crash_counts_at_recovery=False), TOO_OFTEN, 3),
+    Case("crashes not counted", Design(crash_counts_at_recovery=False, attempts=1), TOO_OFTEN),
     Case("enqueue does not know its jid", Design(jid_is_unique=False), TWINS),
     Case("strangers are not given back", Design(gives_strangers_back=False), STRANDED, 1),
     Case("the claim under way counts as a stranger", Design(spares_the_claim_under_way=False), NEEDLESS),
@@ -83,9 +83,9 @@ CASES = (
 )
 
 
-def breach(world: World, before: World | None = None, step: Step | None = None) -> str:
-    """The promise that this world breaks, or the step that led to it; "" for none."""
-    store = world.store
+def breach(design: Design, before: World, step: Step) -> str:
+    """The promise that this step breaks, or the world that it leads to; "" for none."""
+    world, store = step.world, step.world.store
     if world.broken:
         return world.broken
     if world.producer == "acknowledged" and store.state == "none":
@@ -95,12 +95,12 @@ def breach(world: World, before: World | None = None, step: Step | None = None) 
     midway = any(me.life != "dead" and me.doing in ("popped", "half settled") for me in world.workers)
     if not midway and not in_one_place(store):
         return PLACE
-    if world.runs > MOST_RUNS and not world.failovers:
+    if world.runs > design.most_runs and not world.failovers:
         return TOO_OFTEN
     if world.runs > 1 + world.failures + world.excuses:
         return NEEDLESS
-    if before is not None and before.store.state in FINAL and store.state not in (before.store.state, "forgotten"):
-        return "" if step is not None and step.name.startswith("failover") else FINAL_MOVED
+    if before.store.state in FINAL and store.state not in (before.store.state, "forgotten"):
+        return "" if world.failovers > before.failovers else FINAL_MOVED
     return ""
 
 
@@ -130,7 +130,7 @@ def search(case: Case) -> Found:
     while waiting:
         world = waiting.popleft()
         for step in case.steps(world):
-            wrong = breach(step.world, world, step)
+            wrong = breach(case.design, world, step)
             if wrong:
                 return found(wrong, world)
             then = same.get(step.world)
@@ -174,7 +174,7 @@ def retold(case: Case, worlds: list[World], wrong: str) -> list[str]:
         told = step.world
         names.append(step.name)
     if wrong != STRANDED:
-        names.append(next(step.name for step in case.steps(told) if breach(step.world, told, step) == wrong))
+        names.append(next(step.name for step in case.steps(told) if breach(case.design, told, step) == wrong))
     return names
 
 

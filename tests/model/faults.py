@@ -18,11 +18,11 @@ from hypothesis.stateful import rule
 from redis import Redis
 
 from procession.database.memory import MemoryDatabase
-from procession.database.redis.keys import tag
 from procession.job import Crash, Outcome
 from procession.moves import Move
 from procession.runtime.heartbeat import compare
 from tests.model.durable import Durable
+from tests.model.replica import fail_over, snapshot
 from tests.model.twins import LEASE, SETTLING, Twins, jobs_at, outcome_of
 
 hands = st.integers(0, 1)
@@ -142,7 +142,8 @@ class Faulty(Twins):
     @rule()
     def the_link_to_the_replica_is_cut(self) -> None:
         """From here on the replica learns nothing."""
-        self.cut = {"memory": self.memory(), "ledger": copy.deepcopy(self.ledger), "keys": self.raw(self.dumped)}
+        keys = self.raw(lambda server: snapshot(server, self.namespace))
+        self.cut = {"memory": self.memory(), "ledger": copy.deepcopy(self.ledger), "keys": keys}
 
     @rule()
     def failover(self) -> None:
@@ -151,7 +152,7 @@ class Faulty(Twins):
             cut, self.cut = self.cut, None
             vars(self.store()).update(cut["memory"])
             self.ledger = cut["ledger"]
-            self.raw(lambda server: self.restored(server, cut["keys"]))
+            self.raw(lambda server: fail_over(server, self.namespace, cut["keys"]))
 
     def store(self) -> Any:
         memory = self.databases[0]
@@ -165,17 +166,6 @@ class Faulty(Twins):
     def raw(self, what: Callable[[Redis], Any]) -> Any:
         with Redis.from_url(self.url, protocol=2) as server:
             return what(server)
-
-    def keys(self, server: Redis) -> list[bytes]:
-        return [*server.scan_iter(match=f"{tag(self.namespace)}:*", count=1_000)]
-
-    def dumped(self, server: Redis) -> dict[bytes, bytes]:
-        return {key: value for key in self.keys(server) if (value := server.dump(key)) is not None}
-
-    def restored(self, server: Redis, keys: dict[bytes, bytes]) -> None:
-        server.delete(*self.keys(server), "nothing")
-        for key, value in keys.items():
-            server.restore(key, 0, value)
 
     # The end
 

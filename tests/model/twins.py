@@ -88,7 +88,7 @@ class Twins(RuleBasedStateMachine):
             open_database(url, namespace=self.namespace, policy=POLICY, now=lambda: self.now)
             for url in (f"memory://{self.namespace}", self.url)
         ]
-        self.connections = [database.connect() for database in self.databases]
+        self.connections = [database.connect(30.0) for database in self.databases]
         self.jids: list[UUID] = []
         self.tokens: list[tuple[UUID, bytes]] = []
         self.ledger = Ledger()
