@@ -86,7 +86,7 @@ class Stage:
     def proxy(self) -> Proxy:
         """The proxy before the server, made when it is first needed."""
         if self._proxy is None:
-            self._proxy = Proxy(self.server.path)
+            self._proxy = Proxy(self.server.path, self.seed)
         return self._proxy
 
     @property
@@ -250,7 +250,8 @@ class Stage:
             self.server.start()
         if self._proxy is not None:
             self._proxy.swallow(False)
-            self._proxy.drop_every, self._proxy.delay = 0, 0.0
+            self._proxy.drop_every = self._proxy.rate = 0
+            self._proxy.delay = self._proxy.jitter = self._proxy.reset_every = 0.0
         for family in self.fleet.alive:
             family.go_on()
         for producer in self._producers:
