@@ -53,7 +53,9 @@ class Producer(threading.Thread):
 
     def __init__(self, orders: Iterable[Order], ledger: Ledger, *, rate: float, patience: float) -> None:
         super().__init__(name="chaos-producer", daemon=True)
-        self._orders = orders
+        self._waiting = iter(orders)
+        self.orders: list[Order] = []
+        """Those that were begun."""
         self._ledger = ledger
         self._pause = 1 / rate
         self._patience = patience
@@ -65,7 +67,8 @@ class Producer(threading.Thread):
     def run(self) -> None:
         try:
             due = time.monotonic()
-            for order in self._orders:
+            for order in self._waiting:
+                self.orders.append(order)
                 self.longest = max(self.longest, enqueue(order, self._ledger, patience=self._patience))
                 due = max(due + self._pause, time.monotonic() - 1)
                 if self._stopped.wait(max(due - time.monotonic(), 0)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
@@ -28,6 +29,8 @@ class Scenario(Struct, frozen=True, kw_only=True):
     server: tuple[str, ...] = APPENDED
     settings: dict[str, Any] = {}
     """Settings of every worker; the stock ones where a figure is promised."""
+    site: Callable[[], AbstractContextManager[Any]] | None = None
+    """A store that is more than one server, with its `url`; then `server` is not started."""
     forgetful: bool = False
     faketime: bool = False
     """Needs libfaketime; the server's clock can be set."""

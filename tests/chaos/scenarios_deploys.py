@@ -143,15 +143,15 @@ def two_versions(stage: Stage) -> None:
         stage.enqueue(1)
         return
     old = {"PYTHONPATH": f"{source}:{ROOT}"}
-    stage.workers(2, **old)
+    stage.workers(1, **old)
     stage.workers(1, CHAOS_NOVEL="1")
     stage.enqueue(300, stage.shop.note, 0.02)
     stage.enqueue(100, stage.shop.flaky, 1)
     stage.enqueue(100, stage.shop.note.using(delay="3s"), 0.02)
-    novel = stage.enqueue(20, stage.shop.novel)
+    novel = stage.enqueue(10, stage.shop.novel)
     former = stage.enqueue(20, stage.shop.former)
     stage.until(lambda: stage.ended(former) and stage.ended(novel), 90)
-    for family in stage.fleet.alive[2:]:  # back to the release before: what only the new one knows waits
+    for family in stage.fleet.alive[1:]:  # back to the release before: what only the new one knows waits
         family.process.terminate()
         family.process.wait(60)
     waiting = stage.enqueue(5, stage.shop.novel)
@@ -160,3 +160,16 @@ def two_versions(stage: Stage) -> None:
     if stage.ended(waiting[:1]):
         stage.complaints.append("a job that nobody knows was ended")
     stage.worker(CHAOS_NOVEL="1")
+
+
+@scenario("SIGHUP, five times: the processes are renewed one by one")
+def renewals(stage: Stage) -> None:
+    families = stage.workers(2)
+    producer = stage.producing(900, stage.shop.note, 0.3, rate=60)
+    for n in range(5):
+        family = families[n % 2]
+        before = family.children
+        family.process.send_signal(signal.SIGHUP)
+        stage.until(lambda old=before, it=family: not it.children & old, 30)
+    producer.finish()
+    _uncharged(stage)

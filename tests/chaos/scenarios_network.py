@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import partial
 
 from tests.chaos.scenario import scenario
-from tests.chaos.stage import Stage
+from tests.chaos.stage import NAMESPACE, Stage
 from tests.chaos.verdict import Marks
+from tests.network.cluster import clustered
+from tests.network.servers import Server, until
+from tests.network.test_sentinel import watched
 
 HEALED = Marks(recovery=7.0)
 """A silent connection is given up after the deadline of a call (2 s) and tried again after 3 s at most."""
@@ -87,11 +92,49 @@ def worker_replies_dropped(stage: Stage) -> None:
     stage.producing(300, stage.shop.note, 0.01, rate=60).finish()
 
 
-@scenario("each packet takes 50 ms more, connections are reset every 2 s")
+@scenario("packets take 50 ± 50 ms more, 100 kB a second, connections are reset every 2 s")
 def slow_network(stage: Stage) -> None:
+    stage.proxy.delay = stage.proxy.jitter = 0.05
+    stage.proxy.rate, stage.proxy.reset_every = 100_000, 2.0
     stage.workers(2, distant=True)
-    stage.proxy.delay = 0.05
-    producer = stage.producing(400, stage.distant.note, 0.05, rate=20, patience=60.0)
-    while producer.is_alive():
-        time.sleep(2.0)
-        stage.proxy.reset()
+    stage.producing(400, stage.distant.note, 0.05, rate=20, patience=60.0).finish()
+
+
+def _heir(stage: Stage, primary: Server, found: Callable[[], Server]) -> None:
+    """The primary dies under load; what was enqueued with durability replica is not lost with it."""
+    producer = stage.producing(600, stage.shop.note.using(durability="replica"), 0.05, rate=60, patience=0.0)
+    time.sleep(3.0)
+    primary.kill()
+    stage.event("primary killed")
+    stage.forced(2 * stage.concurrency)  # what was settled there and not replicated
+    until(lambda: found() is not primary)
+    producer.stop()  # the heir has no replica
+    producer = stage.producing(300, stage.shop.note, 0.05, rate=60)
+    stage.event("the heir is found", heals=True)
+    producer.finish()
+
+
+@scenario("the primary dies, three sentinels name its heir", marks=HEALED, site=watched)
+def sentinel_failover(stage: Stage) -> None:
+    stage.workers(2)
+    _heir(stage, stage.site.primary(), stage.site.primary)
+
+
+@scenario("a cluster of six loses the primary of our shard", marks=HEALED, site=clustered)
+def cluster_failover(stage: Stage) -> None:
+    stage.workers(2)
+    owner = partial(stage.site.owner, f"{{{NAMESPACE}:0}}")
+    _heir(stage, owner(), owner)
+
+
+@scenario("our shard moves to another node of the cluster and back, five times", site=clustered)
+def shard_moves(stage: Stage) -> None:
+    stage.workers(2)
+    producer = stage.producing(600, stage.shop.note, 0.05, rate=60)
+    tag = f"{{{NAMESPACE}:0}}"
+    here, slot = stage.site.owner(tag), stage.site.slot(tag)
+    there = stage.site.other_primary(here)
+    for source, target in ((here, there), (there, here)) * 5:
+        time.sleep(0.7)
+        stage.site.move_at_once(slot, source, target)
+    producer.finish()

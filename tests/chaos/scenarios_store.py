@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
+from uuid import UUID
 
 from procession import State
+from procession.database import Durability
 from tests.chaos.fleet import Family
 from tests.chaos.machine import APPENDED
 from tests.chaos.proxy import Proxy
@@ -76,19 +79,41 @@ def power_cut(stage: Stage) -> None:
     stage.workers(2)
     producer = stage.producing(800, stage.shop.note, 0.1, rate=100)
     time.sleep(4.0)
-    moment = stage.server.cut_power(lost=1.0)
-    stage.event("power cut")
-    _state_what_is_gone(stage, moment)
-    time.sleep(1.0)
-    stage.server.start()
-    stage.event("server back", heals=True)
+    _cut_power(stage)
     producer.finish()
 
 
-def _state_what_is_gone(stage: Stage, moment: float) -> None:
-    """What was acknowledged after `moment` may be gone; what was done after it is done again."""
-    entries = stage.ledger.entries().values()
-    stage.excused |= {entry.jid for entry in entries if entry.acknowledged > moment - 0.05}
+@scenario("the power is cut, some jobs enqueued with durability fsync", marks=RESUMED)
+def power_cut_synced(stage: Stage) -> None:
+    stage.server.watch_growth()
+    stage.workers(2)
+    fleeting = stage.producing(600, stage.shop.note, 0.1, rate=80)
+    lasting = [stage.producing(20, stage.shop.note.using(durability="fsync"), 0.1, rate=2) for _ in range(3)]
+    time.sleep(stage.random.uniform(4.0, 5.0))
+    _cut_power(stage, lasting={order.jid for producer in lasting for order in producer.orders})
+    for producer in (fleeting, *lasting):
+        producer.finish()
+
+
+def _cut_power(stage: Stage, lasting: Collection[UUID] = ()) -> None:
+    """What was written in the last second is gone, back to where the disk was last told to keep what it has."""
+    died = time.monotonic()
+    stage.server.kill()
+    stage.event("power cut")
+    time.sleep(0.1)  # answers that were on their way are in the ledger
+    entries = stage.ledger.entries()
+    kept = max((entries[jid].acknowledged for jid in lasting if jid in entries), default=0.0)
+    moment = stage.server.cut(since=max(died - 1.0, kept))
+    _state_what_is_gone(stage, moment, lasting)
+    time.sleep(1.0)
+    stage.server.start()
+    stage.event("server back", heals=True)
+
+
+def _state_what_is_gone(stage: Stage, moment: float, lasting: Collection[UUID] = ()) -> None:
+    """What was acknowledged after `moment` may be gone, unless it was enqueued to last; what was done is done again."""
+    fleeting = [entry for jid, entry in stage.ledger.entries().items() if jid not in lasting]
+    stage.excused |= {entry.jid for entry in fleeting if entry.acknowledged > moment - 0.05}
     stage.forced(sum(not run.ended or run.ended > moment - 0.1 for run in stage.runs.read()))
 
 
@@ -186,7 +211,7 @@ def server_clock_jumps(stage: Stage) -> None:
     producer.finish()
 
 
-def _fail_over(stage: Stage, cut: bool) -> None:
+def _fail_over(stage: Stage, *, cut: bool, durability: Durability = "memory") -> None:
     """Another machine takes over the address; it may not have the last second."""
     stage.workers(2, distant=True)
     link = Proxy(stage.server.path)
@@ -194,14 +219,19 @@ def _fail_over(stage: Stage, cut: bool) -> None:
     with replica.client() as client:
         client.replicaof("127.0.0.1", int(link.url.rpartition(":")[2]))
         stage.until(lambda: client.info("replication").get("master_link_status") == "up", 20)
-    producer = stage.producing(1_000, stage.distant.note, 0.1, rate=80)
+    patience = 60.0 if durability == "memory" else 3.0  # the heir has no replica: what it refuses stays refused
+    note = stage.distant.note.using(durability=durability)
+    producer = stage.producing(600, note, 0.1, rate=80, patience=patience)
     time.sleep(3.0)
     moment = time.monotonic()
     if cut:
         link.swallow(True)
         time.sleep(1.0)
     stage.server.kill()
-    _state_what_is_gone(stage, moment)
+    if durability == "replica":
+        producer.stop()
+    lasting = {order.jid for order in producer.orders} if durability == "replica" else set()
+    _state_what_is_gone(stage, moment, lasting)
     stage.event("primary killed")
     link.close()
     stage.take_over(replica)
@@ -217,4 +247,9 @@ def failover(stage: Stage) -> None:
 @scenario("the primary dies with its last second not replicated", marks=RESUMED)
 def failover_cut_off(stage: Stage) -> None:
     _fail_over(stage, cut=True)
+
+
+@scenario("the same, the jobs enqueued with durability replica", marks=RESUMED)
+def failover_cut_off_replicated(stage: Stage) -> None:
+    _fail_over(stage, cut=True, durability="replica")
 

@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -63,18 +63,30 @@ class Stage:
         environment |= {"PROCESSION_NAMESPACE": NAMESPACE, "PROCESSION_HOME": str(self.folder)}
         environment |= journal_at(self.folder / "journal")
         self.fleet = Fleet(self.folder, environment)
-        self.server.start()
-        self.app = Procession(self.server.url, namespace=NAMESPACE, **scenario.settings)
+        self._ends = ExitStack()
+        self.site: Any = None
+        """Where the store is when it is not one server: a cluster, a pair with its sentinels."""
+        if scenario.site is not None:
+            self.site = self._ends.enter_context(scenario.site())
+        else:
+            self.server.start()
+        self.app = Procession(self.url, namespace=NAMESPACE, **scenario.settings)
         self.shop = Shop(self.app)
         self.lease = milliseconds(self.app.settings.lease) / 1_000
 
     # The way to the store
 
     @property
+    def url(self) -> str:
+        """Where the store is, by the direct way."""
+        found: str = self.server.url if self.site is None else self.site.url
+        return found
+
+    @property
     def proxy(self) -> Proxy:
         """The proxy before the server, made when it is first needed."""
         if self._proxy is None:
-            self._proxy = Proxy(self.server.path)
+            self._proxy = Proxy(self.server.path, self.seed)
         return self._proxy
 
     @property
@@ -109,7 +121,7 @@ class Stage:
         """Start one more family; it is not waited for. `distant` ones speak through the proxy, if there is one."""
         if distant is None:
             distant = self._proxy is not None
-        url = self.proxy.url if distant else self.server.url
+        url = self.proxy.url if distant else self.url
         options = ("--concurrency", str(self.concurrency), *options)
         return self.fleet.start(*options, environment={"PROCESSION_URL": url, **environment})
 
@@ -234,11 +246,12 @@ class Stage:
         """Heal everything, let producers end, wait until nothing waits or runs, and see that all still serve."""
         for timer in self._pending:
             timer.join(60)
-        if not self.server.up:
+        if self.site is None and not self.server.up:
             self.server.start()
         if self._proxy is not None:
             self._proxy.swallow(False)
-            self._proxy.drop_every, self._proxy.delay = 0, 0.0
+            self._proxy.drop_every = self._proxy.rate = 0
+            self._proxy.delay = self._proxy.jitter = self._proxy.reset_every = 0.0
         for family in self.fleet.alive:
             family.go_on()
         for producer in self._producers:
@@ -289,6 +302,7 @@ class Stage:
             self._through[0].close()
         if self._proxy is not None:
             self._proxy.close()
+        self._ends.close()
         for machine in self._machines:
             machine.close()
         if not os.environ.get("CHAOS_KEEP"):
