@@ -19,6 +19,7 @@ from procession.database.queue import Beat, Claims, Held, Promoted
 from procession.database.redis.connection import RedisConnection
 from procession.database.redis.connection_async import RedisAsyncConnection
 from procession.database.redis.health import audit_from, inspection_from, split_cursor
+from procession.database.redis.joining import Jobs
 from procession.database.redis.keys import tag
 from procession.database.redis.records import CLAIMED, enqueue_arguments, job_from, settle_arguments
 from procession.database.redis.scripts import Script, script
@@ -35,12 +36,15 @@ SCANNED = 200
 class RedisOperation(Operation[T], Generic[T]):
     """One script with its arguments, and how to read its reply."""
 
-    __slots__ = ("arguments", "read", "script")
+    __slots__ = ("arguments", "jobs", "read", "script")
 
-    def __init__(self, script: Script, arguments: Sequence[Any], read: Callable[[Any], T]) -> None:
+    def __init__(
+        self, script: Script, arguments: Sequence[Any], read: Callable[[Any], T], jobs: Jobs | None = None
+    ) -> None:
         self.script = script
         self.arguments = arguments
         self.read = read
+        self.jobs = jobs
 
 
 class RedisDatabase:
@@ -78,11 +82,12 @@ class RedisDatabase:
 
     def enqueue(self, jobs: Sequence[NewJob]) -> Operation[list[Stored]]:
         """See `Queue.enqueue`."""
-        arguments = enqueue_arguments(jobs)
-        jids = [job.jid for job in jobs]
-        return self._ask(
-            "enqueue", arguments, lambda reply: [Stored(jid, bool(new)) for jid, new in zip(jids, reply, strict=True)]
-        )
+
+        def read(reply: list[Any]) -> list[Stored]:
+            return [Stored(job.jid, bool(new)) for job, new in zip(jobs, reply, strict=True)]
+
+        now, verb = self._now() if self._now else 0, script("enqueue")
+        return RedisOperation(verb, [now, *enqueue_arguments(jobs)], read, Jobs(verb, now, jobs))
 
     def claim(self, queues: Sequence[str], worker: str, token: bytes, *, limit: int, lease: int) -> Operation[Claims]:
         """See `Queue.claim`."""

@@ -17,6 +17,7 @@ from procession.clock import Deadline
 from procession.database.operation import Durability
 from procession.database.redis.aside import aside
 from procession.database.redis.asking import SLACK, answers, asking, of_bells, of_script, rung
+from procession.database.redis.joining import Asked, Jobs, Trip
 from procession.database.redis.line_async import AsyncLine
 from procession.database.redis.replies import unavailable
 from procession.database.redis.steps import Aside, Exchange, Open, Question, Slot, Talk
@@ -35,7 +36,7 @@ class Trips:
         self._target = target
         self._budget = budget
         self._durability: Durability = durability
-        self._waiting: list[tuple[list[Question], asyncio.Future[list[Any]]]] = []
+        self._waiting: list[Asked] = []
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -43,10 +44,10 @@ class Trips:
         """True when nobody waits."""
         return self._task is None or self._task.done()
 
-    async def ask(self, questions: list[Question]) -> list[Any]:
+    async def ask(self, questions: list[Question], jobs: Jobs | None = None) -> list[Any]:
         """The replies of the next trip to these questions."""
         future: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
-        self._waiting.append((questions, future))
+        self._waiting.append(Asked(questions, jobs, future))
         if self.is_idle:
             self._task = asyncio.ensure_future(self._travel())
         return await future
@@ -61,24 +62,20 @@ class Trips:
     async def _travel(self) -> None:
         while self._waiting:
             batch, self._waiting = self._waiting, []
-            questions = [question for asked, _ in batch for question in asked]
+            trip = Trip(batch, self._target.tag)
             deadline = Deadline(self._budget)
-            talk = asking(self._target, self.slot, questions, deadline, durability=self._durability)
+            talk = asking(self._target, self.slot, trip.questions, deadline, durability=self._durability)
             try:
                 replies = await _conducted(talk, deadline)
             except BaseException as error:
                 stranded = batch if isinstance(error, Exception) else [*batch, *self._waiting]
-                for _, future in stranded:
-                    if not future.done():
-                        future.set_exception(_for_the_caller(error, self._target))
+                for it in stranded:
+                    if not it.future.done():
+                        it.future.set_exception(_for_the_caller(error, self._target))
                 if not isinstance(error, Exception):
                     raise
                 continue
-            at = 0
-            for asked, future in batch:
-                if not future.done():
-                    future.set_result(replies[at : at + len(asked)])
-                at += len(asked)
+            trip.hand_out(replies)
 
 
 class RedisAsyncConnection:
@@ -99,7 +96,7 @@ class RedisAsyncConnection:
             trips = self._trips[durability] = Trips(self._target, self._budget, durability)
         questions = [of_script(it.script, it.arguments, self._target.tag) for it in operations]
         try:
-            replies = await trips.ask(questions)
+            replies = await trips.ask(questions, operations[0].jobs if len(operations) == 1 else None)
         except Unavailable:
             self._doubt()
             raise

@@ -1,0 +1,78 @@
+"""Enqueues of callers who do not know of each other travel in one call of the script, and each gets its own answer."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from redis import Redis
+
+from procession import Procession, Refused
+from procession.job import new_jid
+
+
+def app_of(url: str, namespace: str) -> tuple[Procession, object]:
+    app = Procession(url, namespace=namespace)
+
+    @app.job(name="note", queue="q")
+    async def note(n: int) -> None: ...
+
+    return app, note
+
+
+def test_a_thousand_concurrent_enqueues_are_a_few_calls_and_each_caller_gets_its_own_answer(
+    valkey_url: str, namespace: str
+) -> None:
+    app, note = app_of(valkey_url, namespace)
+    twice = new_jid()
+
+    async def main() -> None:
+        await app.stats_async()
+        with Redis.from_url(valkey_url, protocol=2) as server:
+            before = server.info("commandstats")["cmdstat_evalsha"]["calls"]
+            handles = await asyncio.gather(
+                *(note.enqueue_async(n) for n in range(1_000)),  # type: ignore[attr-defined]
+                *(note.using(jid=twice).enqueue_async(-1) for _ in range(3)),  # type: ignore[attr-defined]
+                app.stats_async(),
+            )
+            assert server.info("commandstats")["cmdstat_evalsha"]["calls"] - before < 10
+        *handles, _ = handles
+        jobs = [await app.find_job_async(handle.jid) for handle in handles]
+        assert [job.args["n"] for job in jobs if job] == [*range(1_000), -1, -1, -1]
+        assert sorted(handle.duplicate for handle in handles[1_000:]) == [False, True, True]
+        await app.close_async()
+
+    asyncio.run(main())
+    app.flush(confirm=namespace)
+    app.close()
+
+
+def test_a_store_that_takes_nothing_refuses_every_caller_of_a_joint_enqueue(valkey_url: str, namespace: str) -> None:
+    app, note = app_of(valkey_url, namespace)
+
+    async def main() -> list[object]:
+        await app.stats_async()
+        answers = await asyncio.gather(
+            *(note.enqueue_async(n) for n in range(20)),  # type: ignore[attr-defined]
+            return_exceptions=True,
+        )
+        await app.close_async()
+        return answers
+
+    with Redis.from_url(valkey_url, protocol=2) as server:
+        server.config_set("maxmemory", 1)
+        try:
+            answers = asyncio.run(main())
+        finally:
+            server.config_set("maxmemory", 0)
+    assert all(isinstance(answer, Refused) for answer in answers)
+    assert app.stats().scheduled == 0
+    app.close()
+
+
+@pytest.fixture(autouse=True)
+def clean(valkey_url: str, namespace: str) -> object:
+    yield
+    app = Procession(valkey_url, namespace=namespace)
+    app.flush(confirm=namespace)
+    app.close()
