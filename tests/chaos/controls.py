@@ -54,7 +54,7 @@ CONTROLS = (
     Control(
         "dead workers are looked for at each heartbeat",
         "machine-vanishes",
-        ((f"{LUA}/heartbeat.lua", "limit > 0 and #dead_recovered(limit, lease, max_crashes) or 0", "0"),),
+        ((f"{LUA}/heartbeat.lua", "#dead_recovered(limit, lease, max_crashes)", "0"),),
     ),
     Control(
         "every call has a deadline",
