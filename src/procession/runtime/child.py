@@ -39,6 +39,7 @@ def main() -> int:
     pulse = Beating(asked["pulse"], every=asked["every"], seen_in=recorder.seen_in)
     try:
         app = load_app(asked["target"])
+        gc.freeze()  # what is imported stays: the collector need not look at it again
         worker = QueueWorker(
             app,
             target=asked["target"],
@@ -57,8 +58,6 @@ def main() -> int:
     except Exception:
         logging.getLogger("procession").exception("cannot import %s", asked["target"])
         return CANNOT_BEGIN
-    gc.collect()
-    gc.freeze()  # what is imported stays: the collector need not look at it again
     try:
         _run(worker)
     except (ConfigError, WrongVersion) as error:

@@ -109,9 +109,8 @@ class Performer:
     def room(self) -> int:
         """How many more jobs fit."""
         served = [self._executors[name].places() for name in self._capacity.served]
-        mixed = len(served) > 1
-        ahead = 0 if mixed else served[0].ahead
-        return claimable(self._capacity.concurrency + ahead - self.executing, served, mixed=mixed)
+        ahead = served[0].ahead if len(served) == 1 else 0
+        return claimable(self._capacity.concurrency + ahead - self.executing, served, mixed=len(served) > 1)
 
     # From claim to outcome
 
