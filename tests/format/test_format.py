@@ -32,9 +32,13 @@ def empty(valkey_url: str, namespace: str) -> Iterator[Store]:
     store.server.close()
 
 
+UNRELEASED = 1
+"""The format of a state before the first release: no store of it has to be read, and none is taken for one of ours."""
+
+
 def test_this_release_reads_its_own_format_and_the_one_before() -> None:
     current = int(FORMAT)
-    assert [int(it) for it in READABLE] == [number for number in (current - 1, current) if number > 0]
+    assert [int(it) for it in READABLE] == [number for number in (current - 1, current) if number > UNRELEASED]
     assert {path.name for path in FOLDER.glob("format*.json")} >= {f"format{it.decode()}.json" for it in READABLE}
 
 
@@ -72,11 +76,11 @@ def test_a_frozen_store_is_read_worked_to_its_end_and_audited_clean(empty: Store
 
 
 def test_a_newer_format_is_refused_by_client_and_worker_and_nothing_is_changed(empty: Store, tmp_path: Path) -> None:
-    thaw(empty.server, empty.tag, json.loads((FOLDER / "format1.json").read_text()))
+    thaw(empty.server, empty.tag, json.loads((FOLDER / f"format{FORMAT.decode()}.json").read_text()))
     empty.server.hset(empty.key("meta"), "format", "999")
     before = frozen(empty.server, empty.tag)
     app = Procession(empty.database.url, namespace=empty.database.namespace)
-    with pytest.raises(WrongVersion, match=r"format 999, this release reads 1; upgrade procession"):
+    with pytest.raises(WrongVersion, match=r"format 999, this release reads 2; upgrade procession"):
         app.stats()
     with pytest.raises(WrongVersion):
         app.repair(apply=True)
