@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from procession.runtime.process_executor import ProcessExecutor
 from procession.runtime.queue_worker import QueueWorker
 from tests.runtime import heavy
 from tests.runtime.heavy import RAISED, app
+from tests.runtime.working import until, working
 
 
 @pytest.fixture(autouse=True)
@@ -27,20 +26,6 @@ def neither_jobs_nor_processes_are_left() -> Iterator[None]:
     yield
     app.flush(confirm="heavy")
     assert left_behind() == []
-
-
-@asynccontextmanager
-async def working(app: Procession = app, **options: Any) -> AsyncIterator[QueueWorker]:
-    worker = QueueWorker(app, **options)
-    running = asyncio.ensure_future(worker.run())
-    await asyncio.sleep(0)
-    try:
-        yield worker
-    finally:
-        worker.stop()
-        await running
-        await app.close_async()
-        app.close()
 
 
 def left_behind() -> list[int]:
@@ -68,16 +53,6 @@ def gone(pid: int) -> bool:
         return True
 
 
-async def until(condition: Callable[[], Any], seconds: float = 20) -> Any:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        found = condition()
-        if found:
-            return found
-        await asyncio.sleep(0.005)
-    pytest.fail(f"not within {seconds} s")
-
-
 def reads(path: Path, text: str) -> Callable[[], bool]:
     return lambda: path.exists() and path.read_text() == text
 
@@ -86,7 +61,7 @@ def ended(*enqueue: Callable[[], JobHandle[Any]], **options: Any) -> list[Any]:
     """Perform jobs to their end, one after the other."""
 
     async def main() -> list[Any]:
-        async with working(**options):
+        async with working(app, **options):
             return [await one().wait_async(30) for one in enqueue]
 
     return asyncio.run(main())
@@ -94,7 +69,7 @@ def ended(*enqueue: Callable[[], JobHandle[Any]], **options: Any) -> list[Any]:
 
 def test_functions_and_classes_sync_and_async_run_in_an_interpreter_of_their_own() -> None:
     async def main() -> None:
-        async with working():
+        async with working(app):
             for job in (heavy.where, heavy.where_async):
                 pid, parent, session = await job.enqueue().result_async(30)
                 assert (parent, session) == (os.getpid(), pid)
@@ -106,7 +81,7 @@ def test_functions_and_classes_sync_and_async_run_in_an_interpreter_of_their_own
 
 def test_job_processes_are_kept_warm_and_never_more_than_their_number() -> None:
     async def main() -> None:
-        async with working() as worker:
+        async with working(app) as worker:
             assert pids(worker) == []
             seen = {(await heavy.where.enqueue().result_async(30))[0] for _ in range(5)}
             assert len(seen) == 1
@@ -119,7 +94,7 @@ def test_job_processes_are_kept_warm_and_never_more_than_their_number() -> None:
 
 def test_a_job_knows_itself_in_its_process() -> None:
     async def main() -> None:
-        async with working():
+        async with working(app):
             handle = heavy.about_itself.enqueue()
             said = await handle.result_async(30)
             assert said["jid"] == str(handle.jid)
@@ -144,7 +119,7 @@ def test_errors_are_retried_snoozed_and_judged_as_anywhere_else(tmp_path: Path) 
 
 def test_whatever_a_job_raises_is_one_failed_attempt_and_the_process_goes_on() -> None:
     async def main() -> None:
-        async with working() as worker:
+        async with working(app) as worker:
             before, *_ = await heavy.where.enqueue().result_async(30)
             for what in RAISED:
                 for job in (heavy.raises, heavy.raises_async):
@@ -176,7 +151,7 @@ def test_a_timeout_is_raised_inside_the_running_code_which_may_tidy_up(tmp_path:
 
 def test_what_goes_on_after_its_hard_timeout_is_killed_and_only_that(tmp_path: Path) -> None:
     async def main() -> None:
-        async with working() as worker:
+        async with working(app) as worker:
             neighbour = heavy.nap.enqueue(4, str(tmp_path / "nap"))
             await until((tmp_path / "nap").exists)
             bystander = next(it.pid for it in executor(worker)._lives if it.active is not None)
@@ -218,7 +193,7 @@ def test_what_a_killed_job_has_started_ends_with_it(tmp_path: Path, monkeypatch:
 
 def test_a_job_over_its_memory_fails_and_leaves_nothing_for_the_next(tmp_path: Path) -> None:
     async def main() -> None:
-        async with working():
+        async with working(app):
             for job in (heavy.eats, heavy.eats_async):
                 found = await job.enqueue(1_000).wait_async(30)
                 assert (found.state, found.crashes) == (State.FAILED, 0)
@@ -240,7 +215,7 @@ def test_a_job_over_its_memory_fails_and_leaves_nothing_for_the_next(tmp_path: P
 )
 def test_a_job_that_ends_its_process_is_poison_after_three_runs(tmp_path: Path, how: str, says: str) -> None:
     async def main() -> None:
-        async with working() as worker:
+        async with working(app) as worker:
             neighbour = heavy.nap.enqueue(1, str(tmp_path / "nap"))
             await until((tmp_path / "nap").exists)
             handle = heavy.dies.enqueue(how)
@@ -262,7 +237,7 @@ def test_a_job_that_ends_its_process_is_poison_after_three_runs(tmp_path: Path, 
 
 def test_a_job_is_none_the_worse_for_a_process_that_was_gone_before_it_began() -> None:
     async def main() -> None:
-        async with working() as worker:
+        async with working(app) as worker:
             for _ in range(5):
                 pid, *_ = await heavy.where.enqueue().result_async(30)
                 os.kill(pid, signal.SIGSTOP)
@@ -280,7 +255,7 @@ def test_a_job_is_none_the_worse_for_a_process_that_was_gone_before_it_began() -
 
 def test_a_running_job_is_cancelled_and_sees_why(tmp_path: Path) -> None:
     async def main() -> None:
-        async with working() as worker:
+        async with working(app) as worker:
             path = tmp_path / "long"
             handle = heavy.long.enqueue(str(path))
             await until(path.exists)
@@ -298,7 +273,7 @@ def test_a_cancelled_job_that_does_not_end_is_killed(tmp_path: Path, monkeypatch
     monkeypatch.setattr(spawned, "KILL_GRACE", 0.2)
 
     async def main() -> None:
-        async with working() as worker:
+        async with working(app) as worker:
             path = tmp_path / "long"
             handle = heavy.long.enqueue(str(path), "c code")
             await until(path.exists)
@@ -317,7 +292,7 @@ def test_shutdown_tells_what_still_runs_and_gives_it_back_uncharged(
     monkeypatch.setattr(queue_worker, "CANCEL_GRACE", 0.0)
 
     async def main() -> list[Any]:
-        async with working() as worker:
+        async with working(app) as worker:
             paths = [tmp_path / "told", tmp_path / "stubborn"]
             handles = [heavy.long.enqueue(str(paths[0])), heavy.long.enqueue(str(paths[1]), "c code")]
             waiting = heavy.long.enqueue(str(tmp_path / "waiting"))
@@ -337,7 +312,7 @@ def test_shutdown_tells_what_still_runs_and_gives_it_back_uncharged(
 
 def test_a_run_whose_lease_was_lost_is_told_and_writes_nothing(tmp_path: Path) -> None:
     async def main() -> None:
-        async with working() as worker:
+        async with working(app) as worker:
             path = tmp_path / "soft"
             handle = heavy.soft.using(timeout=60).enqueue(str(path))
             await until(path.exists)
@@ -360,7 +335,7 @@ def test_a_job_claimed_ahead_is_given_back_when_the_runs_before_it_become_long(
     monkeypatch.setattr(active, "OVERDUE", 0.3)
 
     async def main() -> None:
-        async with working() as first:
+        async with working(app) as first:
             assert await heavy.Sync.enqueue(1).result_async(30) == 3
             paths = [tmp_path / "one", tmp_path / "two"]
             long = [heavy.long.enqueue(str(path)) for path in paths]
@@ -372,7 +347,7 @@ def test_a_job_claimed_ahead_is_given_back_when_the_runs_before_it_become_long(
             monkeypatch.setattr(process_executor, "SHORT", 0.0)
             await until(lambda: waiting.job().state is State.QUEUED)
             assert waiting.job().attempt == 0
-            async with working():
+            async with working(app):
                 assert await waiting.result_async(30) == 3
             assert [handle.job().state for handle in long] == [State.RUNNING] * 2
             for handle in long:
@@ -389,7 +364,7 @@ def test_a_job_process_makes_way_after_so_many_jobs(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(process_executor, "JOBS", 3)
 
     async def main() -> list[int]:
-        async with working():
+        async with working(app):
             return [(await heavy.where.enqueue().result_async(30))[0] for _ in range(6)]
 
     seen = asyncio.run(main())
@@ -411,7 +386,7 @@ def test_a_job_whose_process_cannot_begin_waits_uncharged_and_says_why(
     monkeypatch.syspath_prepend(str(tmp_path))
 
     async def main() -> Any:
-        async with working(target="broken:app"):
+        async with working(app, target="broken:app"):
             handle = heavy.where.enqueue()
             await until(lambda: handle.job().state is State.DELAYED)
             found = handle.job()

@@ -6,48 +6,21 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from procession import JobCancelled, JobTimeout, LeaseLost, Procession, Retry, State, constant, current_job
 from procession.job import Crash
 from procession.runtime import performer
-from procession.runtime.queue_worker import QueueWorker
 from tests.runtime.heavy import RAISED
+from tests.runtime.working import until, working
 
 
 @pytest.fixture(params=["memory", "valkey"])
 def app(request: pytest.FixtureRequest, namespace: str) -> Procession:
     url = f"memory://{namespace}" if request.param == "memory" else request.getfixturevalue("valkey_url")
     return Procession(url, namespace=namespace, lease=2.0, heartbeat=0.2, grace=5.0)
-
-
-@asynccontextmanager
-async def working(app: Procession, **options: Any) -> AsyncIterator[QueueWorker]:
-    worker = QueueWorker(app, **options)
-    running = asyncio.ensure_future(worker.run())
-    await asyncio.sleep(0)
-    try:
-        yield worker
-    finally:
-        worker.stop()
-        await running
-        await app.close_async()
-        app.close()
-
-
-async def until(condition: Callable[[], Any], seconds: float = 20) -> Any:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        found = condition()
-        if found:
-            return found
-        await asyncio.sleep(0.005)
-    pytest.fail(f"not within {seconds} s")
 
 
 class Held:

@@ -6,8 +6,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -27,6 +26,7 @@ from procession import (
 )
 from procession.job import Crash, NewJob, new_jid
 from procession.runtime.queue_worker import QueueWorker
+from tests.runtime.working import working
 
 QUICK = Retry(attempts=3, backoff=constant(0.01))
 
@@ -35,20 +35,6 @@ QUICK = Retry(attempts=3, backoff=constant(0.01))
 def app(request: pytest.FixtureRequest, namespace: str) -> Procession:
     url = f"memory://{namespace}" if request.param == "memory" else request.getfixturevalue("valkey_url")
     return Procession(url, namespace=namespace, lease=2.0, heartbeat=0.2, grace=0.3)
-
-
-@asynccontextmanager
-async def working(app: Procession, **options: Any) -> AsyncIterator[QueueWorker]:
-    worker = QueueWorker(app, **options)
-    running = asyncio.ensure_future(worker.run())
-    await asyncio.sleep(0)
-    try:
-        yield worker
-    finally:
-        worker.stop()
-        await running
-        await app.close_async()
-        app.close()
 
 
 def ended(app: Procession, enqueue: Callable[[], JobHandle[Any]], **options: Any) -> Any:

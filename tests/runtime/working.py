@@ -1,0 +1,39 @@
+"""A queue worker in the test's own loop, for the tests of this folder."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from procession import Procession
+from procession.runtime.queue_worker import QueueWorker
+
+
+@asynccontextmanager
+async def working(app: Procession, **options: Any) -> AsyncIterator[QueueWorker]:
+    """A worker that runs while the block does; then it winds down, and nothing is left open."""
+    worker = QueueWorker(app, **options)
+    running = asyncio.ensure_future(worker.run())
+    await asyncio.sleep(0)
+    try:
+        yield worker
+    finally:
+        worker.stop()
+        await running
+        await app.close_async()
+        app.close()
+
+
+async def until(condition: Callable[[], Any], seconds: float = 20) -> Any:
+    """What `condition` returns once it is true."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        await asyncio.sleep(0.01)
+    pytest.fail(f"not within {seconds} s")
