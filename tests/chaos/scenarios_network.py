@@ -55,6 +55,7 @@ def _one_way(stage: Stage, way: str) -> None:
         time.sleep(stage.random.uniform(0.5, 4.0))
         setattr(stage.proxy, f"silent_{way}", False)
         stage.event("healed", heals=True)
+        stage.goes_on()
     producer.finish()
 
 

@@ -28,6 +28,7 @@ def _killed_under_load(stage: Stage) -> None:
     for _ in range(5):
         time.sleep(stage.random.uniform(0.5, 1.5))
         stage.restart_server(down=2.0)
+        stage.goes_on()
     producer.finish()
 
 

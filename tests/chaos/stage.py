@@ -225,6 +225,11 @@ class Stage:
         """True when so many bodies run."""
         return sum(not run.ended for run in self.runs.read()) >= count
 
+    def goes_on(self) -> None:
+        """Wait until a job begins after the last event: the next fault is not to be counted as this one's recovery."""
+        since = self.events[-1].at
+        self.until(lambda: any(run.started > since for run in self.runs.read()))
+
     def processed(self, count: int, seconds: float = 60.0) -> None:
         """Wait for so many processed jobs."""
         self.until(lambda: self.app.stats().processed >= count, seconds)
