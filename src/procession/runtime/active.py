@@ -46,12 +46,20 @@ class Performance(Protocol):
         """Something else may run now."""
         ...
 
+    def may_begin(self) -> bool:
+        """False while our lease may have ended: then what waits here may be another worker's by now."""
+        ...
+
 
 class Executor(Protocol):
     """A way to perform jobs: `executor=` of a job names one."""
 
     def put(self, active: Active) -> None:
         """Begin this run, at once or when there is a place for it."""
+        ...
+
+    def fill(self) -> None:
+        """Begin what waits, as far as there are places and it may begin."""
         ...
 
     def withdraw(self, active: Active) -> bool:
@@ -123,5 +131,5 @@ class Waiting:
         return True
 
     def fill(self) -> None:
-        """Begin what waits, as far as there are places."""
+        """See `Executor.fill`."""
         raise NotImplementedError

@@ -23,17 +23,23 @@ LONGEST_PAUSE = 3.0
 class Patient:
     """A connection for a queue worker. Only what may be repeated is asked through it: fenced, or with its token.
 
-    `asking` is called before each try: whoever watches sees that the asker is not stuck. Once `hurried` is set nobody
-    is patient any more: a question without an answer raises.
+    `asking` is called before each try, so that whoever watches sees that the asker is not stuck; `back` when an outage
+    is over. Once `hurried` is set nobody is patient any more: a question without an answer raises.
     """
 
     def __init__(
-        self, connection: AsyncConnection, asking: Callable[[], None], longest_pause: float, hurried: asyncio.Event
+        self,
+        connection: AsyncConnection,
+        asking: Callable[[], None],
+        longest_pause: float,
+        hurried: asyncio.Event,
+        back: Callable[[], None],
     ) -> None:
         self.connection = connection
         self._hurried = hurried
         self._longest_pause = longest_pause
         self._asking = asking
+        self._back = back
         self._since: float | None = None
         self._said = 0.0
 
@@ -75,3 +81,4 @@ class Patient:
         if self._since is not None:
             log.warning("the store is back after %.1f s", monotonic() - self._since)
             self._since = None
+            self._back()

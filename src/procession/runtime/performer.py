@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable
 from typing import Literal
 from uuid import UUID
@@ -84,6 +85,8 @@ class Performer:
         self._deadlines = Deadlines(self._too_long)
         if capacity.target is not None:
             self._executors["process"] = ProcessExecutor(self, worker, capacity.job_processes, capacity.target)
+        self.alive_until = math.inf
+        """Until when our lease cannot have ended, by the clock that counts a suspension."""
         self.executing = 0
         """Claimed jobs that have not come to an outcome."""
 
@@ -251,6 +254,15 @@ class Performer:
     def place_freed(self) -> None:
         """See `Performance.place_freed`."""
         self._wake()
+
+    def may_begin(self) -> bool:
+        """See `Performance.may_begin`."""
+        return monotonic() < self.alive_until
+
+    def refill(self) -> None:
+        """Begin what waits. Called when the store has said what is ours."""
+        for executor in self._executors.values():
+            executor.fill()
 
     # Threads that do not return
 

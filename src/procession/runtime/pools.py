@@ -34,7 +34,7 @@ class LoopExecutor(Waiting):
 
     def fill(self) -> None:
         """See `Waiting.fill`."""
-        while self.waiting and len(self._tasks) < self.size:
+        while self.waiting and len(self._tasks) < self.size and self.performance.may_begin():
             active = self.waiting.popleft()
             self.performance.began(active)
             self._tasks[active] = self.loop.create_task(self._perform(active), name=active.run.registered.name)
@@ -90,7 +90,7 @@ class ThreadExecutor(Waiting):
 
     def fill(self) -> None:
         """See `Waiting.fill`."""
-        while self.waiting and len(self._running) + self.lost < self.size:
+        while self.waiting and len(self._running) + self.lost < self.size and self.performance.may_begin():
             self._begin(self.waiting.popleft())
 
     def stop(self, active: Active) -> None:

@@ -48,7 +48,7 @@ class ProcessExecutor(Waiting):
 
     def fill(self) -> None:
         """See `Waiting.fill`."""
-        while self.waiting and self._idle:
+        while self.waiting and self._idle and self.performance.may_begin():
             spawned = self._idle.pop()
             if spawned.alive:
                 self._begin(spawned, self.waiting.popleft())

@@ -102,6 +102,7 @@ class QueueWorker:
         self._wear = wear or Wear.of(settings)
         self._wake = asyncio.Event()
         self._attentive = asyncio.Event()
+        self._hearing: asyncio.Future[str | None] | None = None
         self._stopping = asyncio.Event()
         self._outbox = Outbox()
         self._hungry = True
@@ -136,7 +137,8 @@ class QueueWorker:
         )
         budget = milliseconds(self.app.settings.budget) / 1_000
         pause = min(LONGEST_PAUSE, self._lease / 5_000)  # well within a lease, or it ends while we only wait
-        self._patient = Patient(self._database.connect_async(budget), self._pulse.turned, pause, self._stopping)
+        connection = self._database.connect_async(budget)
+        self._patient = Patient(connection, self._pulse.turned, pause, self._stopping, self._listen_anew)
         self._keeper = LeaseKeeper(
             self._database,
             self.id,
@@ -227,8 +229,11 @@ class QueueWorker:
         named = dict(zip((name for name, _ in operations), answers if len(operations) > 1 else [answers], strict=True))
         if outcomes:
             self._settled(outcomes, named["settled"])
+        if "beat" in named or limit:
+            self._performer.alive_until = now + self._lease / 1_000
         if "beat" in named:
             self._beat(named["beat"])
+            self._performer.refill()
         if "promoted" in named:
             self._promoted(named["promoted"])
         found_nothing = bool(limit) and self._claimed(named["claims"], limit)
@@ -301,7 +306,7 @@ class QueueWorker:
         self._keeper.touched()
         self._due(claims.next_due, claims.now)
         self._hungry = self._hungry or len(claims.jobs) >= limit
-        if claims.called:
+        if claims.called or not self._performer.may_begin():
             self._beat_at = 0.0
             self._wake.set()
         for claimed in claims.jobs:
@@ -324,6 +329,11 @@ class QueueWorker:
         if monotonic() >= min(self._beat_at, self._due_at or self._beat_at):
             self._wake.set()
 
+    def _listen_anew(self) -> None:
+        """After an outage: the line that waits at the bells may be one of the time before, and its rings lost."""
+        if self._hearing is not None:
+            self._hearing.cancel()
+
     async def _listen(self) -> None:
         """Hear bells while there is nothing to claim; a ring is a hint to do so, or (our own) that a job is cancelled.
         While there is, each claim hears our own bell, and a full worker hears at its next beat."""
@@ -331,8 +341,14 @@ class QueueWorker:
         while True:
             await self._attentive.wait()
             left = BLOCK if self._due_at is None else min(BLOCK, max(self._due_at - monotonic(), 0.001))
+            self._hearing = asyncio.ensure_future(self._patient.connection.wait(bells, left))
             try:
-                bell = await self._patient.connection.wait(bells, left)
+                bell = await self._hearing
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                bell = None  # told to listen anew
             except DatabaseError:
                 await asyncio.sleep(1.0)  # the turn logs the outage and waits for its end
                 bell = None
