@@ -106,3 +106,38 @@ def test_a_claim_asked_again_late_gives_what_it_took_back_uncharged(database: Da
     assert ask(database.settle("w", [given_back])) == [True]
     found = find(database, ask, stranger.jid)
     assert (found.state, found.attempt, found.crashes) == (State.QUEUED, 0, 0)
+
+
+def test_a_claim_that_comes_late_takes_nothing_once_another_was_made(database: Database, ask: Ask) -> None:
+    """Or its token would name two claims, and an outcome of the first would count for the second."""
+    first, second, third = (os.urandom(16) for _ in range(3))
+    ask(database.enqueue([new()]))
+    claimed = ask(database.claim(["mail"], "w", second, limit=1, lease=LEASE, after=first)).jobs[0]
+    assert ask(database.claim(["mail"], "w", third, limit=1, lease=LEASE, after=second)).jobs == []
+    retry = Outcome(jid=claimed.jid, token=second, move=Move.RELEASE)
+    assert ask(database.settle("w", [retry])) == [True]
+    assert ask(database.claim(["mail"], "w", second, limit=1, lease=LEASE, after=first)).jobs == []
+    assert ask(database.settle("w", [retry])) == [False]
+    assert find(database, ask, claimed.jid).state is State.QUEUED
+
+
+def test_a_worker_goes_on_claiming_after_a_claim_of_its_own_came_late(database: Database, ask: Ask) -> None:
+    tokens = [os.urandom(16) for _ in range(5)]
+    ask(database.enqueue([new()]))
+    ask(database.pause(["mail"]))
+    for token, after in ((tokens[1], tokens[0]), (tokens[2], tokens[1]), (tokens[1], tokens[0])):
+        assert ask(database.claim(["mail"], "w", token, limit=1, lease=LEASE, after=after)).jobs == []
+    ask(database.resume(["mail"]))
+    assert ask(database.claim(["mail"], "w", tokens[3], limit=1, lease=LEASE, after=tokens[2])).jobs == []
+    assert len(ask(database.claim(["mail"], "w", tokens[4], limit=1, lease=LEASE, after=tokens[3])).jobs) == 1
+
+
+def test_a_claim_that_comes_late_answers_what_is_still_held_under_it(database: Database, ask: Ask) -> None:
+    first, second = os.urandom(16), os.urandom(16)
+    ask(database.enqueue([new(), new(), new()]))
+    held = ask(database.claim(["mail"], "w", first, limit=1, lease=LEASE)).jobs[0]
+    ask(database.claim(["mail"], "w", second, limit=1, lease=LEASE))
+    assert [it.jid for it in ask(database.claim(["mail"], "w", first, limit=1, lease=LEASE)).jobs] == [held.jid]
+    beat = ask(database.heartbeat("w", lease=LEASE, info=b"{}"))
+    assert {it.token for it in beat.held} == {first, second}
+    assert ask(database.counts()).queued == 1

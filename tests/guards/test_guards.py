@@ -83,8 +83,18 @@ STORE = (
     ).also("lib/duties.lua", "  lend(lease)\n"),
     script(
         "a claim asked again with its token takes nothing new",
-        "claim.lua", "if redis.call('HGET', T .. ':tokens', worker) == token then", "if false then",
+        "claim.lua", "if last == token or held then", "if false then",
         test_queue.test_a_claim_repeated_with_its_token_answers_the_same_and_takes_nothing,
+    ),
+    script(
+        "a claim that comes late takes nothing, or its token would name two claims",
+        "claim.lua", "local in_turn = not last or after == '' or after == last", "local in_turn = true",
+        test_faults.test_a_claim_that_comes_late_takes_nothing_once_another_was_made,
+    ),
+    script(
+        "a claim that comes late answers what is held under it",
+        "claim.lua", "if last == token or held then", "if last == token then",
+        test_faults.test_a_claim_that_comes_late_answers_what_is_still_held_under_it,
     ),
     script(
         "an attempt is counted at the claim",
@@ -184,7 +194,7 @@ RUNTIME = (
     function(
         "a job that a worker holds and knows nothing of is given back",
         QueueWorker._beat, "for held in conclusion.strangers:", "for held in []:",
-        scenarios.some_schedules, weather=NETWORK,
+        scenarios.a_job_claimed_without_its_worker_knowing_runs_all_the_same,
     ),
     function(
         "what the claim under way will answer is no stranger",
@@ -193,7 +203,7 @@ RUNTIME = (
     ),
     function(
         "the token of a claim is random, no counter that a failover sets back",
-        QueueWorker.__init__, "self._token = os.urandom(16)", "self._token = bytes(16)",
+        QueueWorker.__init__, "= os.urandom(16), os.urandom(16)", "= os.urandom(16), bytes(16)",
         scenarios.the_claim_that_a_failover_forgot_settles_nothing,
     ),
     function(

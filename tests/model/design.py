@@ -5,7 +5,8 @@ every step. A `Design` is a set of guards; each one that is False is an error pl
 know (which claim is the newest, whose outcome took effect) is kept beside it, in fields that say so.
 
 What is one script in the library is one step here. Time has no length: a lease ends when its worker is dead or paused,
-and the grace after an outage ends when every worker that lives has said so. Nothing here imports the product.
+and the grace after an outage ends when every worker that lives has said so. One thing is taken for granted: no question
+is on its way for longer than a lease. Nothing here imports the product.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ class Design(NamedTuple):
     gives_strangers_back: bool = True
     spares_the_claim_under_way: bool = True
     """What it holds under the token that it is just asking with comes with the answer: it is no stranger."""
+    late_claims_take_nothing: bool = True
+    """A claim names the one before it: out of turn it takes nothing."""
     attempts: int = 2
 
     @property
@@ -78,6 +81,8 @@ class Worker(NamedTuple):
     doing: str = "idle"
     token: int = 0
     claim: int = 0
+    heard: int = 0
+    """The token of its last claim that was answered."""
     last: bool = False
     """No attempt is left after this one."""
     outcome: str = ""
@@ -92,6 +97,7 @@ class Message(NamedTuple):
     worker: int = NOBODY
     token: int = 0
     claim: int = 0
+    after: int = 0
     outcome: str = ""
 
 
@@ -149,15 +155,18 @@ def enqueue(design: Design, store: Store) -> Store:
     return store._replace(copies=store.copies + 1, lane=store.lane + 1)
 
 
-def claim(design: Design, store: Store, worker: int, token: int, number: int) -> tuple[Store, int]:
+def claim(design: Design, store: Store, question: Message, number: int) -> tuple[Store, int]:
     """The store after a claim, and the token under which the worker now holds the job (0: it got none)."""
-    if design.repeats_claims and store.tokens[worker] == token:
-        return store, token if store.owner == worker and store.token == token and store.state == "running" else 0
-    leases = put(store.leases, worker, "live")
-    if store.state != "queued":
-        return store._replace(tokens=put(store.tokens, worker, 0), leases=leases), 0
+    worker, token = question.worker, question.token
+    mine = token if store.state == "running" and store.owner == worker and store.token == token else 0
+    if design.repeats_claims and (mine or store.tokens[worker] == token):
+        return store, mine
+    in_turn = store.tokens[worker] in (0, question.after) or not design.late_claims_take_nothing
     if not design.token_is_random:
         token = store.handed + 1
+    store = store._replace(leases=put(store.leases, worker, "live"), tokens=put(store.tokens, worker, token))
+    if store.state != "queued" or not in_turn:
+        return store, 0
     return store._replace(
         state="running",
         lane=store.lane - 1,
@@ -165,8 +174,6 @@ def claim(design: Design, store: Store, worker: int, token: int, number: int) ->
         token=token,
         attempt=store.attempt + design.attempt_counts_at_claim,
         held=put(store.held, worker, True),
-        leases=leases,
-        tokens=put(store.tokens, worker, token),
         handed=store.handed + 1,
         newest=number,
     ), token
@@ -252,22 +259,28 @@ def produce(design: Design, world: World, fail: bool, failover: bool) -> Iterato
 
 def ask_for_work(design: Design, world: World, at: int, fail: bool) -> Iterator[Step]:
     """An idle worker claims; one that heard no answer asks again, with the same token."""
-    me, name = world.workers[at], f"worker {at}"
+    me, name, new = world.workers[at], f"worker {at}", world.claims + 1
+    late_ones = [message for message in world.late if message.verb == "claim" and message.worker == at]
     if me.doing not in ("idle", "asking"):
+        if late_ones and world.store.state != "queued":  # it has more places; only to a late claim does it matter
+            tokens = put(world.store.tokens, at, new)
+            after = world._replace(store=world.store._replace(tokens=tokens), claims=new)
+            yield Step(f"{name} claims for another place, and gets nothing", after.with_worker(at, heard=new))
         return
     again = me.doing == "asking" and design.repeats_claims
-    number, token = (me.claim, me.token) if again else (world.claims + 1, world.claims + 1)
-    asked = world if again else world._replace(claims=number)
-    store, got = claim(design, world.store, at, token, number)
-    last = store.attempt + (not design.attempt_counts_at_claim) - store.crashes >= design.attempts
-    mine: dict[str, Any] = {"token": got, "claim": number, "last": last}
+    question = Message("claim", at, me.token if again else new, after=me.heard)
+    store, got = claim(design, world.store, question, new)
+    asked = world._replace(claims=new)
     if not got:
-        if store != world.store or me.doing == "asking":
-            empty = world._replace(store=store).with_worker(at, doing="idle", token=0, claim=0)
+        told = me.doing == "idle" and world.store.tokens[at] == me.heard and store.leases == world.store.leases
+        if late_ones or not told:
+            empty = asked._replace(store=store).with_worker(at, doing="idle", token=0, claim=0, heard=question.token)
             yield Step(f"{name} claims nothing", empty)
         return
+    last = store.attempt + (not design.attempt_counts_at_claim) - store.crashes >= design.attempts
+    mine: dict[str, Any] = {"token": got, "claim": store.newest, "last": last, "heard": question.token}
     if not (design.claim_is_one_script and design.claim_is_no_pop):
-        popped = asked._replace(store=world.store._replace(lane=world.store.lane - 1, newest=number))
+        popped = asked._replace(store=world.store._replace(lane=world.store.lane - 1, newest=new))
         yield Step(f"{name} pops the job", popped.with_worker(at, doing="popped", **mine))
         if fail and not design.claim_is_no_pop:
             yield Step(f"{name} pops the job, reply lost", popped.faulty(), True)
@@ -275,10 +288,9 @@ def ask_for_work(design: Design, world: World, at: int, fail: bool) -> Iterator[
     asked = asked._replace(store=store)
     yield Step(f"{name} claims", asked._replace(runs=world.runs + 1).with_worker(at, doing="running", **mine))
     if fail and me.doing == "idle":
-        waits: dict[str, Any] = {"doing": "asking", "token": token, "claim": number}
+        waits: dict[str, Any] = {"doing": "asking", "token": question.token}
         yield Step(f"{name} claims, reply lost", asked.faulty().with_worker(at, **waits), True)
-        late = (*world.late, Message("claim", at, token, number))
-        unheard = world.faulty(claims=number, late=late).with_worker(at, **waits)
+        unheard = world.faulty(claims=new, late=(*world.late, question)).with_worker(at, **waits)
         yield Step(f"{name} claims, on its way for long", unheard, True)
 
 
@@ -299,7 +311,7 @@ def perform(design: Design, world: World, at: int, fail: bool) -> Iterator[Step]
         bare = store._replace(held=put(store.held, at, False), owner=NOBODY)
         yield Step(f"{name} lets go of the job", world._replace(store=bare).with_worker(at, doing="half settled"))
     elif me.doing == "settling":
-        question = Message("settle", at, me.token, me.claim, me.outcome)
+        question = Message("settle", at, me.token, me.claim, outcome=me.outcome)
         yield from report(design, world, question, fail, doing="idle", token=0, claim=0, last=False, outcome="")
     if me.doing == "half settled":
         store = store._replace(state=me.outcome, settled=store.settled | {me.claim})
@@ -307,7 +319,8 @@ def perform(design: Design, world: World, at: int, fail: bool) -> Iterator[Step]
     if me.stranger:
         # what it gives back is the claim that the store names; if that is another by now, the fence says no
         number = store.newest if store.token == me.stranger else 0
-        yield from report(design, world, Message("settle", at, me.stranger, number, "given back"), fail, stranger=0)
+        question = Message("settle", at, me.stranger, number, outcome="given back")
+        yield from report(design, world, question, fail, stranger=0)
 
 
 def report(design: Design, world: World, question: Message, fail: bool, **after: Any) -> Iterator[Step]:
@@ -368,7 +381,8 @@ def live_and_die(design: Design, world: World, at: int, fail: bool) -> Iterator[
 
 def take_back(design: Design, world: World, at: int) -> Iterator[Step]:
     """Any worker takes back what another holds whose lease ended."""
-    if world.store.leases[at] == "ended" and not world.store.grace:
+    on_its_way = any(message.worker == at for message in world.late)
+    if world.store.leases[at] == "ended" and not world.store.grace and not on_its_way:
         if design.recovery_is_one_script:
             yield Step(f"recovery takes back from worker {at}", world._replace(store=recover(design, world.store, at)))
         elif world.recovering == NOBODY and world.store.held[at]:
@@ -386,7 +400,8 @@ def arrive(design: Design, world: World, message: Message) -> Step:
     if message.verb == "enqueue":
         store = enqueue(design, store)
     elif message.verb == "claim":
-        store, _ = claim(design, store, message.worker, message.token, message.claim)
+        world = world._replace(claims=world.claims + 1)
+        store, _ = claim(design, store, message, world.claims)
     else:
         store, _, broken = settle(design, store, message.worker, message)
     return Step(f"a late {message.verb} arrives", world._replace(store=store, late=tuple(late), broken=broken))

@@ -58,6 +58,7 @@ GOES_ON = "a run that lost its lease goes on after its heartbeat"
 UNTRUE = "an outcome is called accepted that never took effect"
 STRANDED = "the job can never end"
 
+NEITHER = Design(repeats_claims=False, gives_strangers_back=False)
 COUNTER = Design(token_is_random=False, repeats_claims=False)
 
 CASES = (
@@ -77,9 +78,10 @@ CASES = (
     Case("attempts counted when a run fails", Design(attempt_counts_at_claim=False), TOO_OFTEN),
     Case("crashes not counted", Design(crash_counts_at_recovery=False, attempts=1), TOO_OFTEN),
     Case("enqueue does not know its jid", Design(jid_is_unique=False), TWINS),
-    Case("strangers are not given back", Design(gives_strangers_back=False), STRANDED, 1),
+    Case("a late claim takes a job", Design(late_claims_take_nothing=False), OLDER),
     Case("the claim under way counts as a stranger", Design(spares_the_claim_under_way=False), NEEDLESS),
     Case("a claim is repeated with a new token", Design(repeats_claims=False), faults=1),
+    Case("the same, and strangers are not given back", NEITHER, STRANDED, 1),
 )
 
 

@@ -34,7 +34,7 @@ class Hand:
 
     def __init__(self, name: str, token: bytes) -> None:
         self.name = name
-        self.token = token
+        self.last, self.token = token[::-1], token
         self.running: dict[UUID, bytes] = {}
         self.outbox: list[Outcome] = []
 
@@ -63,7 +63,7 @@ class Faulty(Twins):
         if hand.outbox:
             self.ask_settle(hand.name, hand.outbox)
         beat = self.ask_beat(hand.name, DUTIES)
-        claims = self.ask_claim(["a", "b"], hand.name, hand.token, limit) if limit else None
+        claims = self.ask_claim(["a", "b"], hand.name, hand.token, limit, hand.last) if limit else None
         if not heard:
             return
         settled = {(it.jid, it.token) for it in hand.outbox}
@@ -76,7 +76,7 @@ class Faulty(Twins):
                 hand.outbox.append(outcome_of(held.jid, held.token, Move.RELEASE))
         if claims is not None:
             hand.running |= {it.jid: it.token for it in claims.jobs}
-            hand.token = self.new_token()
+            hand.last, hand.token = hand.token, self.new_token()
 
     @rule(at=hands, which=jobs_at, move=st.sampled_from(SETTLING), delay=st.sampled_from([0, 100, 5_000]))
     def finish(self, at: int, which: int, move: Move, delay: int) -> None:
@@ -110,8 +110,8 @@ class Faulty(Twins):
     @rule(at=hands, limit=st.integers(1, 3))
     def send_claim_late(self, at: int, limit: int) -> None:
         hand = self.hands[at]
-        name, token = hand.name, hand.token
-        self.late.append(lambda: self.ask_claim(["a", "b"], name, token, limit))
+        name, token, last = hand.name, hand.token, hand.last
+        self.late.append(lambda: self.ask_claim(["a", "b"], name, token, limit, last))
 
     @rule(at=hands)
     def send_outcomes_late(self, at: int) -> None:

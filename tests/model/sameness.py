@@ -14,11 +14,11 @@ def canonical(world: World) -> World:
     """The world that stands for all that differ from it in names only."""
     one, two = world.workers
     stores = (world.store,) if world.replica is None else (world.store, world.replica)
-    named = {0, one.token, one.claim, one.stranger, two.token, two.claim, two.stranger}
+    named = {0, one.token, one.claim, one.stranger, one.heard, two.token, two.claim, two.stranger, two.heard}
     for store in stores:
         named |= {store.token, store.newest, *store.tokens}
     for message in world.late:
-        named |= {message.token, message.claim}
+        named |= {message.token, message.claim, message.after}
     number = {old: new for new, old in enumerate(sorted(named))}
     if max(named) >= len(number) or world.claims >= len(number) or any(store.settled - named for store in stores):
         world = renumbered(world, number)
@@ -48,10 +48,14 @@ def renumbered(world: World, number: dict[int, int]) -> World:
         store=renamed(world.store),
         replica=world.replica and renamed(world.replica),
         workers=tuple(
-            me._replace(token=number[me.token], claim=number[me.claim], stranger=number[me.stranger])
+            me._replace(
+                token=number[me.token], claim=number[me.claim], stranger=number[me.stranger], heard=number[me.heard]
+            )
             for me in world.workers
         ),
-        late=tuple(it._replace(token=number[it.token], claim=number[it.claim]) for it in world.late),
+        late=tuple(
+            it._replace(token=number[it.token], claim=number[it.claim], after=number[it.after]) for it in world.late
+        ),
         claims=len(number) - 1,
     )
 

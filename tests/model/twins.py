@@ -117,9 +117,9 @@ class Twins(RuleBasedStateMachine):
     def jid(self, at: int) -> UUID:
         return self.jids[at % len(self.jids)] if self.jids else UUID(int=1)
 
-    def ask_claim(self, names: list[str], worker: str, token: bytes, limit: int) -> Claims:
+    def ask_claim(self, names: list[str], worker: str, token: bytes, limit: int, after: bytes = b"") -> Claims:
         """Claim from both; the fence alone may differ."""
-        first, second = self.each(lambda it: it.claim(names, worker, token, limit=limit, lease=LEASE))
+        first, second = self.each(lambda it: it.claim(names, worker, token, limit=limit, lease=LEASE, after=after))
         assert [(it.jid, it.queue, it.spec, it.attempt, it.crashes) for it in first.jobs] == [
             (it.jid, it.queue, it.spec, it.attempt, it.crashes) for it in second.jobs
         ]

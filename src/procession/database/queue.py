@@ -72,12 +72,17 @@ class Queue(Protocol):
         """
         ...
 
-    def claim(self, queues: Sequence[str], worker: str, token: bytes, *, limit: int, lease: int) -> Operation[Claims]:
+    def claim(
+        self, queues: Sequence[str], worker: str, token: bytes, *, limit: int, lease: int, after: bytes = b""
+    ) -> Operation[Claims]:
         """Take up to `limit` ready jobs from `queues`, in the order named, the highest priority of each first.
 
         - A claimed job is `running`, its attempt is one more, and worker and token are written with it, in one step.
         - The worker's lease then ends `lease` milliseconds from now at the earliest.
         - The same token from the same worker answers with the jobs that it still holds under it, and takes nothing new.
+        - `after` is the token of this worker's claim before, and something random for its first. Where another claim
+          came in between (this question is late, or a failover lost claims), nothing is taken; the next claim goes on.
+          Empty: not asked.
         - A paused queue gives nothing.
         - A job whose expiry has passed is not handed out: it becomes `cancelled` with reason `expired`.
         - A claim that leaves work behind in a queue rings its bell again.

@@ -106,7 +106,7 @@ class QueueWorker:
         self._stopping = asyncio.Event()
         self._outbox = Outbox()
         self._hungry = True
-        self._token = os.urandom(16)
+        self._last_token, self._token = os.urandom(16), os.urandom(16)
         self._turn = 0
         self._beat_at = 0.0
         self._beat_timer: asyncio.TimerHandle | None = None
@@ -218,7 +218,9 @@ class QueueWorker:
         limit = self._places() if claiming and self._hungry else 0
         if limit:
             queues = rotated(self.queues, self._turn)
-            claim = self._database.claim(queues, self.id, self._token, limit=limit, lease=self._lease)
+            claim = self._database.claim(
+                queues, self.id, self._token, limit=limit, lease=self._lease, after=self._last_token
+            )
             operations.append(("claims", claim))
             self._hungry = False  # a bell that rings while the answer is on its way means what comes after the claim
         if not operations:
@@ -302,7 +304,7 @@ class QueueWorker:
                 self._loop.call_later(wait, self._wake.set)
 
     def _claimed(self, claims: Claims, limit: int) -> bool:
-        self._token = os.urandom(16)
+        self._last_token, self._token = self._token, os.urandom(16)
         self._keeper.touched()
         self._due(claims.next_due, claims.now)
         self._hungry = self._hungry or len(claims.jobs) >= limit

@@ -70,16 +70,18 @@ class Verbs(ABC):
             store.ring(job.queue)
         return True
 
-    def claim(self, queues: Sequence[str], worker: str, token: bytes, *, limit: int, lease: int) -> Operation[Claims]:
+    def claim(
+        self, queues: Sequence[str], worker: str, token: bytes, *, limit: int, lease: int, after: bytes = b""
+    ) -> Operation[Claims]:
         """See `Queue.claim`."""
 
         def run() -> Claims:
             store, now = self.store, self.now()
-            if store.tokens.get(worker) == token:
-                taken = [record for record in store.held_by(worker) if record.token == token]
-            else:
+            last, taken = store.tokens.get(worker), [it for it in store.held_by(worker) if it.token == token]
+            if last != token and not taken:
                 store.tokens[worker] = token
-                taken = self._take(queues, worker, token, limit)
+                in_turn = last is None or after in (b"", last)
+                taken = self._take(queues, worker, token, limit if in_turn else 0)
             store.leases[worker] = max(store.leases.get(worker, 0), now + lease)
             store.info.setdefault(worker, (now, b"{}"))
             jobs = []

@@ -89,7 +89,9 @@ class RedisDatabase:
         now, verb = self._now() if self._now else 0, script("enqueue")
         return RedisOperation(verb, [now, *enqueue_arguments(jobs)], read, Jobs(verb, now, jobs))
 
-    def claim(self, queues: Sequence[str], worker: str, token: bytes, *, limit: int, lease: int) -> Operation[Claims]:
+    def claim(
+        self, queues: Sequence[str], worker: str, token: bytes, *, limit: int, lease: int, after: bytes = b""
+    ) -> Operation[Claims]:
         """See `Queue.claim`."""
 
         def read(reply: list[Any]) -> Claims:
@@ -101,7 +103,7 @@ class RedisDatabase:
                 jobs.append(Claimed(jid_of(int.from_bytes(jid)), token, queue, spec, attempt, crashes, fence))
             return Claims(jobs, now, next_due, bool(called))
 
-        return self._ask("claim", [worker, token, limit, lease, *queues], read)
+        return self._ask("claim", [worker, token, after, limit, lease, *queues], read)
 
     def settle(self, worker: str, outcomes: Sequence[Outcome]) -> Operation[list[bool]]:
         """See `Queue.settle`."""

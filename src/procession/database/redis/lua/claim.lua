@@ -1,7 +1,7 @@
 -- Take ready jobs: out of their lanes, attempt + 1, worker and token written, held by a lease.
 -- moves: claim expire
 -- flags: allow-oom
--- args: now:int worker token limit:int lease:int *queues
+-- args: now:int worker token after limit:int lease:int *queues
 -- reply: now next_due fence called rows…; a row is jid, attempt, crashes, number of the queue, spec; its fence is one more each
 -- uses: record held lanes finish
 
@@ -26,10 +26,12 @@ local function take(jid, r, number)
   return true
 end
 
-if redis.call('HGET', T .. ':tokens', worker) == token then
+-- A token names one claim: what comes late, after the worker's next claim, answers what is held under it and takes nothing.
+local last, held = redis.call('HGET', T .. ':tokens', worker), redis.call('HGET', held_key(worker), token)
+if last == token or held then
   local numbers = {}
   for i, queue in ipairs(queues) do numbers[queue] = i - 1 end
-  for _, jid in ipairs(held_of(worker, token, redis.call('HGET', held_key(worker), token) or '')) do
+  for _, jid in ipairs(held_of(worker, token, held or '')) do
     local r = load(jid)
     row(jid, struct.pack('>HBH', r.attempt, r.crashes, numbers[r.queue] or 65535),
       r.apart and redis.call('HGET', SPECS, jid) or r.spec)
@@ -38,8 +40,9 @@ else
   redis.call('HSET', T .. ':tokens', worker, token)
   local running = struct.pack('>BBHHBB', VERSION, RUNNING, 0, 1, 0, HAS_HISTORY)
   local past, sub = history(now, 0, worker, token, ''), string.sub
+  local in_turn = not last or after == '' or after == last
   for i, queue in ipairs(queues) do
-    if taken < limit and redis.call('HEXISTS', T .. ':paused', queue) == 0 then
+    if in_turn and taken < limit and redis.call('HEXISTS', T .. ':paused', queue) == 0 then
       local facts, spec_at = struct.pack('>HBH', 1, 0, i - 1), 17 + #queue
       pop_live(queue, limit - taken, function(jid, raw)
         if sub(raw, 5, 8) ~= '\0\0\0\0' then return take(jid, unpacked(raw), i - 1) end
