@@ -90,9 +90,9 @@ async def hog(seconds: float, how: str) -> str:
     elif how == "regex":  # each match keeps the interpreter's lock
         while time.monotonic() - began < seconds:
             re.match(r"(a+)+$", "a" * 24 + "b")
-    else:  # one call of C code that keeps the lock all the time
-        sum(range(4_000_000))
-        sum(range(round(4_000_000 * seconds / (time.monotonic() - began))))
+    else:  # each call is C code that keeps the lock for about a second, however busy the machine is in between
+        while time.monotonic() - began < seconds:
+            sum(range(60_000_000))
     return "done"
 '''
 
