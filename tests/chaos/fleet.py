@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from uuid import uuid4
 from tests.chaos.journal import JOURNAL
 
 ROOT = Path(__file__).parents[2]
+TIED = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
+"""Before a command: it ends with the thread that started it, so a harness that is killed leaves no family behind."""
 MARK = "CHAOS_FAMILY"
 """A variable that a family's processes inherit: so they are found even when a dead parent left them to init."""
 
@@ -128,7 +131,7 @@ class Fleet:
         """One more family."""
         mark = uuid4().hex
         log = self._folder / f"worker-{len(self.families)}.log"
-        command = [sys.executable, "-m", "procession", "worker", "tests.chaos.shop:app", *options]
+        command = [*TIED, sys.executable, "-m", "procession", "worker", "tests.chaos.shop:app", *options]
         with log.open("ab") as file:
             process = subprocess.Popen(
                 command,
