@@ -20,7 +20,7 @@ from procession.names import shown
         ("rediss://[::1]:7000/", [("::1", 7000)], 0, "", True),
         ("redis://[::1]", [("::1", 6379)], 0, "", False),
         ("redis://a:1,b,c:3/", [("a", 1), ("b", 6379), ("c", 3)], 0, "", False),
-        ("redis+sentinel://a,b:1/work/4", [("a", 26379), ("b", 1)], 4, "work", False),
+        ("redis+sentinel://a,b:1/orders/4", [("a", 26379), ("b", 1)], 4, "orders", False),
         ("valkeys+sentinel://a/work", [("a", 26379)], 0, "work", True),
         ("unix:///run/a%20b.sock?db=1", [("/run/a b.sock", 0)], 1, "", False),
         ("unix://ada:pw@/run/s", [("/run/s", 0)], 0, "", False),
