@@ -1,0 +1,113 @@
+"""What waits in a worker for a place, how much of it there may be, and when it may begin."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from uuid import UUID
+
+from procession import Procession, State
+from procession.job import Crash, NewJob, new_jid
+from procession.runtime import envoy, pace
+from procession.runtime.deadlines import Deadlines
+from procession.runtime.envoy import Envoy
+from procession.runtime.pace import Pace
+from tests.runtime.working import until, working
+
+
+def test_what_waits_does_not_begin_while_the_lease_may_have_ended(namespace: str) -> None:
+    app = Procession(f"memory://{namespace}", namespace=namespace, concurrency=1)
+    began: list[int] = []
+
+    @app.job(queue="q")
+    async def note(n: int) -> None:
+        began.append(n)
+
+    async def main() -> None:
+        async with working(app, queues=["q"]) as worker:
+            await note.enqueue(0).wait_async(10)
+            performer = worker._performer
+            performer.alive_until = 0.0
+            claimed = app.ask(app.database.enqueue([_new(note.bind(1).registered.spec, b'{"n":1}')]))
+            jobs = app.ask(app.database.claim(["q"], worker.id, b"u" * 16, limit=1, lease=15_000)).jobs
+            assert [job.jid for job in jobs] == [stored.jid for stored in claimed]
+            performer.begin(jobs[0])
+            await asyncio.sleep(0.05)
+            assert began == [0]
+            worker._beat_at = 0.0  # the store says what is ours
+            worker._wake.set()
+            await until(lambda: began == [0, 1])
+
+    asyncio.run(main())
+
+
+def _new(spec: tuple[bytes, bytes], arguments: bytes) -> NewJob:
+    return NewJob(jid=new_jid(), spec=arguments.join(spec), queue="q")
+
+
+def test_a_claim_that_reaches_the_store_behind_the_word_of_a_death_is_taken_back_soon(
+    valkey_url: str, namespace: str
+) -> None:
+    app = Procession(valkey_url, namespace=namespace)
+    job = _new((b'{"name":"f","args":', b"}"), b"{}")
+    app.ask(app.database.enqueue([job]))
+    messenger = Envoy(app.database, lease=15_000, budget=2.0)
+    messenger.died("w", Crash(how="signal 9"))
+    deadline = time.monotonic() + 10
+    while messenger._dead:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    assert len(app.ask(app.database.claim(["q"], "w", b"t" * 16, limit=1, lease=60_000)).jobs) == 1
+    while _state(app, job.jid) is not State.QUEUED:
+        assert time.monotonic() < deadline, f"not said again within {envoy.LATE} s"
+        time.sleep(0.02)
+    messenger.close()
+    app.flush(confirm=namespace)
+    app.close()
+
+
+def _state(app: Procession, jid: UUID) -> State | None:
+    found = app.find_job(jid)
+    return found.state if found else None
+
+
+def test_a_worker_claims_ahead_by_the_pace_of_what_ends_and_never_more_than_its_bound() -> None:
+    measured = Pace()
+    assert measured.soon() == 0
+    for _ in range(1_000_000):
+        measured.ended()
+    measured._since -= 1.0  # a second in which they ended
+    assert measured.soon() == pace.MOST
+    for _ in range(30):  # then nothing ends any more
+        measured._since -= 1.0
+        measured.soon()
+    assert measured.soon() == 0
+
+
+class Done:
+    """As much of a run as a deadline looks at."""
+
+    def __init__(self) -> None:
+        self.done = False
+
+
+def test_one_timer_serves_deadlines_in_any_order_and_forgets_what_is_done() -> None:
+    async def main() -> None:
+        passed: list[object] = []
+        deadlines = Deadlines(passed.append)  # type: ignore[arg-type]
+        late, soon, done = Done(), Done(), Done()
+        for run, seconds in ((late, 0.06), (soon, 0.02), (done, 0.04)):
+            deadlines.add(run, seconds)  # type: ignore[arg-type]
+        done.done = True
+        deadlines.over()
+        await until(lambda: len(passed) == 2)
+        assert passed == [soon, late]
+        for _ in range(1_000):
+            run = Done()
+            deadlines.add(run, 3_600.0)  # type: ignore[arg-type]
+            run.done = True
+            deadlines.over()
+        assert len(deadlines._heap) < 200
+        deadlines.close()
+
+    asyncio.run(main())
