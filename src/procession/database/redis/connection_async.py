@@ -47,8 +47,8 @@ class Trips:
         return not self._alone and (self._task is None or self._task.done())
 
     async def ask(self, questions: list[Question], jobs: Jobs | None = None) -> list[Any]:
-        """The replies of the next trip to these questions. Where none is under way, the caller makes it, and at once: it
-        does not wait until the loop has had its turn with all else."""
+        """The replies of the next trip to these questions. Where none is under way, the caller makes it, and at once:
+        it does not wait until the loop has had its turn with all else."""
         if self.is_idle:
             return await self._travel_alone(questions)
         future: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
