@@ -25,7 +25,7 @@ from procession.database import (
     Query,
 )
 from procession.dequeuer import Dequeuer
-from procession.enqueuer import Call, Enqueuer, Options, durability_of, joined, new_job, trips
+from procession.enqueuer import Call, Enqueuer, Options, answered, durability_of, new_job, trips
 from procession.errors import ConfigError, DatabaseError
 from procession.handle import JobHandle, Waiter
 from procession.job import Job, NewJob, State, Stored, parse_jid
@@ -85,6 +85,7 @@ class Procession(Steering):
             name, aliases: the stable name under which it is stored (default `module.qualname`), and former names.
             queue, priority, tags: where it waits ("default"), how urgent it is (0; -100 to 100), up to 16 labels.
             retry: a `Retry`, a number of runs, False; by default 5 runs with exponential backoff.
+            unique, until, unique_for, conflict, debounce, at_most, throttle: see docs/unique.md.
             timeout: per attempt, one hour by default; None lifts it. expires: cancelled if not started by then.
             executor: "process" for a job process of its own, with hard_timeout= and max_memory="512MB": it is killed.
 
@@ -239,7 +240,8 @@ class Procession(Steering):
         return _was(await self.ask_async(self.database.cancel([parse_jid(jid)], reason)), but=_FINAL)
 
     def retry(self, jid: Jid) -> bool:
-        """Queue a finished job again, attempts counted anew. False when it is not finished, or is not there."""
+        """Queue a finished job again, attempts counted anew. False when it is not finished, is not there, or another
+        job holds its unique key by now."""
         return _was(self.ask(self.database.retry([parse_jid(jid)])), but=_NOT_FINAL)
 
     async def retry_async(self, jid: Jid) -> bool:
@@ -333,13 +335,14 @@ class Procession(Steering):
 
     def _store(self, jobs: Sequence[NewJob], durability: Durability) -> list[Stored]:
         try:
-            return joined(self.connection().ask(*self._enqueuer.enqueue(jobs), durability=durability))
+            return answered(jobs, self.connection().ask(*self._enqueuer.enqueue(jobs), durability=durability))
         except DatabaseError as error:
             raise self._enqueuer.failed(error, jobs) from error
 
     async def _store_async(self, jobs: Sequence[NewJob], durability: Durability) -> list[Stored]:
         try:
-            return joined(await self.connection_async().ask(*self._enqueuer.enqueue(jobs), durability=durability))
+            answers = await self.connection_async().ask(*self._enqueuer.enqueue(jobs), durability=durability)
+            return answered(jobs, answers)
         except DatabaseError as error:
             raise self._enqueuer.failed(error, jobs) from error
 

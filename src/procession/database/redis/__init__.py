@@ -22,6 +22,7 @@ from procession.database.redis.health import audit_from, inspection_from, split_
 from procession.database.redis.joining import Jobs
 from procession.database.redis.keys import tag
 from procession.database.redis.records import CLAIMED, enqueue_arguments, job_from, settle_arguments
+from procession.database.redis.rules import stored
 from procession.database.redis.scripts import Script, script
 from procession.database.redis.target import Login, Target
 from procession.database.shelf import Counts, Page, Query, QueueInfo, WorkerInfo, described_worker
@@ -84,7 +85,7 @@ class RedisDatabase:
         """See `Queue.enqueue`."""
 
         def read(reply: list[Any]) -> list[Stored]:
-            return [Stored(job.jid, bool(new)) for job, new in zip(jobs, reply, strict=True)]
+            return [stored(job, answer) for job, answer in zip(jobs, reply, strict=True)]
 
         now, verb = self._now() if self._now else 0, script("enqueue")
         return RedisOperation(verb, [now, *enqueue_arguments(jobs)], read, Jobs(verb, now, jobs))
