@@ -8,6 +8,7 @@ async callers, to an event loop (`connections.py`). The verbs about queues and t
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from datetime import timedelta
 from functools import cached_property
 from types import ModuleType
 from typing import Any, ParamSpec, TypeVar, Unpack, overload
@@ -25,7 +26,7 @@ from procession.database import (
     Query,
 )
 from procession.dequeuer import Dequeuer
-from procession.enqueuer import Call, Enqueuer, Options, answered, durability_of, new_job, trips
+from procession.enqueuer import Call, Enqueuer, Options, answered, durability_of, new_job, spread_over, trips
 from procession.errors import ConfigError, DatabaseError
 from procession.handle import JobHandle, Waiter
 from procession.job import Job, NewJob, State, Stored, parse_jid
@@ -39,6 +40,7 @@ R = TypeVar("R")
 T = TypeVar("T")
 W = TypeVar("W", bound=type)
 Jid = str | UUID
+Span = float | str | timedelta
 
 class Procession(Steering):
     """Jobs of one application in one namespace of one store.
@@ -87,6 +89,7 @@ class Procession(Steering):
             retry: a `Retry`, a number of runs, False; by default 5 runs with exponential backoff.
             unique, until, unique_for, conflict, debounce, at_most, throttle: see docs/unique.md.
             timeout: per attempt, one hour by default; None lifts it. expires: cancelled if not started by then.
+            deadline: for all attempts together, counted from the enqueue; after it the job is failed. None by default.
             executor: "process" for a job process of its own, with hard_timeout= and max_memory="512MB": it is killed.
 
         Raises:
@@ -187,22 +190,25 @@ class Procession(Steering):
         job, durability = new_job(call, queue), durability_of(call, self.settings.durability)
         return self._handles([call], await self._store_async([job], durability))[0]
 
-    def enqueue_many(self, calls: Iterable[Call[R]]) -> list[JobHandle[R]]:
+    def enqueue_many(self, calls: Iterable[Call[R]], *, spread: Span | None = None) -> list[JobHandle[R]]:
         """Store many jobs, in order, in one round trip (of at most 10,000 jobs; beyond that, in as many as needed,
         and in one more wherever the durability changes).
+
+        Args:
+            spread: do not run them at once: each is due in its own part of this time span, at a moment drawn by chance.
 
         Raises:
             EnqueueError: `jids` are those of the trip that failed; earlier trips are stored.
         """
-        bound = list(calls)
+        bound = list(calls) if spread is None else spread_over(list(calls), spread)
         stored: list[Stored] = []
         for durability, jobs in [*trips(bound, self.settings.durability)]:
             stored += self._store(jobs, durability)
         return self._handles(bound, stored)
 
-    async def enqueue_many_async(self, calls: Iterable[Call[R]]) -> list[JobHandle[R]]:
+    async def enqueue_many_async(self, calls: Iterable[Call[R]], *, spread: Span | None = None) -> list[JobHandle[R]]:
         """See `enqueue_many`."""
-        bound = list(calls)
+        bound = list(calls) if spread is None else spread_over(list(calls), spread)
         stored: list[Stored] = []
         for durability, jobs in [*trips(bound, self.settings.durability)]:
             stored += await self._store_async(jobs, durability)

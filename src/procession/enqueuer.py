@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -27,6 +28,7 @@ from procession.errors import (
 from procession.job import NewJob, Spec, Stored, new_jid, parse_jid
 from procession.names import check_queue, check_tags
 from procession.registry import Registered, check_priority
+from procession.retry import Random
 from procession.unique import UniqueOptions, for_call
 
 R = TypeVar("R")
@@ -48,6 +50,7 @@ class Options(UniqueOptions, total=False):
     attempts: int | None
     jid: str | UUID | None
     expires: float | str | timedelta | datetime | None
+    deadline: float | str | timedelta | None
     tags: Sequence[str] | None
     durability: Durability | None
 
@@ -101,9 +104,23 @@ def new_job(call: Call[Any], queue: str | None = None) -> NewJob:
         queue=check_queue(queue or options.get("queue") or it.queue),
         priority=check_priority(options["priority"]) if "priority" in options else it.priority,
         unique=unique.asked(it.name, call.arguments) if unique else None,
+        deadline=milliseconds(options["deadline"] or 0, "deadline") if "deadline" in options else it.deadline,
         **due,
         **expires,
     )
+
+
+def spread_over(calls: Sequence[Call[R]], span: float | str | timedelta, rng: Random = random) -> list[Call[R]]:
+    """The calls, each due in its own equal part of a time span, at a moment of it drawn by chance: so the load is even,
+    and two batches do not meet. Raises ConfigError for a call that says itself when it is due."""
+    part = milliseconds(span, "spread") / 1_000 / max(len(calls), 1)
+    spread = []
+    for number, call in enumerate(calls):
+        if {"delay", "at", "debounce"} & call.options.keys() or call.registered.unique.debounce:
+            raise ConfigError("spread= says when the jobs are due; leave out delay=, at= and debounce=")
+        delay = rng.uniform(number * part, (number + 1) * part)
+        spread.append(msgspec.structs.replace(call, options={**call.options, "delay": delay}))
+    return spread
 
 
 def durability_of(call: Call[Any], default: Durability) -> Durability:

@@ -104,6 +104,8 @@ class Claimed(Struct, frozen=True):
     crashes: int
     fence: int
     """A number that only rises, for outside systems (DDIA, chapter 8, calls it a fencing token)."""
+    left: int | None = None
+    """Milliseconds from the claim until the job's deadline, 0 or less when it has passed; None without one."""
 
 
 class Outcome(Struct, frozen=True, kw_only=True):

@@ -37,6 +37,7 @@ class JobOptions(UniqueOptions, total=False):
     hard_timeout: float | str | timedelta | None
     max_memory: int | str | None
     expires: float | str | timedelta | None
+    deadline: float | str | timedelta | None
     tags: Sequence[str]
     executor: How | None
 
@@ -64,6 +65,8 @@ class Registered(Struct, frozen=True, kw_only=True):
     """Bytes that its job process may take while it runs; 0 means unbounded."""
     expires: int = 0
     """Milliseconds after which a job that was not started is cancelled; 0 means never."""
+    deadline: int = 0
+    """Milliseconds from its enqueue after which no attempt begins or goes on; 0 means never."""
     unique: Uniqueness = NOT_UNIQUE
     tags: tuple[str, ...] = ()
     spec: tuple[bytes, bytes] = (b"", b"")
@@ -71,8 +74,8 @@ class Registered(Struct, frozen=True, kw_only=True):
 
     @property
     def has_rules(self) -> bool:
-        """Its jobs have a unique key."""
-        return self.unique is not NOT_UNIQUE
+        """Its jobs have a unique key, or a deadline."""
+        return self.unique is not NOT_UNIQUE or self.deadline > 0
 
 
 def check_priority(priority: object) -> int:
@@ -111,6 +114,7 @@ def register(source: Any, **options: Unpack[JobOptions]) -> Registered:
         source=source,
         call=call,
         signature=signature,
+        deadline=_duration(options, "deadline") or 0,
         unique=uniqueness(options, signature),
         executor=executor,
         inside=inside,
@@ -154,7 +158,7 @@ def _timeout(options: JobOptions) -> int | None:
     return timeout
 
 
-def _duration(options: JobOptions, name: Literal["timeout", "hard_timeout"]) -> int | None:
+def _duration(options: JobOptions, name: Literal["timeout", "hard_timeout", "deadline"]) -> int | None:
     value = options.get(name)
     return None if value is None else milliseconds(value, name) or None
 

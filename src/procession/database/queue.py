@@ -89,6 +89,8 @@ class Queue(Protocol):
           Empty: not asked.
         - A paused queue gives nothing.
         - A job whose expiry has passed is not handed out: it becomes `cancelled` with reason `expired`.
+        - A job with a deadline says how much time is `left`; one whose deadline has passed is handed out all the same,
+          and its worker fails it.
         - A claim that leaves work behind in a queue rings its bell again.
         - It hears the worker's own bell (`called`), so that a worker with work to claim need not wait at bells.
         - `fence` is larger than any number handed out before in this shard.

@@ -91,9 +91,8 @@ class Verbs(ABC):
             jobs = []
             for record in taken:
                 store.fence = max(now * 1_000, store.fence + 1)
-                jobs.append(
-                    Claimed(record.jid, token, record.queue, record.spec, record.attempt, record.crashes, store.fence)
-                )
+                it, left = record, record.deadline - now if record.deadline else None
+                jobs.append(Claimed(it.jid, token, it.queue, it.spec, it.attempt, it.crashes, store.fence, left))
             return Claims(jobs, now, store.next_due(), store.heard([f"@{worker}"]) is not None)
 
         return self.operation(run)

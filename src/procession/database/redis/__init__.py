@@ -21,7 +21,7 @@ from procession.database.redis.connection_async import RedisAsyncConnection
 from procession.database.redis.health import audit_from, inspection_from, split_cursor
 from procession.database.redis.joining import Jobs
 from procession.database.redis.keys import tag
-from procession.database.redis.records import CLAIMED, enqueue_arguments, job_from, settle_arguments
+from procession.database.redis.records import CLAIMED, HAS_DEADLINE, enqueue_arguments, job_from, settle_arguments
 from procession.database.redis.rules import stored
 from procession.database.redis.scripts import Script, script
 from procession.database.redis.target import Login, Target
@@ -100,8 +100,11 @@ class RedisDatabase:
             jobs = []
             for fence, row in enumerate(rows, start=int(first)):
                 jid, attempt, crashes, place = CLAIMED.unpack_from(row)
-                queue, spec = queues[int(place)], row[CLAIMED.size :]
-                jobs.append(Claimed(jid_of(int.from_bytes(jid)), token, queue, spec, attempt, crashes, fence))
+                at, left = CLAIMED.size, None
+                if place & HAS_DEADLINE:
+                    place, at, left = place - HAS_DEADLINE, at + 6, int.from_bytes(row[at : at + 6]) - now
+                queue, spec = queues[int(place)], row[at:]
+                jobs.append(Claimed(jid_of(int.from_bytes(jid)), token, queue, spec, attempt, crashes, fence, left))
             return Claims(jobs, now, next_due, bool(called))
 
         return self._ask("claim", [worker, token, after, limit, lease, *queues], read)

@@ -30,6 +30,8 @@ STATES = (
 
 CLAIMED = struct.Struct(">16sHBH")
 """What a claim answers of each job, in front of its spec: jid, attempt, crashes, number of the queue."""
+HAS_DEADLINE = 32_768
+"""Added to the number of the queue: the deadline follows, as an instant in six bytes."""
 
 _spec = msgspec.json.Decoder(Spec)
 _args = msgspec.json.Decoder(dict[str, Any])

@@ -35,3 +35,9 @@ local function takes_key(jid, r)
   redis.call('HSET', UNIQUE, key, jid)
   return true
 end
+
+-- When a job is to be over, as an instant; 0 for never.
+local function deadline_of(jid)
+  local rules = redis.call('HGET', RULES, jid)
+  return rules and select(5, struct.unpack(RULE, rules)) or 0
+end
