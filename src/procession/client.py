@@ -8,6 +8,7 @@ async callers, to an event loop (`connections.py`). The verbs about queues and t
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from datetime import timedelta
 from functools import cached_property
 from types import ModuleType
 from typing import Any, ParamSpec, TypeVar, Unpack, overload
@@ -25,7 +26,7 @@ from procession.database import (
     Query,
 )
 from procession.dequeuer import Dequeuer
-from procession.enqueuer import Call, Enqueuer, Options, durability_of, joined, new_job, trips
+from procession.enqueuer import Call, Enqueuer, Options, answered, durability_of, new_job, spread_over, trips
 from procession.errors import ConfigError, DatabaseError
 from procession.handle import JobHandle, Waiter
 from procession.job import Job, NewJob, State, Stored, parse_jid
@@ -39,6 +40,7 @@ R = TypeVar("R")
 T = TypeVar("T")
 W = TypeVar("W", bound=type)
 Jid = str | UUID
+Span = float | str | timedelta
 
 class Procession(Steering):
     """Jobs of one application in one namespace of one store.
@@ -85,7 +87,9 @@ class Procession(Steering):
             name, aliases: the stable name under which it is stored (default `module.qualname`), and former names.
             queue, priority, tags: where it waits ("default"), how urgent it is (0; -100 to 100), up to 16 labels.
             retry: a `Retry`, a number of runs, False; by default 5 runs with exponential backoff.
+            unique, until, unique_for, conflict, debounce, at_most, throttle: see docs/unique.md.
             timeout: per attempt, one hour by default; None lifts it. expires: cancelled if not started by then.
+            deadline: for all attempts together, counted from the enqueue; after it the job is failed. None by default.
             executor: "process" for a job process of its own, with hard_timeout= and max_memory="512MB": it is killed.
 
         Raises:
@@ -186,22 +190,25 @@ class Procession(Steering):
         job, durability = new_job(call, queue), durability_of(call, self.settings.durability)
         return self._handles([call], await self._store_async([job], durability))[0]
 
-    def enqueue_many(self, calls: Iterable[Call[R]]) -> list[JobHandle[R]]:
+    def enqueue_many(self, calls: Iterable[Call[R]], *, spread: Span | None = None) -> list[JobHandle[R]]:
         """Store many jobs, in order, in one round trip (of at most 10,000 jobs; beyond that, in as many as needed,
         and in one more wherever the durability changes).
+
+        Args:
+            spread: do not run them at once: each is due in its own part of this time span, at a moment drawn by chance.
 
         Raises:
             EnqueueError: `jids` are those of the trip that failed; earlier trips are stored.
         """
-        bound = list(calls)
+        bound = list(calls) if spread is None else spread_over(list(calls), spread)
         stored: list[Stored] = []
         for durability, jobs in [*trips(bound, self.settings.durability)]:
             stored += self._store(jobs, durability)
         return self._handles(bound, stored)
 
-    async def enqueue_many_async(self, calls: Iterable[Call[R]]) -> list[JobHandle[R]]:
+    async def enqueue_many_async(self, calls: Iterable[Call[R]], *, spread: Span | None = None) -> list[JobHandle[R]]:
         """See `enqueue_many`."""
-        bound = list(calls)
+        bound = list(calls) if spread is None else spread_over(list(calls), spread)
         stored: list[Stored] = []
         for durability, jobs in [*trips(bound, self.settings.durability)]:
             stored += await self._store_async(jobs, durability)
@@ -239,7 +246,8 @@ class Procession(Steering):
         return _was(await self.ask_async(self.database.cancel([parse_jid(jid)], reason)), but=_FINAL)
 
     def retry(self, jid: Jid) -> bool:
-        """Queue a finished job again, attempts counted anew. False when it is not finished, or is not there."""
+        """Queue a finished job again, attempts counted anew. False when it is not finished, is not there, or another
+        job holds its unique key by now."""
         return _was(self.ask(self.database.retry([parse_jid(jid)])), but=_NOT_FINAL)
 
     async def retry_async(self, jid: Jid) -> bool:
@@ -333,13 +341,14 @@ class Procession(Steering):
 
     def _store(self, jobs: Sequence[NewJob], durability: Durability) -> list[Stored]:
         try:
-            return joined(self.connection().ask(*self._enqueuer.enqueue(jobs), durability=durability))
+            return answered(jobs, self.connection().ask(*self._enqueuer.enqueue(jobs), durability=durability))
         except DatabaseError as error:
             raise self._enqueuer.failed(error, jobs) from error
 
     async def _store_async(self, jobs: Sequence[NewJob], durability: Durability) -> list[Stored]:
         try:
-            return joined(await self.connection_async().ask(*self._enqueuer.enqueue(jobs), durability=durability))
+            answers = await self.connection_async().ask(*self._enqueuer.enqueue(jobs), durability=durability)
+            return answered(jobs, answers)
         except DatabaseError as error:
             raise self._enqueuer.failed(error, jobs) from error
 

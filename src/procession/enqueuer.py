@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
-from typing import Any, Generic, TypedDict, TypeVar, cast, get_args
+from typing import Any, Generic, TypeVar, cast, get_args
 from uuid import UUID
 
 import msgspec
@@ -14,10 +15,21 @@ from msgspec import Struct
 from procession.clock import instant, milliseconds
 from procession.codec import encode_spec
 from procession.database import Database, Durability, Operation
-from procession.errors import ConfigError, DatabaseError, EnqueueError, Refused, StoreRefused, Unavailable, WrongVersion
+from procession.errors import (
+    ConfigError,
+    DatabaseError,
+    DuplicateJob,
+    EnqueueError,
+    Refused,
+    StoreRefused,
+    Unavailable,
+    WrongVersion,
+)
 from procession.job import NewJob, Spec, Stored, new_jid, parse_jid
 from procession.names import check_queue, check_tags
 from procession.registry import Registered, check_priority
+from procession.retry import Random
+from procession.unique import UniqueOptions, for_call
 
 R = TypeVar("R")
 
@@ -27,7 +39,7 @@ TRIP = 10 * BATCH
 """Most jobs that travel in one round trip."""
 
 
-class Options(TypedDict, total=False):
+class Options(UniqueOptions, total=False):
     """What `using()` takes: everything about one enqueue that is not an argument of the job."""
 
     delay: float | str | timedelta | None
@@ -38,6 +50,7 @@ class Options(TypedDict, total=False):
     attempts: int | None
     jid: str | UUID | None
     expires: float | str | timedelta | datetime | None
+    deadline: float | str | timedelta | None
     tags: Sequence[str] | None
     durability: Durability | None
 
@@ -70,10 +83,13 @@ def check_options(options: Options) -> Options:
 def new_job(call: Call[Any], queue: str | None = None) -> NewJob:
     """The record that is stored for a call. Raises ConfigError."""
     it, options = call.registered, call.options
-    if not options and queue is None:
+    if not options and queue is None and not it.has_rules:
         spec = b"".join((it.spec[0], call.arguments, it.spec[1]))
         return NewJob(jid=new_jid(), spec=spec, queue=it.queue, priority=it.priority, expires_in=it.expires)
     due, expires = _due(options), _expires(options, it.expires)
+    unique = for_call(it.unique, options, it.signature)
+    if unique.debounce:
+        due = _debounced(due, unique.debounce)
     timeout = options.get("timeout")
     asked = Spec(
         name=it.name,
@@ -87,9 +103,24 @@ def new_job(call: Call[Any], queue: str | None = None) -> NewJob:
         spec=encode_spec(asked),
         queue=check_queue(queue or options.get("queue") or it.queue),
         priority=check_priority(options["priority"]) if "priority" in options else it.priority,
+        unique=unique.asked(it.name, call.arguments) if unique else None,
+        deadline=milliseconds(options["deadline"] or 0, "deadline") if "deadline" in options else it.deadline,
         **due,
         **expires,
     )
+
+
+def spread_over(calls: Sequence[Call[R]], span: float | str | timedelta, rng: Random = random) -> list[Call[R]]:
+    """The calls, each due in its own equal part of a time span, at a moment of it drawn by chance: so the load is even,
+    and two batches do not meet. Raises ConfigError for a call that says itself when it is due."""
+    part = milliseconds(span, "spread") / 1_000 / max(len(calls), 1)
+    spread = []
+    for number, call in enumerate(calls):
+        if {"delay", "at", "debounce"} & call.options.keys() or call.registered.unique.debounce:
+            raise ConfigError("spread= says when the jobs are due; leave out delay=, at= and debounce=")
+        delay = rng.uniform(number * part, (number + 1) * part)
+        spread.append(msgspec.structs.replace(call, options={**call.options, "delay": delay}))
+    return spread
 
 
 def durability_of(call: Call[Any], default: Durability) -> Durability:
@@ -117,6 +148,12 @@ def _due(options: Options) -> dict[str, int]:
     return {"at": instant(at, "at")} if at is not None else {}
 
 
+def _debounced(due: dict[str, int], quiet: int) -> dict[str, int]:
+    if due:
+        raise ConfigError("debounce= says when the job is due; leave out delay= and at=")
+    return {"delay": quiet}
+
+
 def _expires(options: Options, default: int) -> dict[str, int]:
     expires = options.get("expires")
     if isinstance(expires, datetime):
@@ -124,9 +161,13 @@ def _expires(options: Options, default: int) -> dict[str, int]:
     return {"expires_in": default if expires is None else milliseconds(expires, "expires")}
 
 
-def joined(answers: Any) -> list[Stored]:
-    """The answers to the operations of `Enqueuer.enqueue`, as one list in order."""
-    return [*answers] if isinstance(answers, list) else [stored for answer in answers for stored in answer]
+def answered(jobs: Sequence[NewJob], answers: Any) -> list[Stored]:
+    """The answers to the operations of `Enqueuer.enqueue`, as one list in order. Raises DuplicateJob."""
+    joined = [*answers] if isinstance(answers, list) else [stored for answer in answers for stored in answer]
+    for job, stored in zip(jobs, joined, strict=True):
+        if stored.jid != job.jid and job.unique is not None and job.unique.conflict == "raise":
+            raise DuplicateJob(f"job {stored.jid} holds this unique key; wait for it, or cancel it", jid=stored.jid)
+    return joined
 
 
 class Enqueuer:

@@ -7,6 +7,7 @@ ProcessionError
 │   ├── NotEncodable (TypeError)      an argument that would not make the round trip; .path
 │   ├── BadArguments (TypeError)      arguments that do not fit the signature
 │   ├── TooLarge (ValueError)         over a documented limit
+│   ├── DuplicateJob                  another job holds its unique key; .jid
 │   └── Refused                       the store takes no new work now (full, read-only …), or not with this durability
 ├── UnknownJob (LookupError)          no job function or worker class has this name
 ├── JobError                          .jid
@@ -69,6 +70,15 @@ class BadArguments(EnqueueError, TypeError):
 
 class TooLarge(EnqueueError, ValueError):
     """Something is over a documented limit."""
+
+
+class DuplicateJob(EnqueueError):
+    """Another job holds the unique key, and `conflict="raise"` was asked for; `jid` is that job's. Of several calls
+    made together the others are stored."""
+
+    def __init__(self, message: str, *, jid: UUID) -> None:
+        super().__init__(message, jids=(jid,))
+        self.jid = jid
 
 
 class Refused(EnqueueError):

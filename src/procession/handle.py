@@ -31,7 +31,8 @@ BLOCK = 5.0
 
 
 class JobHandle(Generic[R]):
-    """One enqueued job. `duplicate` is True when its jid was stored before this enqueue, which then changed nothing."""
+    """One enqueued job. `duplicate` is True when its jid was stored before this enqueue, or when another job holds its
+    unique key: then this is the handle of that one."""
 
     __slots__ = ("_app", "_registered", "duplicate", "jid")
 

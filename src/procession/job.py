@@ -10,12 +10,15 @@ from __future__ import annotations
 import os
 import time
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID, SafeUUID
 
 from msgspec import Raw, Struct
 
 from procession.errors import ConfigError
+
+if TYPE_CHECKING:
+    from procession.unique import Unique
 
 PRIORITIES = range(-100, 101)
 """Allowed priorities. A higher number goes first; 0 is the default; anything outside is refused, never clamped."""
@@ -75,10 +78,15 @@ class NewJob(Struct, frozen=True, kw_only=True):
     """Milliseconds from the store's now; a job not started by then is cancelled. 0 means never."""
     expires_at: int = 0
     """The same as an instant; at most one of the two is set."""
+    unique: Unique | None = None
+    """The key that no other job may hold while this one does."""
+    deadline: int = 0
+    """Milliseconds from the store's now, after which no attempt begins or goes on. 0 means never."""
 
 
 class Stored(Struct, frozen=True):
-    """The answer to one enqueued job: `new` is False when this jid was there already (nothing was changed)."""
+    """The answer to one enqueued job: `new` is False when this jid was there already (nothing was changed), or when
+    another job holds its unique key: then `jid` is that job's."""
 
     jid: UUID
     new: bool
@@ -96,6 +104,8 @@ class Claimed(Struct, frozen=True):
     crashes: int
     fence: int
     """A number that only rises, for outside systems (DDIA, chapter 8, calls it a fencing token)."""
+    left: int | None = None
+    """Milliseconds from the claim until the job's deadline, 0 or less when it has passed; None without one."""
 
 
 class Outcome(Struct, frozen=True, kw_only=True):

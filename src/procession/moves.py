@@ -26,6 +26,7 @@ class Move(StrEnum):
     DELAY = "delay"
     BLOCK = "block"
     PROMOTE = "promote"
+    DEFER = "defer"
     FREE = "free"
     CLAIM = "claim"
     PROCESS = "process"
@@ -68,6 +69,7 @@ MOVES: Mapping[Move, Row] = MappingProxyType(
         Move.DELAY: Row(_states(NEW), DELAYED, "a new job, due later"),
         Move.BLOCK: Row(_states(NEW), BLOCKED, "a new job that waits for another (unreachable until workflows)"),
         Move.PROMOTE: Row(_states(DELAYED), QUEUED, "its time has come"),
+        Move.DEFER: Row(_states(QUEUED, DELAYED), DELAYED, "asked for anew under its unique key, due later"),
         Move.FREE: Row(_states(BLOCKED), QUEUED, "what it waited for is done (unreachable until workflows)"),
         Move.CLAIM: Row(_states(QUEUED), RUNNING, "a queue worker takes it; attempt + 1"),
         Move.PROCESS: Row(_states(RUNNING), PROCESSED, "the attempt returned", fenced=True),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
-from typing import Any, Literal, TypedDict, Unpack, get_args
+from typing import Any, Literal, Unpack, get_args
 
 from msgspec import Raw, Struct
 
@@ -16,6 +16,7 @@ from procession.job import PRIORITIES, Spec
 from procession.names import check_queue, check_tags, job_name
 from procession.retry import Retry
 from procession.sizes import size
+from procession.unique import NOT_UNIQUE, Uniqueness, UniqueOptions, uniqueness
 
 HOUR = 3600 * 1000
 LEAST_MEMORY = 64 * 1024**2
@@ -24,7 +25,7 @@ LEAST_MEMORY = 64 * 1024**2
 How = Literal["loop", "thread", "process"]
 
 
-class JobOptions(TypedDict, total=False):
+class JobOptions(UniqueOptions, total=False):
     """What `@app.job` and `@app.worker` take: everything about a job that is told where it is defined."""
 
     name: str | None
@@ -36,6 +37,7 @@ class JobOptions(TypedDict, total=False):
     hard_timeout: float | str | timedelta | None
     max_memory: int | str | None
     expires: float | str | timedelta | None
+    deadline: float | str | timedelta | None
     tags: Sequence[str]
     executor: How | None
 
@@ -63,9 +65,17 @@ class Registered(Struct, frozen=True, kw_only=True):
     """Bytes that its job process may take while it runs; 0 means unbounded."""
     expires: int = 0
     """Milliseconds after which a job that was not started is cancelled; 0 means never."""
+    deadline: int = 0
+    """Milliseconds from its enqueue after which no attempt begins or goes on; 0 means never."""
+    unique: Uniqueness = NOT_UNIQUE
     tags: tuple[str, ...] = ()
     spec: tuple[bytes, bytes] = (b"", b"")
     """The stored spec of a call without options: what stands before its arguments, and what behind them."""
+
+    @property
+    def has_rules(self) -> bool:
+        """Its jobs have a unique key, or a deadline."""
+        return self.unique is not NOT_UNIQUE or self.deadline > 0
 
 
 def check_priority(priority: object) -> int:
@@ -98,11 +108,14 @@ def register(source: Any, **options: Unpack[JobOptions]) -> Registered:
     expires = options.get("expires")
     stable, checked = job_name(source, options.get("name")), check_tags(options.get("tags", ()))
     head, _, tail = encode_spec(Spec(name=stable, args=Raw(b"@args"), tags=checked)).rpartition(b"@args")
+    signature = Signature.of(function, bound=bound)
     return Registered(
         name=stable,
         source=source,
         call=call,
-        signature=Signature.of(function, bound=bound),
+        signature=signature,
+        deadline=_duration(options, "deadline") or 0,
+        unique=uniqueness(options, signature),
         executor=executor,
         inside=inside,
         aliases=tuple(options.get("aliases", ())),
@@ -145,7 +158,7 @@ def _timeout(options: JobOptions) -> int | None:
     return timeout
 
 
-def _duration(options: JobOptions, name: Literal["timeout", "hard_timeout"]) -> int | None:
+def _duration(options: JobOptions, name: Literal["timeout", "hard_timeout", "deadline"]) -> int | None:
     value = options.get(name)
     return None if value is None else milliseconds(value, name) or None
 

@@ -43,6 +43,9 @@ class Caller(Generic[P, R]):
             queue, timeout, attempts, tags: in place of what the definition says.
             jid: the job's id, a UUID: enqueued twice, it is one job.
             expires: cancelled when not started by then (a duration, or a datetime with a time zone).
+            deadline: failed when not done by then, all attempts together (a duration).
+            unique: a key as it stands, True for all arguments, or a tuple of their names; until, unique_for, conflict,
+                debounce, at_most, throttle: how long it holds and what a second one does (docs/unique.md).
             durability: what the enqueue waits for: "memory", "fsync", "replica"; refused where it cannot be kept.
         """
         return Caller(self.app, self.registered, check_options({**self.options, **options}))

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "procession"
 FILES = sorted(SOURCE.rglob("*.py"))
 FLOORS = [
-    ("job", "moves", "errors", "codec", "retry", "clock", "names", "sizes"),
+    ("job", "moves", "errors", "codec", "retry", "clock", "names", "sizes", "unique"),
     ("database",),
     ("config", "connections", "context", "registry", "enqueuer", "dequeuer", "stats", "handle", "worker", "client",
      "doctor", "repair", "steering"),

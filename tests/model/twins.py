@@ -22,6 +22,7 @@ from procession.database import open as open_database
 from procession.database.queue import Claims
 from procession.job import Crash, NewJob, Outcome, State
 from procession.moves import MOVES, Move
+from procession.unique import Unique
 from tests.contract.invariants import check_invariants
 
 NOW = 1_800_000_000_000
@@ -179,6 +180,27 @@ class Twins(RuleBasedStateMachine):
         jid = UUID(int=self.made + (1 << 100))
         self.jids.append(jid)
         self.ask_enqueue(jid, queue=queue, priority=priority, delay=delay, expires_in=expires)
+
+    @rule(
+        key=st.sampled_from([b"k" * 16, b"l" * 16]),
+        until=st.sampled_from([None, "start", "processed", "done"]),
+        window=st.sampled_from([0, 0, 2_000]),
+        conflict=st.sampled_from(["keep", "replace"]),
+        delay=delays,
+        at_most=st.sampled_from([0, 60]),
+        queue=queues,
+    )
+    def enqueue_unique(self, delay: int, queue: str, **words: Any) -> None:
+        self.made += 1
+        jid = UUID(int=self.made + (1 << 100))
+        words["window"] = words["window"] or (1_000 if words["until"] is None else 0)
+        spec = b'{"name":"f","args":{"n":%d}}' % self.made
+        job = NewJob(jid=jid, spec=spec, queue=queue, delay=delay, unique=Unique(**words))
+        stored = self.both(lambda database: database.enqueue([job]))[0]
+        if stored.new:
+            self.jids.append(jid)
+        else:
+            assert self.both(lambda database: database.find([stored.jid]))[0] is not None, "held by a job that is gone"
 
     @rule(at=jobs_at, queue=queues)
     def enqueue_again(self, at: int, queue: str) -> None:

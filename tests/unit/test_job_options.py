@@ -42,7 +42,7 @@ def registered(**options: Any) -> Registered:
         (sync, {"executor": "process", "max_memory": "1MB"}, "at least 64MiB"),
         (sync, {"executor": "process", "max_memory": "much"}, "is not a size"),
         (sync, {"executor": "process", "hard_timeout": "long"}, "hard_timeout 'long' is not a duration"),
-        (sync, {"exekutor": "process"}, "unknown option 'exekutor'; known are name, aliases"),
+        (sync, {"exekutor": "process"}, "unknown option 'exekutor'; known are unique, "),
     ],
 )
 def test_an_option_that_cannot_be_kept_is_refused(job: Any, options: dict[str, Any], says: str) -> None:

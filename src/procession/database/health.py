@@ -46,7 +46,8 @@ KINDS = {
     "record lost": "a long spec is still there, the record of its job is not",
     "record unreadable": "the record of a job cannot be read",
     "no spec": "what was asked is gone: the job will fail as undecodable when it is claimed, and cannot be mended",
-    "left over": "errors or a result are kept for a job that is gone",
+    "key without job": "a unique key names a job that is gone, or that asked for another: it is free all the same",
+    "left over": "errors, a result or rules are kept for a job that is gone",
     "key without owner": "a key of this namespace belongs to nothing that lives",
     "wrong type": "a key has another type than the one that is written down for it",
     "no expiry": "a key that should fade by itself does not",
@@ -118,7 +119,7 @@ class Health(Protocol):
         - Each queue worker that is known, and each that runs a job, has a lease. Each token belongs to such a worker.
         - The depth of a queue is the number of its queued jobs, and what is kept of a final state the number of its
           entries; the counters `queued` and `running` are sums of such.
-        - Each spec that lies apart, each error and each result has its record.
+        - Each spec that lies apart, each error, each result and each unique key has its record.
         - Each key of the namespace is in the table of keys, with the type written there, and fades if it says so.
         - Exact when nothing moves. While jobs move nothing is accused wrongly, and something may be overlooked.
         - With `mend`, what is wrong is put right in the step that finds it. A worker without a lease gets one of

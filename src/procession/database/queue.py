@@ -66,6 +66,10 @@ class Queue(Protocol):
 
         - A job with `delay` or a future `at` becomes `delayed`; any other becomes `queued`.
         - A jid that is stored already changes nothing and answers `new=False`: asking twice makes one job.
+        - A job whose unique key another job holds is not stored: the answer is that job's jid and `new=False`. With
+          `conflict="replace"` a waiting holder takes over the arguments, and before its first run the due time (not
+          beyond its own `at_most`) and the expiry; its queue and priority stay.
+        - A key is held until the move that `until` names, and while its window runs; a job that is gone holds nothing.
         - Within one queue and priority, jobs are claimed in the order in which they became queued.
         - One bell per queue rings, not one per job; it wakes one queue worker.
         - A store that takes no new work refuses the whole call and stores nothing.
@@ -85,6 +89,8 @@ class Queue(Protocol):
           Empty: not asked.
         - A paused queue gives nothing.
         - A job whose expiry has passed is not handed out: it becomes `cancelled` with reason `expired`.
+        - A job with a deadline says how much time is `left`; one whose deadline has passed is handed out all the same,
+          and its worker fails it.
         - A claim that leaves work behind in a queue rings its bell again.
         - It hears the worker's own bell (`called`), so that a worker with work to claim need not wait at bells.
         - `fence` is larger than any number handed out before in this shard.

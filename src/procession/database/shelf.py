@@ -132,6 +132,7 @@ class Jobs(Protocol):
         """Queue finished jobs again, with attempts and crashes counted anew; answers the state each was found in.
 
         - Errors of earlier attempts are kept, the old result is dropped. A job that is not finished is left as it is.
+        - So is one whose unique key another job holds by now; it is answered as `blocked`.
         """
         ...
 

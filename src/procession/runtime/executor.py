@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from procession.clock import milliseconds
+from procession.clock import milliseconds, monotonic
 from procession.codec import decode_spec, encode_failure, failure_of
 from procession.context import CURRENT, CurrentJob, Why
 from procession.errors import (
@@ -33,6 +33,9 @@ POSTPONED = 10_000
 """Milliseconds until a job that this worker cannot perform is looked at again; ± a quarter, by chance."""
 
 
+DEADLINE = "deadline"
+"""The reason of a job that failed because no attempt may follow any more."""
+
 CANCEL_GRACE = 5.0
 """Seconds that a run which was told to stop may take to end before more is done about it."""
 
@@ -49,6 +52,8 @@ class Run(Struct):
     """Seconds after which it is told to stop, None when nobody tells it."""
     hard_timeout: float | None
     """Seconds after which its process is killed, if it has one of its own; None for never."""
+    deadline: float | None = None
+    """When the whole job is to be over, on the scale of `clock.monotonic()`; None for never."""
     crash: Crash | None = None
     """How its process ended, if the run ended with it."""
 
@@ -56,6 +61,14 @@ class Run(Struct):
     def stopped(self) -> Why | None:
         """Why this run is not to go on, if it is not."""
         return self.context.stop_reason
+
+    def cut(self) -> None:
+        """No attempt goes on beyond the deadline of its job. Called when the attempt begins."""
+        if self.deadline is not None:
+            left = max(self.deadline - monotonic(), 0.001)
+            self.timeout = left if self.timeout is None else min(self.timeout, left)
+            killed = left + CANCEL_GRACE
+            self.hard_timeout = killed if self.hard_timeout is None else min(self.hard_timeout, killed)
 
     def begin(self) -> None:
         """Its time counts from here."""
@@ -80,10 +93,13 @@ def resolve(claimed: Claimed, registry: Registry, worker: str) -> Run | Verdict:
     registered = registry.get(spec.name)
     if registered is None:
         return postponed(claimed, f"{UNKNOWN_NAME}{spec.name}", str(UnknownJob(spec.name)))
+    if claimed.left is not None and claimed.left <= 0:
+        return _ended(claimed, Move.FAIL, DEADLINE, JobTimeout("the deadline of this job has passed"), worker)
     attempts = spec.attempts if spec.attempts is not None else registered.retry.attempts
     timeout, hard = limits(spec.timeout if spec.timeout is not None else registered.timeout, registered.hard_timeout)
     context = CurrentJob(claimed.jid, registered.name, claimed.queue, claimed.attempt, claimed.fence)
-    return Run(claimed, registered, spec.args, attempts, context, timeout, hard)
+    deadline = None if claimed.left is None else monotonic() + claimed.left / 1_000
+    return Run(claimed, registered, spec.args, attempts, context, timeout, hard, deadline)
 
 
 def limits(timeout: int | None, hard: int | None) -> tuple[float | None, float | None]:
@@ -192,6 +208,8 @@ def _retried(run: Run, error: BaseException, worker: str, delay: int | None = No
         if isinstance(error, Exception) and not retry.wants(error):
             return _ended(claimed, Move.FAIL, "not retryable", error, worker, crash=run.crash)
         delay = retry.delay(max(charged, 1))
+    if run.deadline is not None and monotonic() + delay / 1_000 >= run.deadline:
+        return _ended(claimed, Move.FAIL, DEADLINE, error, worker, crash=run.crash)
     return _ended(claimed, Move.RETRY, "retry", error, worker, delay, crash=run.crash)
 
 

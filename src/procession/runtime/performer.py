@@ -219,6 +219,7 @@ class Performer:
     def began(self, active: Active) -> None:
         """See `Performance.began`."""
         active.started = monotonic()
+        active.run.cut()
         if active.run.timeout is not None:
             self._deadlines.add(active, active.run.timeout)
         self._log.started(active.run, active.started)

@@ -115,6 +115,7 @@ class ProcessExecutor(Waiting):
             )
             return
         spawned.begin(active, self._worker)
+        run.cut()
         if run.hard_timeout is not None:
             spawned.end_in(run.hard_timeout, lambda: self._overrun(spawned, active))
         self.performance.began(active)

@@ -8,12 +8,13 @@ import msgspec
 
 from procession.database.health import Finding
 from procession.database.memory.store import Store
+from procession.database.memory.unique import contradictions_of_keys
 from procession.job import Crash, State
 
 
 def contradictions(store: Store) -> list[Finding]:
     """What is wrong in these dicts: nothing, unless a verb is."""
-    return [*_of_records(store), *_of_lanes(store), *_of_workers(store)]
+    return [*_of_records(store), *_of_lanes(store), *_of_workers(store), *contradictions_of_keys(store)]
 
 
 def _of_records(store: Store) -> Iterator[Finding]:

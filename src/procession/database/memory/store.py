@@ -16,6 +16,7 @@ from procession.codec import decode_spec, encode_failure
 from procession.database import Policy
 from procession.job import FINAL, Crash, Failure, Job, State
 from procession.moves import Move, target
+from procession.unique import Unique
 
 T = TypeVar("T")
 
@@ -43,6 +44,11 @@ class Record(Struct):
     cancel: bool = False
     failures: list[bytes] = []
     result: bytes | None = None
+    unique: Unique | None = None
+    window_ends: int = 0
+    latest: int = 0
+    """How far its due time may be pushed, as an instant; 0: without a limit."""
+    deadline: int = 0
     filed: int = 0
     """Which of all the jobs that ever finished here it is: two may finish in the same millisecond."""
 
@@ -59,6 +65,7 @@ class Store:
     def clear(self) -> None:
         """Forget everything."""
         self.jobs: dict[UUID, Record] = {}
+        self.unique: dict[bytes, UUID] = {}
         self.lanes: defaultdict[tuple[str, int], list[UUID]] = defaultdict(list)
         self.queue_names: set[str] = set()
         self.paused: dict[str, tuple[int, str]] = {}
@@ -139,6 +146,8 @@ class Store:
         if record.state is State.QUEUED:
             self.lanes[record.queue, record.priority].remove(record.jid)
         self.ring_watchers(record.jid)
+        if record.unique is not None and self.unique.get(record.unique.key) == record.jid:
+            del self.unique[record.unique.key]
         del self.jobs[record.jid]
 
     def ring_watchers(self, jid: UUID) -> None:

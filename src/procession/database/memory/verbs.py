@@ -23,6 +23,7 @@ from procession.database import (
 )
 from procession.database.memory.health import contradictions, last_words
 from procession.database.memory.store import Record, Store, job_of
+from procession.database.memory.unique import bind, conflict, take_key
 from procession.database.shelf import described_worker
 from procession.job import FINAL, Claimed, Crash, Job, NewJob, Outcome, State, Stored
 from procession.moves import Move
@@ -48,15 +49,18 @@ class Verbs(ABC):
 
     def enqueue(self, jobs: Sequence[NewJob]) -> Operation[list[Stored]]:
         """See `Queue.enqueue`."""
-        return self.operation(lambda: [Stored(job.jid, self._enqueue(job)) for job in jobs])
+        return self.operation(lambda: [self._enqueue(job) for job in jobs])
 
-    def _enqueue(self, job: NewJob) -> bool:
+    def _enqueue(self, job: NewJob) -> Stored:
         store, now = self.store, self.now()
         if job.jid in store.jobs:
-            return False
+            return Stored(job.jid, False)
         due = now + job.delay if job.delay else job.at
         expires = now + job.expires_in if job.expires_in else job.expires_at
+        if (holder := conflict(store, job, due, expires, now)) is not None:
+            return Stored(holder.jid, False)
         record = Record(job.jid, job.spec, job.queue, job.priority, now, expires)
+        bind(store, record, job, now)
         first = store.next_due()
         store.jobs[job.jid] = record
         store.queue_names.add(job.queue)
@@ -68,7 +72,7 @@ class Verbs(ABC):
         else:
             store.into_lane(record)
             store.ring(job.queue)
-        return True
+        return Stored(job.jid, True)
 
     def claim(
         self, queues: Sequence[str], worker: str, token: bytes, *, limit: int, lease: int, after: bytes = b""
@@ -87,9 +91,8 @@ class Verbs(ABC):
             jobs = []
             for record in taken:
                 store.fence = max(now * 1_000, store.fence + 1)
-                jobs.append(
-                    Claimed(record.jid, token, record.queue, record.spec, record.attempt, record.crashes, store.fence)
-                )
+                it, left = record, record.deadline - now if record.deadline else None
+                jobs.append(Claimed(it.jid, token, it.queue, it.spec, it.attempt, it.crashes, store.fence, left))
             return Claims(jobs, now, store.next_due(), store.heard([f"@{worker}"]) is not None)
 
         return self.operation(run)
@@ -309,13 +312,16 @@ class Verbs(ABC):
     def retry(self, jids: Sequence[UUID]) -> Operation[list[State | None]]:
         """See `Jobs.retry`."""
 
-        def retry(record: Record) -> None:
+        def retry(record: Record) -> State | None:
             if not record.state.final:
-                return
+                return None
+            if not take_key(self.store, record, self.now()):
+                return State.BLOCKED
             self.store.move(record, Move.REVIVE, self.now())
             record.attempt = record.crashes = record.start_at = record.finish_at = record.expires_at = 0
             record.worker, record.token, record.cancel, record.result = "", b"", False, None
             self.store.ring(record.queue)
+            return None
 
         return self._each(jids, retry)
 
@@ -328,13 +334,13 @@ class Verbs(ABC):
 
         return self._each(jids, remove)
 
-    def _each(self, jids: Sequence[UUID], change: Callable[[Record], None]) -> Operation[list[State | None]]:
+    def _each(self, jids: Sequence[UUID], change: Callable[[Record], State | None]) -> Operation[list[State | None]]:
         def run() -> list[State | None]:
             found: list[State | None] = []
             for jid in jids:
                 found.append(self._state(jid))
                 if jid in self.store.jobs:
-                    change(self.store.jobs[jid])
+                    found[-1] = change(self.store.jobs[jid]) or found[-1]
             return found
 
         return self.operation(run)

@@ -21,7 +21,8 @@ from procession.database.redis.connection_async import RedisAsyncConnection
 from procession.database.redis.health import audit_from, inspection_from, split_cursor
 from procession.database.redis.joining import Jobs
 from procession.database.redis.keys import tag
-from procession.database.redis.records import CLAIMED, enqueue_arguments, job_from, settle_arguments
+from procession.database.redis.records import CLAIMED, HAS_DEADLINE, enqueue_arguments, job_from, settle_arguments
+from procession.database.redis.rules import stored
 from procession.database.redis.scripts import Script, script
 from procession.database.redis.target import Login, Target
 from procession.database.shelf import Counts, Page, Query, QueueInfo, WorkerInfo, described_worker
@@ -84,7 +85,7 @@ class RedisDatabase:
         """See `Queue.enqueue`."""
 
         def read(reply: list[Any]) -> list[Stored]:
-            return [Stored(job.jid, bool(new)) for job, new in zip(jobs, reply, strict=True)]
+            return [stored(job, answer) for job, answer in zip(jobs, reply, strict=True)]
 
         now, verb = self._now() if self._now else 0, script("enqueue")
         return RedisOperation(verb, [now, *enqueue_arguments(jobs)], read, Jobs(verb, now, jobs))
@@ -99,8 +100,11 @@ class RedisDatabase:
             jobs = []
             for fence, row in enumerate(rows, start=int(first)):
                 jid, attempt, crashes, place = CLAIMED.unpack_from(row)
-                queue, spec = queues[int(place)], row[CLAIMED.size :]
-                jobs.append(Claimed(jid_of(int.from_bytes(jid)), token, queue, spec, attempt, crashes, fence))
+                at, left = CLAIMED.size, None
+                if place & HAS_DEADLINE:
+                    place, at, left = place - HAS_DEADLINE, at + 6, int.from_bytes(row[at : at + 6]) - now
+                queue, spec = queues[int(place)], row[at:]
+                jobs.append(Claimed(jid_of(int.from_bytes(jid)), token, queue, spec, attempt, crashes, fence, left))
             return Claims(jobs, now, next_due, bool(called))
 
         return self._ask("claim", [worker, token, after, limit, lease, *queues], read)

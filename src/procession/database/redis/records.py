@@ -12,11 +12,12 @@ from uuid import UUID
 
 import msgspec
 
+from procession.database.redis.rules import rules_of
 from procession.job import Failure, Job, NewJob, Outcome, Spec, State
 
 HEAD = struct.Struct(">BBHHBB6sbB")
 PLAN = struct.Struct(">6s6s")
-HAS_PLAN, HAS_HISTORY, CANCEL, HAS_ERRORS, HAS_RESULT, APART = 1, 2, 4, 8, 16, 32
+HAS_PLAN, HAS_HISTORY, CANCEL, HAS_ERRORS, HAS_RESULT, APART, HAS_RULES = 1, 2, 4, 8, 16, 32, 64
 STATES = (
     State.QUEUED,
     State.DELAYED,
@@ -29,6 +30,8 @@ STATES = (
 
 CLAIMED = struct.Struct(">16sHBH")
 """What a claim answers of each job, in front of its spec: jid, attempt, crashes, number of the queue."""
+HAS_DEADLINE = 32_768
+"""Added to the number of the queue: the deadline follows, as an instant in six bytes."""
 
 _spec = msgspec.json.Decoder(Spec)
 _args = msgspec.json.Decoder(dict[str, Any])
@@ -70,20 +73,24 @@ def unpack(record: bytes) -> tuple[dict[str, Any], bytes]:
 
 
 def enqueue_arguments(jobs: Sequence[NewJob]) -> list[Any]:
-    """Jobs as `enqueue.lua` reads them: in runs of one queue and priority, and with a plan or without."""
+    """Jobs as `enqueue.lua` reads them: in runs of one queue and priority, and plain, with a plan, or with rules."""
     arguments: list[Any] = []
-    kind: tuple[str, int, bool] | None = None
+    kind: tuple[str, int, int] | None = None
     at = 0
     for job in jobs:
-        planned = bool(job.delay or job.at or job.expires_in or job.expires_at)
+        planned = 1 if job.delay or job.at or job.expires_in or job.expires_at else 0
+        if job.unique is not None or job.deadline:
+            planned = 2
         if kind != (job.queue, job.priority, planned):
             kind = (job.queue, job.priority, planned)
-            arguments += (job.queue, job.priority, 0, int(planned))
+            arguments += (job.queue, job.priority, 0, planned)
             at = len(arguments) - 2
         arguments[at] += 1
         arguments += (job.jid.bytes, job.spec)
         if planned:
             arguments += (job.delay, job.at, job.expires_in, job.expires_at)
+        if planned == 2:
+            arguments.append(rules_of(job))
     return arguments
 
 

@@ -93,6 +93,29 @@ local function deleted(key, jid) redis.call('HDEL', key, jid) end
 parts.specs = beside(SPECS, 'record lost', function(_, jid) bury(jid, 'record lost', '', true) end)
 parts.errors, parts.results = beside(ERRORS, 'left over', deleted), beside(RESULTS, 'left over', deleted)
 
+function parts.rules()
+  local page = redis.call('HSCAN', RULES, cursor, 'COUNT', limit)
+  for i = 1, #page[2], 2 do
+    local r = load(page[2][i])
+    if not (r and r.rules) and wrong('left over', page[2][i], 'rules') then redis.call('HDEL', RULES, page[2][i]) end
+  end
+  checked = #page[2] / 2
+  return following(page[1])
+end
+
+-- A key is held by a job whose rules name it.
+function parts.unique()
+  local page = redis.call('HSCAN', UNIQUE, cursor, 'COUNT', limit)
+  for i = 1, #page[2], 2 do
+    local key, jid = page[2][i], page[2][i + 1]
+    local r = load(jid)
+    local rules = r and r.rules and redis.call('HGET', RULES, jid) or ''
+    if string.sub(rules, 1, 16) ~= key and wrong('key without job', jid, 'unique') then redis.call('HDEL', UNIQUE, key) end
+  end
+  checked = #page[2] / 2
+  return following(page[1])
+end
+
 function parts.counters()
   check_counters()
   return ''

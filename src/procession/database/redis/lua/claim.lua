@@ -2,14 +2,22 @@
 -- moves: claim expire
 -- flags: allow-oom
 -- args: now:int worker token after limit:int lease:int *queues
--- reply: now next_due fence called rows…; a row is jid, attempt, crashes, number of the queue, spec; its fence is one more each
--- uses: record held lanes finish
+-- reply: now next_due fence called rows…; a row is jid, attempt, crashes, number of the queue (and 32768 with a deadline, and the deadline), spec; its fence is one more each
+-- uses: record held lanes finish unique
 
 local claimed, reply, taken = {}, {now, 0, '0', 0}, 0
 
 local function row(jid, facts, spec)
   taken = taken + 1
   claimed[taken], reply[4 + taken] = jid, jid .. facts .. spec
+end
+
+-- A row of a job that was taken apart.
+local function add(jid, r, number)
+  local deadline = r.rules and deadline_of(jid) or 0
+  local facts = struct.pack('>HBH', r.attempt, r.crashes, deadline > 0 and number + 32768 or number)
+  if deadline > 0 then facts = facts .. struct.pack('>I6', deadline) end
+  row(jid, facts, r.apart and redis.call('HGET', SPECS, jid) or r.spec)
 end
 
 -- A job that has run, been planned or lies apart is taken apart.
@@ -22,7 +30,7 @@ local function take(jid, r, number)
   r.state, r.place, r.attempt, r.started, r.finished, r.due = RUNNING, 0, math.min(r.attempt + 1, 65535), now, 0, 0
   r.worker, r.token, r.reason, r.cancel = worker, token, '', false
   save(jid, r)
-  row(jid, struct.pack('>HBH', r.attempt, r.crashes, number), r.apart and redis.call('HGET', SPECS, jid) or r.spec)
+  add(jid, r, number)
   return true
 end
 
@@ -33,8 +41,7 @@ if last == token or held then
   for i, queue in ipairs(queues) do numbers[queue] = i - 1 end
   for _, jid in ipairs(held_of(worker, token, held or '')) do
     local r = load(jid)
-    row(jid, struct.pack('>HBH', r.attempt, r.crashes, numbers[r.queue] or 65535),
-      r.apart and redis.call('HGET', SPECS, jid) or r.spec)
+    add(jid, r, numbers[r.queue] or 32767)
   end
 else
   redis.call('HSET', T .. ':tokens', worker, token)

@@ -1,14 +1,36 @@
 -- Store new jobs: at once into their lane, or as delayed until they are due.
--- moves: enqueue delay
+-- moves: enqueue delay defer promote
 -- flags:
 -- args: now:int *jobs
--- each: in runs of one kind: queue, priority, how many, 0, then jid and spec of each; or 1, then its delay, at, expires_in and expires_at, too
--- reply: 1 stored | 0 known, in order
--- uses: record lanes
+-- each: in runs of one kind: queue, priority, how many, 0, then jid and spec of each; or 1, then its delay, at, expires_in and expires_at, too; or 2, then its rules, too
+-- reply: 1 stored | 0 known | the jid that holds its unique key, in order
+-- uses: record lanes unique ruled
 
 local answers, answered, there, used, delayed, enqueued = {}, 0, {}, {}, {}, 0
 local first_due = tonumber(redis.call('ZRANGE', DUE, 0, 0, 'WITHSCORES')[2] or math.huge)
 local fresh = string.char(VERSION, QUEUED)
+
+-- When a planned job is due, 0 for at once, and when it expires, 0 for never.
+local function plan_of(at)
+  local delay, moment, expires_in = tonumber(jobs[at + 2]), tonumber(jobs[at + 3]), jobs[at + 4]
+  local due = delay > 0 and now + delay or moment > now and moment or 0
+  return due, expires_in ~= '0' and now + expires_in or tonumber(jobs[at + 5])
+end
+
+local function ruled_run(first, queue, priority, number)
+  for at = first, first + 7 * (number - 1), 7 do
+    local jid = jobs[at]
+    local known_already = there[jid] or redis.call('HEXISTS', JOBS, jid) == 1
+    local due, expires = plan_of(at)
+    local other = not known_already and enqueue_ruled(jid, jobs[at + 1], queue, priority, due, expires, jobs[at + 6])
+    if not known_already and not other then
+      there[jid], enqueued, used[queue] = true, enqueued + 1, true
+    end
+    answered = answered + 1
+    answers[answered] = known_already and 0 or other or 1
+  end
+  return first + 7 * number
+end
 
 local function run_of(first, queue, priority, number, planned)
   local width, jids = planned and 6 or 2, {}
@@ -27,9 +49,7 @@ local function run_of(first, queue, priority, number, planned)
         spec, flags = '', APART
       end
       if planned then
-        local delay, moment, expires_in, expires_at = tonumber(jobs[at + 2]), tonumber(jobs[at + 3]), jobs[at + 4], jobs[at + 5]
-        due = delay > 0 and now + delay or moment > now and moment or 0
-        expires = expires_in ~= '0' and now + expires_in or tonumber(expires_at)
+        due, expires = plan_of(at)
         flags = flags + HAS_PLAN
         spec = struct.pack(PLAN, due, expires) .. spec
       end
@@ -57,7 +77,12 @@ end
 
 local at = 1
 while jobs[at] do
-  at = run_of(at + 4, jobs[at], tonumber(jobs[at + 1]), tonumber(jobs[at + 2]), jobs[at + 3] == '1')
+  local queue, priority, number, kind = jobs[at], tonumber(jobs[at + 1]), tonumber(jobs[at + 2]), jobs[at + 3]
+  if kind == '2' then
+    at = ruled_run(at + 4, queue, priority, number)
+  else
+    at = run_of(at + 4, queue, priority, number, kind == '1')
+  end
 end
 count('enqueued', enqueued)
 each_chunk(delayed, 4000, function(...) redis.call('ZADD', DUE, ...) end)

@@ -1,15 +1,17 @@
--- Queue finished jobs again, with attempts and crashes counted anew.
+-- Queue finished jobs again, with attempts and crashes counted anew. One whose unique key another job holds is left as it is.
 -- moves: revive
 -- flags:
 -- args: now:int *jids
--- reply: the state each was found in, '' for none
--- uses: record held lanes finish
+-- reply: the state each was found in, '' for none, 'blocked' where another job holds its unique key
+-- uses: record held lanes finish unique
 
 local reply = {}
 for i, jid in ipairs(jids) do
   local r = load(jid)
   reply[i] = r and NAMES[r.state] or ''
-  if r and r.state >= PROCESSED then
+  if r and r.state >= PROCESSED and not takes_key(jid, r) then
+    reply[i] = NAMES[BLOCKED]
+  elseif r and r.state >= PROCESSED then
     leave_state(jid, r)
     if r.result then redis.call('HDEL', RESULTS, jid) end
     r.attempt, r.crashes, r.cancel, r.started, r.finished, r.expires = 0, 0, false, 0, 0, 0

@@ -7,6 +7,7 @@
 --    9  enqueued (6), priority, length of the queue's name, the name: never change
 --       plan: due (6), expires (6)                                           when its flag is set
 --       history: started (6), finished (6), worker, token, reason            when its flag is set; a length before each text
+--       rules (unique key, deadline) lie in the hash `rules`                 when its flag is set
 --       spec, as it was asked for; one over 1 kB lies in `specs`, so that no move rewrites it
 --
 -- The layout is known here and in `records.py`; only `enqueue`, `claim` and `settle` cut, by the names of this file.
@@ -14,9 +15,10 @@
 local QUEUED, DELAYED, BLOCKED, RUNNING, PROCESSED, FAILED, CANCELLED = 1, 2, 3, 4, 5, 6, 7
 local NAMES = {'queued', 'delayed', 'blocked', 'running', 'processed', 'failed', 'cancelled'}
 local JOBS, SPECS, ERRORS, RESULTS, DUE = T .. ':jobs', T .. ':specs', T .. ':errors', T .. ':results', T .. ':due'
+local UNIQUE, RULES = T .. ':unique', T .. ':rules'
 local VERSION, LONG_SPEC = 1, 1024
 local HEAD, PLAN, HISTORY = '>BBHHBBI6bBc0', '>I6I6', '>I6I6Bc0Bc0Bc0'
-local HAS_PLAN, HAS_HISTORY, CANCEL, HAS_ERRORS, HAS_RESULT, APART = 1, 2, 4, 8, 16, 32
+local HAS_PLAN, HAS_HISTORY, CANCEL, HAS_ERRORS, HAS_RESULT, APART, HAS_RULES = 1, 2, 4, 8, 16, 32, 64
 
 if now == 0 then
   local clock = redis.call('TIME')
@@ -31,7 +33,8 @@ local function taken_apart(raw)
   return version == VERSION and NAMES[state] and {
     state = state, priority = priority, attempt = attempt, crashes = crashes, place = place, enqueued = enqueued, queue = queue,
     due = due, expires = expires, started = started, finished = finished, worker = worker, token = token, reason = reason,
-    cancel = flags % 8 >= 4, errors = flags % 16 >= 8, result = flags % 32 >= 16, apart = flags >= 32, spec = string.sub(raw, at),
+    cancel = flags % 8 >= 4, errors = flags % 16 >= 8, result = flags % 32 >= 16, apart = flags % 64 >= 32, rules = flags % 128 >= 64,
+    spec = string.sub(raw, at),
   }
 end
 
@@ -55,6 +58,7 @@ local function packed(r)
   if r.errors then flags = flags + HAS_ERRORS end
   if r.result then flags = flags + HAS_RESULT end
   if r.apart then flags = flags + APART end
+  if r.rules then flags = flags + HAS_RULES end
   return struct.pack(HEAD, VERSION, r.state, r.place, r.attempt, r.crashes, flags, r.enqueued, r.priority, #r.queue, r.queue)
     .. plan .. past .. r.spec
 end
@@ -120,6 +124,11 @@ local function drop(jid, r)
   if r.apart then redis.call('HDEL', SPECS, jid) end
   if r.errors then redis.call('HDEL', ERRORS, jid) end
   if r.result then redis.call('HDEL', RESULTS, jid) end
+  if r.rules then
+    local key = string.sub(redis.call('HGET', RULES, jid) or '', 1, 16)
+    if redis.call('HGET', UNIQUE, key) == jid then redis.call('HDEL', UNIQUE, key) end
+    redis.call('HDEL', RULES, jid)
+  end
   known[jid] = false
   gone[#gone + 1] = jid
 end

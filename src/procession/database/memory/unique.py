@@ -1,0 +1,76 @@
+"""Unique keys in the memory store: who holds one, and what a second enqueue changes. Called by `verbs.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from procession.database.health import Finding
+from procession.database.memory.store import Record, Store
+from procession.job import NewJob, State
+from procession.moves import Move
+from procession.unique import is_held
+
+
+def holder_of(store: Store, key: bytes, now: int) -> Record | None:
+    """The job that holds a key now."""
+    record = store.jobs.get(store.unique[key]) if key in store.unique else None
+    if record is None or record.unique is None or record.unique.key != key:
+        return None
+    held = is_held(record.unique.until, record.window_ends, record.state, record.start_at > 0, now)
+    return record if held else None
+
+
+def conflict(store: Store, job: NewJob, due: int, expires: int, now: int) -> Record | None:
+    """The job that holds the key of a new one, changed if it waits and the new one says so; None: the key is free."""
+    if (it := job.unique) is None:
+        return None
+    holder = holder_of(store, it.key, now)
+    if holder is not None and it.conflict == "replace" and holder.state in (State.QUEUED, State.DELAYED):
+        _replace(store, holder, job, due, expires, now)
+    return holder
+
+
+def take_key(store: Store, record: Record, now: int) -> bool:
+    """Give a job its key. False when another job holds it."""
+    if record.unique is None:
+        return True
+    holder = holder_of(store, record.unique.key, now)
+    if holder not in (None, record):
+        return False
+    store.unique[record.unique.key] = record.jid
+    return True
+
+
+def bind(store: Store, record: Record, job: NewJob, now: int) -> None:
+    """Write down the rules of a new job."""
+    record.deadline = now + job.deadline if job.deadline else 0
+    if (it := job.unique) is not None:
+        record.unique = it
+        record.window_ends = now + it.window if it.window else 0
+        record.latest = now + it.at_most if it.at_most else 0
+        store.unique[it.key] = record.jid
+
+
+def contradictions_of_keys(store: Store) -> Iterator[Finding]:
+    """A key that names a job which is gone, or which has another key."""
+    for key, jid in store.unique.items():
+        record = store.jobs.get(jid)
+        if record is None or record.unique is None or record.unique.key != key:
+            yield Finding(kind="key without job", jid=jid, where="unique")
+
+
+def _replace(store: Store, record: Record, job: NewJob, due: int, expires: int, now: int) -> None:
+    record.spec = job.spec
+    if record.start_at:
+        return
+    record.expires_at = expires
+    if record.latest:
+        due = min(due, record.latest)
+    first = store.next_due()
+    if due > now:
+        store.move(record, Move.DEFER, now, due=due)
+        if not first or due < first:
+            store.ring(record.queue)
+    elif record.state is State.DELAYED:
+        store.move(record, Move.PROMOTE, now)
+        store.ring(record.queue)

@@ -1,0 +1,43 @@
+-- Unique keys. `unique` names the job that has a key, `rules` what each such job was asked; both go with the job's record. Whether
+-- the key is held is read off that record and its rules, so no move has to free it and nothing is held by a job that is gone.
+--
+-- asked: key (16), what frees it, whether it replaces, window (8), at most (8), deadline (8)            as `rules.py` packs it
+-- rules: key (16), what frees it, end of the window (6), last due time (6), deadline (6)                instants, 0 for none
+
+local ASKED, RULE = '>c16BBI8I8I8', '>c16BI6I6I6'
+local START, PROCESS, FINAL_STATE = 1, 2, 3
+
+local function is_held(r, frees, window)
+  if now < window then return true end
+  if frees == START then return r.started == 0 and r.state < PROCESSED end
+  if frees == PROCESS then return r.state < PROCESSED or r.state == FAILED end
+  return frees == FINAL_STATE and r.state < PROCESSED
+end
+
+-- The job that holds a key now, its record, and until when its due time may be pushed; nil when the key is free.
+local function holder_of(key)
+  local jid = redis.call('HGET', UNIQUE, key)
+  local rules, r = jid and redis.call('HGET', RULES, jid), jid and load(jid)
+  if not (rules and r) then return nil end
+  local its, frees, window, latest = struct.unpack(RULE, rules)
+  if its ~= key or not is_held(r, frees, window) then return nil end
+  return jid, r, latest
+end
+
+-- True when the job may wait or run again: no other holds its key. It has the key then.
+local function takes_key(jid, r)
+  local rules = r.rules and redis.call('HGET', RULES, jid)
+  if not rules then return true end
+  local key, frees, window = struct.unpack(RULE, rules)
+  if frees == 0 and window == 0 then return true end
+  local other = holder_of(key)
+  if other and other ~= jid then return false end
+  redis.call('HSET', UNIQUE, key, jid)
+  return true
+end
+
+-- When a job is to be over, as an instant; 0 for never.
+local function deadline_of(jid)
+  local rules = redis.call('HGET', RULES, jid)
+  return rules and select(5, struct.unpack(RULE, rules)) or 0
+end
