@@ -19,6 +19,7 @@ end
 for _, name in ipairs({
   'jobs', 'specs', 'errors', 'results', 'due', 'depth', 'paused', 'leases', 'workers', 'tokens', 'counters',
   'processed', 'failed', 'cancelled', 'processed:front', 'failed:front', 'cancelled:front', 'watching', 'meta', 'doubts',
+  'schedules', 'schedules:state', 'schedules:due', 'schedules:declared',
 }) do
   redis.call('UNLINK', T .. ':' .. name)
 end
