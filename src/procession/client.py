@@ -32,6 +32,7 @@ from procession.handle import JobHandle, Waiter
 from procession.job import Job, NewJob, State, Stored, parse_jid
 from procession.names import check_queue, is_reserved_queue
 from procession.registry import JobOptions, Registry, register
+from procession.scheduling import Scheduling
 from procession.steering import Steering
 from procession.worker import AsyncPerform, Caller, JobFunction, SyncPerform, Worker
 
@@ -42,7 +43,7 @@ W = TypeVar("W", bound=type)
 Jid = str | UUID
 Span = float | str | timedelta
 
-class Procession(Steering):
+class Procession(Steering, Scheduling):
     """Jobs of one application in one namespace of one store.
 
     Args:

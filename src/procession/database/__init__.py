@@ -15,6 +15,7 @@ from msgspec import Struct
 from procession.database.health import Audit, Finding, Health, Inspection
 from procession.database.operation import AsyncConnection, Connection, Durability, Operation
 from procession.database.queue import Beat, Claims, Held, Promoted, Queue
+from procession.database.schedules import Scheduled, Schedules
 from procession.database.shelf import Counts, Jobs, Page, Query, QueueInfo, Queues, Watch, WorkerInfo
 from procession.errors import ConfigError
 from procession.names import shown
@@ -37,6 +38,7 @@ __all__ = [
     "Promoted",
     "Query",
     "QueueInfo",
+    "Scheduled",
     "WorkerInfo",
     "open",
 ]
@@ -57,7 +59,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     max_crashes: int = 3
 
 
-class Database(Queue, Jobs, Queues, Watch, Health, Protocol):
+class Database(Queue, Jobs, Queues, Watch, Health, Schedules, Protocol):
     """A store of jobs: verbs that make operations, and connections that ask them."""
 
     namespace: str

@@ -39,6 +39,7 @@ from procession.runtime.outbox import Outbox
 from procession.runtime.performer import Capacity, Performer
 from procession.runtime.pulse import Beating
 from procession.runtime.scheduler import pruning
+from procession.runtime.scheduling import Scheduler
 from procession.runtime.slots import rotated
 from procession.runtime.target import target_of
 from procession.runtime.wear import Wear, resident
@@ -154,6 +155,7 @@ class QueueWorker:
             asyncio.ensure_future(self._listen()),
             asyncio.ensure_future(self._pulse.run(self._look)),
             asyncio.ensure_future(pruning(self._patient, self._database)),
+            asyncio.ensure_future(self._scheduler().run(self._patient)),
         ]
         try:
             await self._be_admitted()
@@ -416,6 +418,9 @@ class QueueWorker:
             target=self._target,
             max_crashes=settings.max_crashes,
         )
+
+    def _scheduler(self) -> Scheduler:
+        return Scheduler(self._database, lambda: [*self.app.schedules.declared.values()])
 
     def _info(self) -> bytes:
         return msgspec.json.encode(

@@ -16,6 +16,7 @@ from procession.codec import decode_spec, encode_failure
 from procession.database import Policy
 from procession.job import FINAL, Crash, Failure, Job, State
 from procession.moves import Move, target
+from procession.schedule import ScheduleInfo
 from procession.unique import Unique
 
 T = TypeVar("T")
@@ -74,6 +75,8 @@ class Store:
         self.tokens: dict[str, bytes] = {}
         self.counters: defaultdict[str, int] = defaultdict(int)
         self.watchers: defaultdict[UUID, set[str]] = defaultdict(set)
+        self.schedules: dict[str, ScheduleInfo] = {}
+        self.due_at: dict[str, int] = {}
         self.fence = 0
         self.filed = 0
         self.recovered_at: int | None = None

@@ -23,6 +23,7 @@ from procession.database.redis.joining import Jobs
 from procession.database.redis.keys import tag
 from procession.database.redis.records import CLAIMED, HAS_DEADLINE, enqueue_arguments, job_from, settle_arguments
 from procession.database.redis.rules import stored
+from procession.database.redis.schedules import ScheduleVerbs
 from procession.database.redis.scripts import Script, script
 from procession.database.redis.target import Login, Target
 from procession.database.shelf import Counts, Page, Query, QueueInfo, WorkerInfo, described_worker
@@ -48,7 +49,7 @@ class RedisOperation(Operation[T], Generic[T]):
         self.jobs = jobs
 
 
-class RedisDatabase:
+class RedisDatabase(ScheduleVerbs):
     """See `Database`. One shard; `{namespace:0}` is its hash tag."""
 
     def __init__(
@@ -78,6 +79,10 @@ class RedisDatabase:
     def _ask(self, verb: str, arguments: Sequence[Any], read: Callable[[Any], T]) -> Operation[T]:
         now = self._now() if self._now else 0
         return RedisOperation(script(verb), [now, *arguments], read)
+
+    @property
+    def _cancelled_kept(self) -> int:
+        return self._policy.cancelled_count
 
     # The hot verbs
 

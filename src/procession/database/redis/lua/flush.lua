@@ -18,7 +18,8 @@ for _, worker in ipairs(redis.call('ZRANGE', T .. ':leases', 0, -1)) do
 end
 for _, name in ipairs({
   'jobs', 'specs', 'errors', 'results', 'due', 'depth', 'paused', 'leases', 'workers', 'tokens', 'counters',
-  'processed', 'failed', 'cancelled', 'processed:front', 'failed:front', 'cancelled:front', 'watching', 'meta', 'doubts', 'unique', 'rules',
+  'processed', 'failed', 'cancelled', 'processed:front', 'failed:front', 'cancelled:front', 'watching', 'meta', 'doubts',
+  'unique', 'rules', 'schedules', 'schedules:state', 'schedules:due', 'schedules:declared',
 }) do
   redis.call('UNLINK', T .. ':' .. name)
 end

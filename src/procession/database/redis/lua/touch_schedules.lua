@@ -1,0 +1,12 @@
+-- Say that schedules still stand in code. What rested goes on where it was.
+-- moves:
+-- flags: allow-oom
+-- args: now:int *names
+-- reply: none
+-- uses: record schedules
+
+for _, name in ipairs(names) do
+  if lapsed(name) then stand(name, standing(name), true) end
+  redis.call('ZADD', DECLARED, 'XX', now, name)
+end
+return 0

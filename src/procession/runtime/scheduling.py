@@ -1,0 +1,98 @@
+"""Firing schedules, a duty that any queue worker does: store what the code declares, look at what is due, fire it.
+
+Leaderless: all workers look, each decision names what it was made from, and the store applies the first of them.
+Whoever is late finds that the schedule has moved on. Server time decides what is due. Started by `queue_worker.py`;
+what an instant comes to is decided in `procession/schedule.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Sequence
+
+from procession.clock import monotonic
+from procession.database import Database, Scheduled
+from procession.errors import ConfigError, StoreRefused, Unavailable
+from procession.runtime.outage import Patient
+from procession.schedule import Firing, Schedule, ScheduleInfo, due, planned
+
+log = logging.getLogger("procession.worker")
+
+LOOK = 5.0
+"""Longest time between two looks, in seconds: how late a schedule that was made or edited just now may be noticed."""
+APART = 0.05
+"""Looks at the same instant are this far apart at most, so that most workers find nothing left to do."""
+DECLARE = 60.0
+"""Seconds between two times that a worker says what its code declares."""
+LIMIT = 100
+"""Most schedules that one look fires."""
+
+
+class Scheduler:
+    """What one worker does about schedules. `look` is one step; `run` goes on until it is cancelled."""
+
+    def __init__(self, database: Database, declared: Callable[[], Sequence[Schedule]]) -> None:
+        self._database = database
+        self._declared = declared
+        self._unreadable: set[str] = set()
+        self._stored = False
+        self._declare_at = 0.0
+
+    async def run(self, patient: Patient) -> None:
+        """Look whenever something is due, and at least every five seconds. During an outage, wait for its end."""
+        while True:
+            try:
+                pause = LOOK if patient.away else await self.look(patient)
+            except (Unavailable, StoreRefused):
+                pause = LOOK
+            except Exception:  # a schedule must not end because something about another one was wrong
+                log.exception("schedules could not be looked at")
+                pause = LOOK
+            await asyncio.sleep(pause)
+
+    async def look(self, patient: Patient) -> float:
+        """Fire what is due; returns after how many seconds to look again."""
+        connection = patient.connection
+        await self._declare(patient)
+        found = await connection.ask(self._database.due_schedules(LIMIT))
+        firings = [firing for info in found.schedules if (firing := self._decided(info, found.now)) is not None]
+        if firings:
+            answers = await connection.ask(self._database.fire(firings))
+            for firing, answer in zip(firings, answers, strict=True):
+                if answer == "fired":
+                    self._tell(firing)
+        if len(found.schedules) == LIMIT:
+            return APART
+        following = [it.next_at for it in firings if it.next_at] + [found.next_due] * bool(found.next_due)
+        wait = min(following, default=found.now + round(LOOK * 1_000)) - found.now
+        return min(max(wait / 1_000, 0) + random.uniform(0, APART), LOOK)
+
+    async def _declare(self, patient: Patient) -> None:
+        declared = self._declared()
+        if not declared or monotonic() < self._declare_at:
+            return
+        if self._stored:
+            await patient.connection.ask(self._database.touch_schedules([it.name for it in declared]))
+        else:
+            there: Scheduled = await patient.connection.ask(self._database.schedules([]))
+            plans = [planned(it, there.now) for it in declared]
+            await patient.connection.ask(self._database.upsert_schedules(plans, declared=True))
+            self._stored = True
+        self._declare_at = monotonic() + DECLARE
+
+    def _decided(self, info: ScheduleInfo, now: int) -> Firing | None:
+        try:
+            return due(info, now)
+        except ConfigError as error:
+            if info.name not in self._unreadable:
+                self._unreadable.add(info.name)
+                log.warning("%s; left to other workers", error)
+            return None
+
+    def _tell(self, firing: Firing) -> None:
+        for run, job in firing.runs:
+            log.info("schedule %s is due: job %s for %d", firing.name, job.jid, run.at)
+        if firing.missed:
+            log.warning("schedule %s: %s", firing.name, firing.missed.note)

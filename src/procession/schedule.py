@@ -1,0 +1,263 @@
+"""A schedule as a record, and what to do when it is due: which instants run, what was missed, when it is due next.
+
+Pure. The record is stored as JSON that a person can read. Callers: `schedules.py` (the verbs of an application),
+`runtime/scheduling.py` (queue workers, who all look and of whom one gets to fire), the databases, who store what is
+decided here. Whether a decision still holds is checked by the store, in one step with the jobs that it inserts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from hashlib import blake2b
+from itertools import islice
+from typing import Literal, get_args
+from uuid import UUID
+
+import msgspec
+from msgspec import Raw, Struct
+
+from procession.codec import encode_spec
+from procession.cron import Cron, Dst, Every, Rule, between, upcoming
+from procession.errors import ConfigError
+from procession.job import NewJob, Spec, jid_of
+
+Missed = Literal["skip", "once", "all"]
+"""What becomes of instants that passed while no worker looked: none of them runs, the last one, or all."""
+Overlap = Literal["allow", "skip", "queue_one", "cancel_previous"]
+"""What becomes of an instant while a run before it is not finished: it runs beside it, it does not run, one waits until
+the other has finished, or the other is cancelled."""
+
+LATE = 60_000
+"""Milliseconds after which an instant that nobody saw counts as missed, for `skip`."""
+CATCH_UP = 100
+"""Most missed instants that `all` makes up for."""
+LAPSE = 300_000
+"""A schedule declared in code rests when no worker has declared it for this long, in milliseconds …"""
+FORGOTTEN = 14 * 24 * 3600 * 1000
+"""… and is removed after this long."""
+KEPT = 30
+"""Runs kept in a schedule's history."""
+MOST = 2_000
+"""Most schedules of one namespace."""
+
+
+class Schedule(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is run when. Exactly one of `cron` and `every` (milliseconds) is set; other times are milliseconds, too.
+
+    Raises:
+        ConfigError: a rule or a promise that cannot be kept.
+    """
+
+    name: str
+    job: str
+    """The stable name of a job function or worker class."""
+    cron: str = ""
+    every: int = 0
+    tz: str = "UTC"
+    dst: Dst = "once"
+    args: Raw = Raw(b"{}")
+    """A JSON object: parameter name -> encoded value."""
+    queue: str = "default"
+    priority: int = 0
+    attempts: int | None = None
+    timeout: int | None = None
+    expires: int = 0
+    tags: tuple[str, ...] = ()
+    missed: Missed = "once"
+    catch_up: int = CATCH_UP
+    overlap: Overlap = "allow"
+    jitter: int = 0
+    """A run is put off by a part of this, the same for every worker that looks."""
+    v: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 < len(self.name) <= 200 or not self.name.isprintable():
+            raise ConfigError(f"schedule name {self.name!r} must be 1 to 200 printable characters")
+        if bool(self.cron) == bool(self.every):
+            raise ConfigError(f"schedule {self.name!r} needs cron= or every=, one of them")
+        for what, value, known in (("missed", self.missed, Missed), ("overlap", self.overlap, Overlap)):
+            if value not in get_args(known):
+                raise ConfigError(f"{what}={value!r} must be one of {', '.join(get_args(known))}")
+        if self.missed == "all" and self.overlap != "allow":
+            raise ConfigError(f"missed='all' starts several runs at once, which overlap={self.overlap!r} forbids")
+        if not 1 <= self.catch_up <= CATCH_UP:
+            raise ConfigError(f"catch_up={self.catch_up} must lie between 1 and {CATCH_UP}")
+        rule_of(self.cron, self.every, self.tz, self.dst)
+
+    @property
+    def rule(self) -> Rule:
+        """When it is due."""
+        return rule_of(self.cron, self.every, self.tz, self.dst)
+
+    def describe(self) -> str:
+        """When it is due, in plain words."""
+        return self.rule.describe()
+
+    def upcoming(self, after: int) -> Iterator[int]:
+        """The instants later than `after`, in milliseconds since the epoch; paused or not."""
+        return upcoming(self.rule, after)
+
+    def run(self, slot: int, jid: UUID | None = None) -> NewJob:
+        """The job of one instant. Its jid follows from name and instant, so that inserting it twice makes one job."""
+        asked = Spec(name=self.job, args=self.args, attempts=self.attempts, timeout=self.timeout, tags=self.tags)
+        chance = _digest(self.name, slot)
+        return NewJob(
+            jid=jid or run_jid(self.name, slot),
+            spec=encode_spec(asked),
+            queue=self.queue,
+            priority=self.priority,
+            at=slot + chance % (self.jitter + 1) if jid is None else 0,
+            expires_in=self.expires,
+        )
+
+
+@lru_cache(maxsize=10_000)
+def rule_of(cron: str, every: int, tz: str, dst: Dst) -> Rule:
+    """The rule behind the fields of a schedule. Raises ConfigError."""
+    return Cron(cron, tz, dst) if cron else Every(every)
+
+
+def _digest(name: str, slot: int) -> int:
+    return int.from_bytes(blake2b(f"{slot} {name}".encode(), digest_size=10).digest(), "big")
+
+
+def run_jid(name: str, slot: int) -> UUID:
+    """The jid of a run: a UUIDv8 (RFC 9562) of 48 bits of milliseconds, so that ids sort by time, and a digest."""
+    return jid_of(slot << 80 | _digest(name, slot) & _CHANCE | _VERSION_AND_VARIANT)
+
+
+_VERSION_AND_VARIANT = 0x8 << 76 | 0x2 << 62
+_CHANCE = ((1 << 80) - 1) & ~(0xF << 76 | 0x3 << 62)
+
+
+class Run(Struct, frozen=True, array_like=True):
+    """One line of a schedule's history."""
+
+    at: int
+    """The instant that was due."""
+    jid: str = ""
+    """The job, "" when there was none."""
+    note: str = ""
+    """"" for a run on time; `skipped` (the one before was not finished), `missed N`, `by hand`, `backfill`."""
+
+
+class ScheduleInfo(Struct, frozen=True, kw_only=True):
+    """A schedule as the store holds it now. Times are milliseconds since the epoch by the store's clock, 0 for none."""
+
+    name: str
+    asked: bytes
+    """What was asked for, as stored."""
+    next_at: int = 0
+    last_at: int = 0
+    """The last instant that was decided."""
+    waiting: bool = False
+    """A run waits for the one before it to finish."""
+    paused_at: int = 0
+    reason: str = ""
+    declared_at: int = 0
+    """When a worker last declared it; 0 for one that was made at run time."""
+    runs: tuple[Run, ...] = ()
+    """The last 30, the oldest first."""
+
+    @property
+    def schedule(self) -> Schedule:
+        """What was asked for. Raises ConfigError when this version cannot read it."""
+        try:
+            return _decoder.decode(self.asked)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"schedule {self.name!r} cannot be read by this version: {error}") from error
+
+    @property
+    def paused(self) -> bool:
+        """True when nothing is due until it is resumed."""
+        return self.paused_at > 0
+
+    def lapsed(self, now: int) -> bool:
+        """True when it was declared in code and no worker declares it any more: it rests."""
+        return 0 < self.declared_at < now - LAPSE
+
+
+_decoder = msgspec.json.Decoder(Schedule)
+
+
+class Planned(Struct, frozen=True):
+    """A schedule on its way into the store."""
+
+    name: str
+    asked: bytes
+    next_at: int
+    """When it is first due; 0 for never."""
+
+
+class Firing(Struct, frozen=True, kw_only=True):
+    """What a look at a due schedule came to: jobs to insert if nobody did so before."""
+
+    name: str
+    asked: bytes
+    """The schedule as it was read; once it reads otherwise, this counts no more."""
+    expected: int = 0
+    """The instant that it was due at when it was read, likewise; 0 for runs that a person asked for."""
+    next_at: int = 0
+    """When it is due next."""
+    overlap: Overlap = "allow"
+    runs: tuple[tuple[Run, NewJob], ...] = ()
+    missed: Run | None = None
+
+
+def planned(schedule: Schedule, now: int) -> Planned:
+    """A schedule from now on: whatever was due until now is not made up for."""
+    return Planned(schedule.name, msgspec.json.encode(schedule), schedule.rule.next_after(now) or 0)
+
+
+def planned_again(info: ScheduleInfo, now: int) -> Planned:
+    """The same for one that is stored. Raises ConfigError when this version cannot read it."""
+    return Planned(info.name, info.asked, info.schedule.rule.next_after(now) or 0)
+
+
+def due(info: ScheduleInfo, now: int) -> Firing:
+    """What to do about a schedule that is due. Raises ConfigError when this version cannot read it."""
+    schedule = info.schedule
+    slots, more = between(schedule.rule, info.next_at - 1, now, schedule.catch_up)
+    last = slots[-1:]
+    if schedule.missed == "all":
+        wanted = slots
+    elif schedule.missed == "once" or info.waiting or (last and now - last[0] <= LATE):
+        wanted = last
+    else:
+        wanted = []
+    passed = len(slots) - len(wanted)
+    note = f"missed {'over ' if more else ''}{passed}" if passed or more else ""
+    return Firing(
+        name=info.name,
+        asked=info.asked,
+        expected=info.next_at,
+        next_at=schedule.rule.next_after(max(now, info.next_at)) or 0,
+        overlap=schedule.overlap,
+        runs=tuple(_run(schedule, slot) for slot in wanted),
+        missed=Run(slots[0], note=note) if note else None,
+    )
+
+
+def by_hand(info: ScheduleInfo, now: int, jid: UUID) -> Firing:
+    """One run more, now, whatever runs or is due."""
+    job = info.schedule.run(now, jid)
+    return Firing(name=info.name, asked=info.asked, runs=((Run(now, str(jid), "by hand"), job),))
+
+
+def backfill(info: ScheduleInfo, after: int, until: int) -> Firing:
+    """A run for each instant in (after, until]; where the job of one is still in the store, it stays as it is.
+
+    Raises:
+        ConfigError: these are more than 100.
+    """
+    slots = [*islice(info.schedule.upcoming(after), CATCH_UP + 1)]
+    if len(slots) > CATCH_UP and slots[-1] <= until:
+        raise ConfigError(f"more than {CATCH_UP} instants lie between these moments; fill in a shorter time")
+    runs = tuple(_run(info.schedule, slot, "backfill") for slot in slots if slot <= until)
+    return Firing(name=info.name, asked=info.asked, runs=runs)
+
+
+def _run(schedule: Schedule, slot: int, note: str = "") -> tuple[Run, NewJob]:
+    job = schedule.run(slot)
+    return Run(slot, str(job.jid), note), job

@@ -1,0 +1,341 @@
+"""Schedules over every backend, with the store's clock in the hand of the test."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from procession.database import Database, Query
+from procession.database import open as open_database
+from procession.errors import ConfigError
+from procession.job import Job, Outcome, State, new_jid
+from procession.moves import Move
+from procession.schedule import (
+    FORGOTTEN,
+    KEPT,
+    LAPSE,
+    MOST,
+    Planned,
+    Schedule,
+    ScheduleInfo,
+    backfill,
+    by_hand,
+    due,
+    planned,
+    planned_again,
+    run_jid,
+)
+from tests.contract.conftest import NOW, Clock
+from tests.contract.invariants import all_jobs
+
+Ask = Callable[..., Any]
+MINUTE = 60_000
+
+
+def minutely(name: str = "tick", **fields: Any) -> Schedule:
+    return Schedule(name=name, job="app.tick", every=MINUTE, queue="mail", **fields)
+
+
+def add(database: Database, ask: Ask, clock: Clock, *schedules: Schedule, declared: bool = False) -> list[bool]:
+    changed: list[bool] = ask(
+        database.upsert_schedules([planned(it, clock.now) for it in schedules], declared=declared)
+    )
+    return changed
+
+
+def look(database: Database, ask: Ask) -> list[str]:
+    found = ask(database.due_schedules(100))
+    fired: list[str] = ask(database.fire([due(it, found.now) for it in found.schedules]))
+    return fired
+
+
+def info(database: Database, ask: Ask, name: str = "tick") -> ScheduleInfo:
+    found: ScheduleInfo = ask(database.schedules([name])).schedules[0]
+    return found
+
+
+def waiting(database: Database, ask: Ask) -> list[Job]:
+    return all_jobs(database, ask, State.QUEUED)
+
+
+def claimed(database: Database, ask: Ask) -> Any:
+    return ask(database.claim(["mail"], "w", new_jid().bytes, limit=10, lease=10_000_000)).jobs
+
+
+def finish(database: Database, ask: Ask, job: Any) -> None:
+    assert ask(database.settle("w", [Outcome(jid=job.jid, token=job.token, move=Move.PROCESS)])) == [True]
+
+
+def test_a_schedule_is_fired_when_it_is_due_and_not_before(database: Database, ask: Ask, clock: Clock) -> None:
+    asked = minutely(args=msgspec.Raw(b'{"n":1}'), priority=7, tags=("a",), attempts=2, timeout=5_000)
+    assert add(database, ask, clock, asked) == [True]
+    assert look(database, ask) == []
+    assert ask(database.due_schedules(10)).next_due == NOW + MINUTE
+    clock.pass_(MINUTE)
+    assert look(database, ask) == ["fired"]
+    assert look(database, ask) == []
+    [job] = waiting(database, ask)
+    assert (job.jid, job.name, job.args, job.queue) == (run_jid("tick", clock.now), "app.tick", {"n": 1}, "mail")
+    assert (job.priority, job.tags, job.attempts, job.timeout, job.enqueued_at) == (7, ("a",), 2, 5_000, clock.now)
+    after = info(database, ask)
+    assert after.schedule == asked
+    assert (after.next_at, after.last_at) == (clock.now + MINUTE, clock.now)
+    assert [(run.at, run.jid, run.note) for run in after.runs] == [(clock.now, str(job.jid), "")]
+
+
+def test_of_two_who_decided_the_same_one_fires(database: Database, ask: Ask, clock: Clock) -> None:
+    add(database, ask, clock, minutely())
+    clock.pass_(MINUTE)
+    firing = due(info(database, ask), clock.now)
+    assert ask(database.fire([firing, firing])) == ["fired", "lost"]
+    assert ask(database.fire([firing])) == ["lost"]
+    assert ask(database.counts()).enqueued == 1
+
+
+def test_a_slot_is_never_fired_again_even_when_its_job_is_gone(database: Database, ask: Ask, clock: Clock) -> None:
+    add(database, ask, clock, minutely())
+    clock.pass_(MINUTE)
+    slot = clock.now
+    look(database, ask)
+    [job] = waiting(database, ask)
+    ask(database.remove([job.jid]))
+    edited = msgspec.structs.replace(minutely(), priority=1)
+    ask(database.upsert_schedules([Planned("tick", msgspec.json.encode(edited), slot)]))  # by who read the clock before
+    assert look(database, ask) == ["fired"]
+    assert waiting(database, ask) == []
+    assert info(database, ask).next_at == slot + MINUTE
+
+
+@pytest.mark.parametrize(
+    ("missed", "jobs", "note"), [("skip", 0, "missed 3"), ("once", 1, "missed 2"), ("all", 2, "missed 1")]
+)
+def test_missed_slots_are_made_up_for_as_asked(
+    database: Database, ask: Ask, clock: Clock, missed: Any, jobs: int, note: str
+) -> None:
+    add(database, ask, clock, Schedule(name="tick", job="j", every=10 * MINUTE, missed=missed, catch_up=jobs or 100))
+    clock.pass_(35 * MINUTE)
+    note = note if missed != "all" else "missed over 0"
+    last = clock.now - clock.now % (10 * MINUTE)
+    assert look(database, ask) == ["fired"]
+    assert {job.jid for job in waiting(database, ask)} == {run_jid("tick", last - n * 10 * MINUTE) for n in range(jobs)}
+    assert note in [run.note for run in info(database, ask).runs]
+    assert info(database, ask).next_at == last + 10 * MINUTE
+
+
+def test_an_edit_never_replays_what_was_missed(database: Database, ask: Ask, clock: Clock) -> None:
+    add(database, ask, clock, minutely(missed="all"))
+    clock.pass_(10 * MINUTE)
+    assert add(database, ask, clock, minutely(missed="all")) == [False]
+    assert ask(database.due_schedules(9)).schedules
+    assert add(database, ask, clock, minutely(missed="all", tz="Europe/Paris")) == [True]
+    assert look(database, ask) == []
+    assert ask(database.remove_schedules(["tick", "other"])) == [True, False]
+    assert add(database, ask, clock, minutely(missed="all")) == [True]
+    assert look(database, ask) == []
+    clock.pass_(MINUTE)
+    assert look(database, ask) == ["fired"]
+    assert len(waiting(database, ask)) == 1
+
+
+def test_overlap_allow_runs_beside_and_skip_does_not_run(database: Database, ask: Ask, clock: Clock) -> None:
+    add(database, ask, clock, minutely("beside"), minutely("alone", overlap="skip"))
+    clock.pass_(MINUTE)
+    assert look(database, ask) == ["fired", "fired"]
+    jobs = claimed(database, ask)
+    clock.pass_(MINUTE)
+    assert look(database, ask) == ["fired", "fired"]
+    assert [job.jid for job in waiting(database, ask)] == [run_jid("beside", clock.now)]
+    assert [run.note for run in info(database, ask, "alone").runs] == ["", "skipped"]
+    for job in jobs:
+        finish(database, ask, job)
+    clock.pass_(MINUTE)
+    look(database, ask)
+    assert run_jid("alone", clock.now) in {job.jid for job in waiting(database, ask)}
+
+
+@pytest.mark.parametrize("missed", ["once", "skip"])
+def test_overlap_queue_one_lets_one_wait_for_the_one_before(
+    database: Database, ask: Ask, clock: Clock, missed: Any
+) -> None:
+    add(database, ask, clock, minutely(overlap="queue_one", missed=missed))
+    clock.pass_(MINUTE)
+    assert look(database, ask) == ["fired"]
+    [job] = claimed(database, ask)
+    for _ in range(3):
+        clock.pass_(MINUTE)
+        assert look(database, ask) == ["busy"]
+        assert look(database, ask) == []
+        assert info(database, ask).waiting
+    last = clock.now
+    clock.pass_(MINUTE // 2)
+    finish(database, ask, job)
+    assert look(database, ask) == ["fired"]
+    assert [job.jid for job in waiting(database, ask)] == [run_jid("tick", last)]
+    after = info(database, ask)
+    assert (after.waiting, after.next_at) == (False, last + MINUTE)
+    assert [run.note for run in after.runs] == ["", "missed 2", ""]
+
+
+def test_overlap_cancel_previous_stops_what_runs_and_drops_what_waits(
+    database: Database, ask: Ask, clock: Clock
+) -> None:
+    add(database, ask, clock, minutely(overlap="cancel_previous"))
+    clock.pass_(MINUTE)
+    look(database, ask)
+    [running] = claimed(database, ask)
+    clock.pass_(MINUTE)
+    look(database, ask)
+    queued = run_jid("tick", clock.now)
+    first, second = ask(database.find([running.jid, queued]))
+    assert (first.state, first.cancel_asked, second.state) == (State.RUNNING, True, State.QUEUED)
+    clock.pass_(MINUTE)
+    look(database, ask)
+    [second] = ask(database.find([queued]))
+    assert (second.state, second.reason) == (State.CANCELLED, "the next run is due")
+    finish(database, ask, running)
+
+
+def test_a_paused_schedule_is_not_due_and_resumes_at_its_next_slot(
+    database: Database, ask: Ask, clock: Clock
+) -> None:
+    add(database, ask, clock, minutely())
+    clock.pass_(MINUTE)
+    decided = due(info(database, ask), clock.now)
+    assert ask(database.pause_schedules(["tick", "other"], "too hot")) == [True, False]
+    assert ask(database.fire([decided])) == ["lost"]
+    assert look(database, ask) == []
+    assert add(database, ask, clock, minutely(priority=1)) == [True]
+    paused = info(database, ask)
+    assert (paused.paused, paused.reason, paused.paused_at) == (True, "too hot", clock.now)
+    clock.pass_(10 * MINUTE)
+    assert look(database, ask) == []
+    assert ask(database.resume_schedules([planned_again(paused, clock.now)])) == [True]
+    assert ask(database.resume_schedules([planned_again(paused, clock.now)])) == [False]
+    assert look(database, ask) == []
+    clock.pass_(MINUTE)
+    assert look(database, ask) == ["fired"]
+
+
+def test_a_run_by_hand_and_a_backfill_leave_the_next_slot_alone(database: Database, ask: Ask, clock: Clock) -> None:
+    add(database, ask, clock, minutely(overlap="skip"))
+    before, jid = info(database, ask), new_jid()
+    assert ask(database.fire([by_hand(before, clock.now, jid)])) == ["fired"]
+    earlier = clock.now - clock.now % MINUTE
+    for _ in range(2):
+        assert ask(database.fire([backfill(before, earlier - 3 * MINUTE, earlier)])) == ["fired"]
+    assert {job.jid for job in waiting(database, ask)} == {jid, *(run_jid("tick", earlier - n * MINUTE) for n in range(3))}
+    after = info(database, ask)
+    assert [run.note for run in after.runs] == ["by hand", "backfill", "backfill", "backfill"]
+    assert after.next_at == before.next_at
+    with pytest.raises(ConfigError, match="shorter time"):
+        backfill(before, 0, clock.now)
+
+
+def test_what_no_worker_declares_any_more_rests_and_is_forgotten(
+    database: Database, ask: Ask, clock: Clock
+) -> None:
+    add(database, ask, clock, minutely(), minutely("other"), declared=True)
+    add(database, ask, clock, minutely("made"))
+    clock.pass_(LAPSE + 1)
+    ask(database.touch_schedules(["other", "unknown"]))
+    assert {it.name for it in ask(database.due_schedules(9)).schedules} == {"other", "made"}
+    assert info(database, ask).lapsed(clock.now)
+    ask(database.touch_schedules(["tick"]))
+    assert {it.name for it in ask(database.due_schedules(9)).schedules} == {"other", "made", "tick"}
+    clock.pass_(FORGOTTEN + LAPSE)
+    assert {it.name for it in ask(database.due_schedules(9)).schedules} == {"made"}
+    assert [it.name for it in ask(database.schedules()).schedules] == ["made"]
+
+
+def test_what_rested_goes_on_where_it_was_once_declared_again(database: Database, ask: Ask, clock: Clock) -> None:
+    add(database, ask, clock, minutely(), declared=True)
+    clock.pass_(LAPSE + 10 * MINUTE)
+    assert look(database, ask) == []
+    assert add(database, ask, clock, minutely(), declared=True) == [False]
+    assert look(database, ask) == ["fired"]
+    assert len(waiting(database, ask)) == 1
+
+
+def test_jitter_puts_a_run_off_by_the_same_part_for_everyone(database: Database, ask: Ask, clock: Clock) -> None:
+    add(database, ask, clock, minutely(jitter=30_000, expires=1_000))
+    clock.pass_(MINUTE)
+    firing = due(info(database, ask), clock.now)
+    assert firing == due(info(database, ask), clock.now + 5)
+    ask(database.fire([firing]))
+    [job] = all_jobs(database, ask, State.DELAYED)
+    assert clock.now < job.due_at <= clock.now + 30_000
+    assert job.expires_at == clock.now + 1_000
+
+
+def test_the_history_keeps_the_newest_runs(database: Database, ask: Ask, clock: Clock) -> None:
+    add(database, ask, clock, minutely())
+    for _ in range(KEPT + 5):
+        clock.pass_(MINUTE)
+        look(database, ask)
+    runs = info(database, ask).runs
+    assert (len(runs), runs[-1].at, runs[0].at) == (KEPT, clock.now, clock.now - (KEPT - 1) * MINUTE)
+
+
+def test_there_may_be_so_many_schedules_and_no_more(database: Database, ask: Ask, clock: Clock) -> None:
+    add(database, ask, clock, *(minutely(f"s{n}") for n in range(MOST)))
+    with pytest.raises(ConfigError, match="2,000 schedules"):
+        add(database, ask, clock, minutely("one more"))
+    assert add(database, ask, clock, minutely("s1")) == [False]
+    assert len(ask(database.schedules()).schedules) == MOST
+
+
+def test_ten_skewed_schedulers_that_are_killed_fire_sixty_slots_sixty_times(
+    database: Database, ask: Ask, clock: Clock, request: pytest.FixtureRequest, namespace: str
+) -> None:
+    """Each runs behind or ahead by up to two seconds, sleeps unevenly, and dies between looking and firing."""
+    rng = random.Random(60)
+    url = database.url if "memory" in database.url else request.getfixturevalue("valkey_url")
+    if request.node.callspec.params["database"] == "redis":
+        url = request.getfixturevalue("redis_url")
+    clock.now -= clock.now % MINUTE
+    add(database, ask, clock, minutely(missed="all"))
+    begin = clock.now
+
+    async def scheduler(skew: int) -> None:
+        mine = open_database(url, namespace=namespace, now=lambda: clock.now + skew)
+        connection = mine.connect_async()
+        try:
+            while clock.now - skew < begin + 60 * MINUTE - 3_000:
+                found = await connection.ask(mine.due_schedules(10))
+                await asyncio.sleep(0)
+                if rng.random() < 0.3:
+                    return  # killed with a decision in its hands
+                await connection.ask(mine.fire([due(it, found.now) for it in found.schedules]))
+                if rng.random() < 0.05:
+                    return
+                clock.pass_(rng.randrange(700))
+                await asyncio.sleep(0)
+        finally:
+            await connection.close()
+
+    async def main() -> None:
+        alive: set[asyncio.Task[None]] = set()
+        while clock.now < begin + 60 * MINUTE:
+            while len(alive) < 10:
+                alive.add(asyncio.ensure_future(scheduler(rng.randrange(-2_000, 2_000))))
+            done, alive = await asyncio.wait(alive, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        for task in alive:
+            task.cancel()
+        await asyncio.gather(*alive, return_exceptions=True)
+
+    asyncio.run(main())
+    clock.now = begin + 60 * MINUTE
+    look(database, ask)
+    slots = {run_jid("tick", begin + n * MINUTE) for n in range(1, 61)}
+    jids = [job.jid for job in all_jobs(database, ask, State.QUEUED)]
+    assert set(jids) - slots <= {run_jid("tick", begin + 61 * MINUTE)}
+    assert slots <= set(jids)
+    assert len(jids) == len(set(jids)) == ask(database.counts()).enqueued
+    assert ask(database.page(Query(state=State.QUEUED), limit=100)).cursor is None
