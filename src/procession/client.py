@@ -29,6 +29,7 @@ from procession.enqueuer import Call, Enqueuer, Options, durability_of, joined, 
 from procession.errors import ConfigError, DatabaseError
 from procession.handle import JobHandle, Waiter
 from procession.job import Job, NewJob, State, Stored, parse_jid
+from procession.journal import Journal
 from procession.names import check_queue, is_reserved_queue
 from procession.registry import JobOptions, Registry, register
 from procession.steering import Steering
@@ -40,7 +41,7 @@ T = TypeVar("T")
 W = TypeVar("W", bound=type)
 Jid = str | UUID
 
-class Procession(Steering):
+class Procession(Journal, Steering):
     """Jobs of one application in one namespace of one store.
 
     Args:

@@ -20,9 +20,9 @@ ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "procession"
 FILES = sorted(SOURCE.rglob("*.py"))
 FLOORS = [
-    ("job", "moves", "errors", "codec", "retry", "clock", "names", "sizes"),
+    ("job", "moves", "errors", "codec", "retry", "clock", "names", "sizes", "notes"),
     ("database",),
-    ("config", "connections", "context", "registry", "enqueuer", "dequeuer", "stats", "handle", "worker", "client",
+    ("config", "connections", "context", "notebook", "journal", "registry", "enqueuer", "dequeuer", "stats", "handle", "worker", "client",
      "doctor", "repair", "steering"),
     ("runtime",),
     ("cli", "demo", "testing", "__main__"),

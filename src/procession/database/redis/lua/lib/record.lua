@@ -14,9 +14,11 @@
 local QUEUED, DELAYED, BLOCKED, RUNNING, PROCESSED, FAILED, CANCELLED = 1, 2, 3, 4, 5, 6, 7
 local NAMES = {'queued', 'delayed', 'blocked', 'running', 'processed', 'failed', 'cancelled'}
 local JOBS, SPECS, ERRORS, RESULTS, DUE = T .. ':jobs', T .. ':specs', T .. ':errors', T .. ':results', T .. ':due'
+local NOTES = T .. ':notes'
 local VERSION, LONG_SPEC = 1, 1024
 local HEAD, PLAN, HISTORY = '>BBHHBBI6bBc0', '>I6I6', '>I6I6Bc0Bc0Bc0'
 local HAS_PLAN, HAS_HISTORY, CANCEL, HAS_ERRORS, HAS_RESULT, APART = 1, 2, 4, 8, 16, 32
+local HAS_NOTES = 128
 
 if now == 0 then
   local clock = redis.call('TIME')
@@ -31,7 +33,8 @@ local function taken_apart(raw)
   return version == VERSION and NAMES[state] and {
     state = state, priority = priority, attempt = attempt, crashes = crashes, place = place, enqueued = enqueued, queue = queue,
     due = due, expires = expires, started = started, finished = finished, worker = worker, token = token, reason = reason,
-    cancel = flags % 8 >= 4, errors = flags % 16 >= 8, result = flags % 32 >= 16, apart = flags >= 32, spec = string.sub(raw, at),
+    cancel = flags % 8 >= 4, errors = flags % 16 >= 8, result = flags % 32 >= 16, apart = flags % 64 >= 32, spec = string.sub(raw, at),
+    notes = flags >= HAS_NOTES,
   }
 end
 
@@ -55,6 +58,7 @@ local function packed(r)
   if r.errors then flags = flags + HAS_ERRORS end
   if r.result then flags = flags + HAS_RESULT end
   if r.apart then flags = flags + APART end
+  if r.notes then flags = flags + HAS_NOTES end
   return struct.pack(HEAD, VERSION, r.state, r.place, r.attempt, r.crashes, flags, r.enqueued, r.priority, #r.queue, r.queue)
     .. plan .. past .. r.spec
 end
@@ -115,11 +119,19 @@ local function write(jid, raw)
   wrote = wrote + 2
 end
 
+local function log_key(jid)
+  return T .. ':log:' .. jid
+end
+
 -- Leave nothing of a job but its entries in lists, which are tombstones then.
 local function drop(jid, r)
   if r.apart then redis.call('HDEL', SPECS, jid) end
   if r.errors then redis.call('HDEL', ERRORS, jid) end
   if r.result then redis.call('HDEL', RESULTS, jid) end
+  if r.notes then
+    redis.call('HDEL', NOTES, jid)
+    redis.call('UNLINK', log_key(jid))
+  end
   known[jid] = false
   gone[#gone + 1] = jid
 end
