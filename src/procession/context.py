@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextvars import ContextVar
 from threading import Event, Lock
 from typing import Literal, TypeVar
@@ -26,7 +26,7 @@ class CurrentJob:
     its lease can do no harm there.
     """
 
-    __slots__ = ("_stop", "attempt", "deadline", "fence", "jid", "name", "notebook", "queue", "stop_reason")
+    __slots__ = ("_stop", "attempt", "deadline", "fence", "jid", "name", "notebook", "queue", "stop_reason", "told")
 
     def __init__(self, jid: UUID, name: str, queue: str, attempt: int, fence: int) -> None:
         self.jid = jid
@@ -39,6 +39,8 @@ class CurrentJob:
         self.stop_reason: Why | None = None
         """Why this run is to stop; None while it may go on."""
         self._stop: Event | None = None
+        self.told: Callable[[], None] | None = None
+        """Called in the writing thread when there is something to fetch; None where somebody looks now and then."""
         self.notebook: Notebook | None = None
         """What it has said and nobody has fetched yet; None until its first word."""
 
@@ -59,7 +61,7 @@ class CurrentJob:
         """The notebook of this attempt, opened at its first word; called by the library."""
         if self.notebook is None:
             with _opening:  # two threads of one job may speak first
-                self.notebook = self.notebook or Notebook(self.attempt)
+                self.notebook = self.notebook or Notebook(self.attempt, self.told)
         return self.notebook
 
     @property
@@ -133,7 +135,7 @@ def track(iterable: Iterable[T], total: int | None = None, text: str = "") -> It
     """Go through `iterable` and report progress after each item: `for row in track(rows): …`.
 
     Args:
-        total: how many items there are; by default `len(iterable)`, where it has one. Else only their count is reported.
+        total: how many items there are; by default `len(iterable)`, where it has one. Else only the count is reported.
         text: in front of the count, "rows 3/10".
 
     Outside a job it only goes through the items.

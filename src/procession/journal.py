@@ -19,7 +19,7 @@ class Journal(ABC):
     if TYPE_CHECKING:
 
         @property
-        def database(self) -> Database: ...  # noqa: D102
+        def database(self) -> Database: ...
 
     @abstractmethod
     def ask(self, operation: Operation[T]) -> T:

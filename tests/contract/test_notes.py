@@ -18,14 +18,15 @@ from tests.contract.test_queue import LEASE, claim, find, new, settle
 Ask = Callable[..., Any]
 
 
-def said(text: str, attempt: int = 1) -> bytes:
+def line(text: str, attempt: int = 1) -> bytes:
     return msgspec.json.encode(Said(1, "INFO", "app", text, attempt))
 
 
 def note(job: Any, number: int, *texts: str, progress: float | None = None, **fields: Any) -> Note:
     reported = b"" if progress is None else msgspec.json.encode(Progress(progress, "so far"))
-    lines = tuple(said(text) for text in texts)
-    return Note(**{"jid": job.jid, "token": job.token, "number": number, "progress": reported, "lines": lines, **fields})
+    lines = tuple(line(text) for text in texts)
+    said = {"jid": job.jid, "token": job.token, "number": number, "progress": reported, "lines": lines}
+    return Note(**{**said, **fields})
 
 
 def running(database: Database, ask: Ask, **fields: Any) -> Any:
@@ -34,7 +35,7 @@ def running(database: Database, ask: Ask, **fields: Any) -> Any:
 
 
 def texts(database: Database, ask: Ask, job: Any, after: int = 0) -> list[tuple[int, str]]:
-    return [(line.index, line.text) for line in ask(database.log(job.jid, after))]
+    return [(it.index, it.text) for it in ask(database.log(job.jid, after))]
 
 
 def test_lines_are_kept_in_order_and_read_behind_an_index(database: Database, ask: Ask) -> None:
@@ -43,8 +44,8 @@ def test_lines_are_kept_in_order_and_read_behind_an_index(database: Database, as
     assert texts(database, ask, job) == [(1, "a"), (2, "b"), (3, "c")]
     assert texts(database, ask, job, 2) == [(3, "c")]
     assert texts(database, ask, job, 3) == texts(database, ask, job, 99) == []
-    line = ask(database.log(job.jid))[0]
-    assert (line.at, line.level, line.logger, line.attempt) == (1, "INFO", "app", 1)
+    first = ask(database.log(job.jid))[0]
+    assert (first.at, first.level, first.logger, first.attempt) == (1, "INFO", "app", 1)
     settle(database, ask, job, Move.PROCESS)
     assert len(texts(database, ask, job)) == 3
     assert ask(database.log(new_jid())) == []
@@ -96,7 +97,7 @@ def test_the_newest_2000_lines_and_256_kb_of_a_job_are_kept(database: Database, 
     assert texts(database, ask, job, 50) == kept
     ask(database.note([note(job, 2, *["x" * 4_000] * 100)]))
     kept = texts(database, ask, job)
-    assert sum(len(said(text)) for _, text in kept) <= 262_144
+    assert sum(len(line(text)) for _, text in kept) <= 262_144
     assert (len(kept) >= 60, kept[-1][0]) == (True, 2_200)
 
 

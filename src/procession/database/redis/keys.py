@@ -34,7 +34,7 @@ KEYS = (
     Key("specs", "hash", "jid → a spec over 1 kB, so that no move rewrites it", "one per such job", "with its job"),
     Key("errors", "hash", "jid → errors of attempts, a JSON document per line", "25 × 32 kB per job", "with its job"),
     Key("results", "hash", "jid → JSON of what the job returned", "256 kB per job", "with its job"),
-    Key("notes", "hash", "jid → its progress, and how many log lines", "300 bytes, or 1 kB if not ASCII", "with its job"),
+    Key("notes", "hash", "jid → its progress, how many log lines", "300 bytes, or 1 kB if not ASCII", "with its job"),
     Key("log:<jid>", "list", "its log lines as JSON, the oldest first", "2,000 and 256 kB", "with its job"),
     Key("due", "sorted set", "delayed jobs by due time", "delayed jobs", "promotion"),
     Key("depth", "hash", "queue → how many jobs are queued", "queues", "flush"),

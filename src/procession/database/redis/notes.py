@@ -1,4 +1,5 @@
-"""What running jobs say of themselves: how `note.lua` reads it and `log.lua` answers. See `procession.database.notes`."""
+"""What running jobs say of themselves: how `note.lua` reads it and `log.lua` answers. See
+`procession.database.notes`."""
 
 from __future__ import annotations
 
