@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from procession.client import Procession
-from procession.context import CurrentJob, current_job
+from procession.context import CurrentJob, current_job, track
 from procession.enqueuer import Call
 from procession.errors import (
     BadArguments,
@@ -40,6 +40,7 @@ from procession.errors import (
 from procession.handle import JobHandle
 from procession.job import Failure, Job, State
 from procession.names import is_reserved_queue
+from procession.notes import LogLine, Progress
 from procession.retry import Retry, constant, exponential
 from procession.stats import Stats
 from procession.worker import JobFunction, Worker
@@ -66,9 +67,11 @@ __all__ = [
     "JobNotFound",
     "JobTimeout",
     "LeaseLost",
+    "LogLine",
     "NotEncodable",
     "Procession",
     "ProcessionError",
+    "Progress",
     "Refused",
     "ReservedQueue",
     "ResultPending",
@@ -90,6 +93,7 @@ __all__ = [
     "is_reserved_queue",
     "remove",
     "stats",
+    "track",
 ]
 
 

@@ -30,6 +30,7 @@ from procession.enqueuer import Call, Enqueuer, Options, answered, durability_of
 from procession.errors import ConfigError, DatabaseError
 from procession.handle import JobHandle, Waiter
 from procession.job import Job, NewJob, State, Stored, parse_jid
+from procession.journal import Journal
 from procession.names import check_queue, is_reserved_queue
 from procession.registry import JobOptions, Registry, register
 from procession.scheduling import Scheduling
@@ -43,7 +44,7 @@ W = TypeVar("W", bound=type)
 Jid = str | UUID
 Span = float | str | timedelta
 
-class Procession(Steering, Scheduling):
+class Procession(Journal, Scheduling, Steering):
     """Jobs of one application in one namespace of one store.
 
     Args:

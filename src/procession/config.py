@@ -6,6 +6,7 @@ of each value is kept, to be shown. Called by the client and the command line; r
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import tomllib
@@ -68,6 +69,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     durability: Durability = "memory"
     """What an enqueue waits for: `memory` (the server has it), `fsync` (its disk has it), `replica` (one replica has
     it)."""
+    capture_logs: str = "INFO"
+    """Least level of the log lines that are kept of a job; "OFF" keeps none."""
     max_crashes: int = 3
     processed_age: float | str = DAY / 1000
     processed_count: int = 100_000
@@ -181,6 +184,8 @@ def _merge(arguments: Mapping[str, Any]) -> tuple[Settings, dict[str, str]]:
     for name in ("lease", "heartbeat", "grace", "budget", "max_age"):
         milliseconds(getattr(settings, name), name)
     size(settings.max_rss, "max_rss")
+    if settings.capture_logs not in (*logging.getLevelNamesMapping(), "OFF"):
+        raise ConfigError(f"capture_logs={settings.capture_logs!r} must be a level such as INFO or WARNING, or OFF")
     if milliseconds(settings.heartbeat) * 2 > milliseconds(settings.lease):
         raise ConfigError(
             f"heartbeat={settings.heartbeat} may be at most half of lease={settings.lease}, else a late beat costs it"

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextvars import ContextVar
-from threading import Event
-from typing import Literal
+from threading import Event, Lock
+from typing import Literal, TypeVar
 from uuid import UUID
 
 from procession.clock import monotonic
 from procession.errors import ConfigError, JobCancelled, JobError, JobTimeout, LeaseLost
+from procession.notebook import Notebook
+
+T = TypeVar("T")
 
 Why = Literal["timeout", "cancelled", "lost", "shutdown"]
 """Why a run is to stop: its time is over, somebody cancelled the job, its lease was lost, its worker goes."""
@@ -22,7 +26,7 @@ class CurrentJob:
     its lease can do no harm there.
     """
 
-    __slots__ = ("_stop", "attempt", "deadline", "fence", "jid", "name", "queue", "stop_reason")
+    __slots__ = ("_stop", "attempt", "deadline", "fence", "jid", "name", "notebook", "queue", "stop_reason", "told")
 
     def __init__(self, jid: UUID, name: str, queue: str, attempt: int, fence: int) -> None:
         self.jid = jid
@@ -35,11 +39,30 @@ class CurrentJob:
         self.stop_reason: Why | None = None
         """Why this run is to stop; None while it may go on."""
         self._stop: Event | None = None
+        self.told: Callable[[], None] | None = None
+        """Called in the writing thread when there is something to fetch; None where somebody looks now and then."""
+        self.notebook: Notebook | None = None
+        """What it has said and nobody has fetched yet; None until its first word."""
 
     @property
     def log(self) -> logging.Logger:
         """A logger of the library for this job's name."""
         return logging.getLogger(f"procession.job.{self.name}")
+
+    def progress(self, part: float | None = None, text: str = "") -> None:
+        """Say how far this run is: a part from 0 to 1 (None when unknown) and up to 200 characters. Costs no trip.
+
+        The newest report reaches the store within about a second, and the last one before the job ends; others between
+        are skipped. Raises ConfigError when `part` is no finite number.
+        """
+        self.notes().report(part, text)
+
+    def notes(self) -> Notebook:
+        """The notebook of this attempt, opened at its first word; called by the library."""
+        if self.notebook is None:
+            with _opening:  # two threads of one job may speak first
+                self.notebook = self.notebook or Notebook(self.attempt, self.told)
+        return self.notebook
 
     @property
     def remaining(self) -> float | None:
@@ -96,6 +119,7 @@ class CurrentJob:
         return self._stop
 
 
+_opening = Lock()
 CURRENT: ContextVar[CurrentJob | None] = ContextVar("procession_current_job", default=None)
 
 
@@ -105,3 +129,22 @@ def current_job() -> CurrentJob:
     if job is None:
         raise ConfigError("current_job() was called outside a running job")
     return job
+
+
+def track(iterable: Iterable[T], total: int | None = None, text: str = "") -> Iterator[T]:
+    """Go through `iterable` and report progress after each item: `for row in track(rows): …`.
+
+    Args:
+        total: how many items there are; by default `len(iterable)`, where it has one. Else only the count is reported.
+        text: in front of the count, "rows 3/10".
+
+    Outside a job it only goes through the items.
+    """
+    if total is None and isinstance(iterable, Sized):
+        total = len(iterable)
+    job = CURRENT.get()
+    for number, item in enumerate(iterable, 1):
+        yield item
+        if job is not None:
+            counted = f"{number}" if total is None else f"{number}/{total}"
+            job.progress(number / total if total else None, f"{text} {counted}".strip())

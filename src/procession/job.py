@@ -16,6 +16,7 @@ from uuid import UUID, SafeUUID
 from msgspec import Raw, Struct
 
 from procession.errors import ConfigError
+from procession.notes import Progress
 
 if TYPE_CHECKING:
     from procession.unique import Unique
@@ -183,6 +184,7 @@ class Job(Struct, frozen=True, kw_only=True):
     cancel_asked: bool = False
     failures: tuple[Failure, ...] = ()
     result: Raw | None = None
+    progress: Progress | None = None
     raw: bytes = b""
     """The spec's bytes when they could not be decoded, so that nothing is hidden."""
 

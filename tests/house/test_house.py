@@ -13,6 +13,7 @@ import pytest
 
 from procession import JobHandle, Procession, __version__
 from procession.database import AsyncConnection, Connection
+from procession.journal import Journal
 from procession.schedules import Schedules
 from procession.steering import Steering
 from procession.worker import Caller
@@ -21,10 +22,10 @@ ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "procession"
 FILES = sorted(SOURCE.rglob("*.py"))
 FLOORS = [
-    ("job", "moves", "errors", "codec", "retry", "clock", "names", "sizes", "unique", "cron", "schedule"),
+    ("job", "moves", "errors", "codec", "retry", "clock", "names", "sizes", "unique", "cron", "schedule", "notes"),
     ("database",),
     ("config", "connections", "context", "registry", "enqueuer", "dequeuer", "stats", "handle", "worker", "client",
-     "doctor", "repair", "steering", "schedules", "scheduling"),
+     "doctor", "repair", "steering", "schedules", "scheduling", "notebook", "journal"),
     ("runtime",),
     ("cli", "demo", "testing", "__main__"),
 ]
@@ -77,7 +78,7 @@ def test_every_file_has_a_doorplate_and_is_one_idea(path: Path) -> None:
     assert len(text.splitlines()) <= 500
 
 
-@pytest.mark.parametrize("kind", [Procession, Steering, Schedules, JobHandle, Caller])
+@pytest.mark.parametrize("kind", [Procession, Steering, Schedules, Journal, JobHandle, Caller])
 def test_every_verb_stands_beside_its_async_twin(kind: type) -> None:
     twins = [name for name in vars(kind) if name.endswith("_async")]
     assert twins

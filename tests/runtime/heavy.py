@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import logging
 import os
 import signal
 import subprocess
@@ -209,3 +210,23 @@ def nap(seconds: float, path: str) -> str:
     Path(path).touch()
     time.sleep(seconds)
     return "rested"
+
+
+@app.job(executor="process", retry=False)
+def says(wait: bool = True) -> None:
+    logging.getLogger("shop").info("begins")
+    current_job().progress(0.5, "half")
+    try:
+        time.sleep(20 if wait else 0)
+    finally:
+        logging.getLogger("shop").info("ends")
+
+
+@app.job(executor="process", retry=False)
+async def says_async() -> None:
+    logging.getLogger("shop").info("begins")
+    current_job().progress(0.5, "half")
+    try:
+        await asyncio.sleep(20)
+    finally:
+        logging.getLogger("shop").info("ends")

@@ -148,7 +148,7 @@ def test_words_that_cannot_be_kept_are_refused_where_they_are_written(
     @app.job(name="k")
     def k(a: int) -> None: ...
 
-    if "{" not in str(options["unique"] if "unique" in options else ""):
+    if "{" not in str(options.get("unique", "")):
         with pytest.raises(ConfigError, match=says):
             k.using(**options).enqueue(1)
     assert app.stats().scheduled == 0

@@ -11,7 +11,7 @@ import sys
 
 import click
 
-from procession.cli import demo, doctor, jobs, queues, server, worker
+from procession.cli import demo, doctor, jobs, logs, queues, server, worker
 from procession.cli.shared import FAILED, NOT_FOUND, UNAVAILABLE, USAGE
 from procession.errors import (
     ConfigError,
@@ -38,6 +38,8 @@ for command in (
     worker.worker,
     jobs.enqueue,
     jobs.jobs,
+    logs.logs,
+    logs.watch,
     queues.stats,
     queues.queues,
     queues.workers,

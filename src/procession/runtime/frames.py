@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from procession.context import Why
 from procession.job import Claimed
+from procession.notebook import Page
 from procession.runtime.executor import Verdict
 
 LENGTH = Layout(">I")
@@ -45,6 +46,13 @@ class Unable(Struct, frozen=True, tag=True):
     why: str
 
 
+class Noted(Struct, frozen=True, tag=True):
+    """From a job process: the run of this claim has said something."""
+
+    token: bytes
+    page: Page
+
+
 class Ended(Struct, frozen=True, tag=True):
     """From a job process: the run came to a verdict."""
 
@@ -54,7 +62,7 @@ class Ended(Struct, frozen=True, tag=True):
 
 
 ToJob = Begin | Stop
-FromJob = Ready | Unable | Ended
+FromJob = Ready | Unable | Noted | Ended
 
 _to_job: msgspec.msgpack.Decoder[ToJob] = msgspec.msgpack.Decoder(ToJob)
 _from_job: msgspec.msgpack.Decoder[FromJob] = msgspec.msgpack.Decoder(FromJob)

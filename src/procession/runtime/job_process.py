@@ -34,9 +34,11 @@ import msgspec
 from procession.client import Procession
 from procession.errors import ProcessionError
 from procession.runtime import blackbox
+from procession.runtime.capture import capturing
 from procession.runtime.executor import Run, Verdict, judge, perform, perform_async, resolve
-from procession.runtime.frames import Begin, Ended, Ready, Stop, Unable, frame, heard
+from procession.runtime.frames import Begin, Ended, FromJob, Noted, Ready, Stop, Unable, frame, heard
 from procession.runtime.joblog import log_to_stderr
+from procession.runtime.notetaker import EVERY
 from procession.runtime.target import load_app
 
 FIRST_TO_GO = 500
@@ -62,6 +64,8 @@ class JobProcess:
         self._raised = False
         """… and was told that it is not to go on."""
         self._exhausted = False
+        self._said = threading.Event()
+        self._speaking = threading.Lock()
 
     def work(self) -> None:
         """Perform jobs until the line ends."""
@@ -69,15 +73,22 @@ class JobProcess:
         signal.signal(signal.SIGTERM, self._terminated)
         signal.signal(signal.SIGINT, lambda *_: None)  # a handler, since what is ignored stays so in what a job starts
         threading.Thread(target=self._listen, name="procession-line", daemon=True).start()
-        self._line.sendall(frame(Ready(self._app.registry.names())))
-        with asyncio.Runner() as runner:
+        threading.Thread(target=self._note, name="procession-notes", daemon=True).start()
+        self._say(Ready(self._app.registry.names()))
+        with capturing(self._app.settings.capture_logs), asyncio.Runner() as runner:
             while (begun := self._begun.get()) is not None:
                 run, worker = begun
                 verdict = run if isinstance(run, Verdict) else self._perform(run, worker, runner)
                 self._run = None
+                if isinstance(run, Run):
+                    self._noted(run, last=True)
                 with contextlib.suppress(OSError, ValueError):  # whatever a job has done to it
                     sys.stdout.flush()
-                self._line.sendall(frame(Ended(verdict, worn=self._exhausted)))
+                self._say(Ended(verdict, worn=self._exhausted))
+
+    def _say(self, message: FromJob) -> None:
+        with self._speaking:
+            self._line.sendall(frame(message))
 
     def _perform(self, run: Run, worker: str, runner: asyncio.Runner) -> Verdict:
         self._recorder.seen_in(f"job {run.registered.name} {run.claimed.jid} attempt {run.claimed.attempt}")
@@ -165,6 +176,26 @@ class JobProcess:
         if self._inside and self._run is not None and self._run.stopped:
             sys.exit("stopped by its queue worker")
 
+    # What the job says of itself
+
+    def _note(self) -> None:
+        """In a thread: send what the job has said, at most once a second."""
+        while self._said.wait():
+            self._said.clear()
+            run = self._run
+            if run is not None:
+                self._noted(run, last=False)
+            time.sleep(EVERY)
+
+    def _noted(self, run: Run, *, last: bool) -> None:
+        notebook = run.context.notebook
+        if notebook is None:
+            return
+        with self._speaking, contextlib.suppress(OSError):  # fetched and sent as one, or lines would change places
+            page = notebook.fetch(last=last)
+            if page.progress or page.lines:
+                self._line.sendall(frame(Noted(run.claimed.token, page)))
+
     # In the listening thread
 
     def _listen(self) -> None:
@@ -173,6 +204,8 @@ class JobProcess:
                 if isinstance(message, Begin):
                     run = resolve(message.claimed, self._app.registry, message.worker)
                     self._run = None if isinstance(run, Verdict) else run
+                    if isinstance(run, Run):
+                        run.context.told = self._said.set
                     self._begun.put((run, message.worker))
                 else:
                     self._stop(message)

@@ -27,6 +27,7 @@ from procession.runtime.active import Active, Executor
 from procession.runtime.deadlines import Deadlines
 from procession.runtime.executor import CANCEL_GRACE, Verdict, judge, postponed, released, resolve
 from procession.runtime.joblog import JobLog
+from procession.runtime.notetaker import NoteTaker
 from procession.runtime.pools import LoopExecutor, ThreadExecutor
 from procession.runtime.process_executor import ProcessExecutor
 from procession.runtime.slots import claimable
@@ -83,6 +84,8 @@ class Performer:
         self._tasks = LoopExecutor(self, worker, capacity.concurrency)
         self._executors: dict[str, Executor] = {"loop": self._tasks, "thread": self._threads}
         self._deadlines = Deadlines(self._too_long)
+        self.notes = NoteTaker()
+        """What runs have said, to be noted in front of their outcomes."""
         if capacity.target is not None:
             self._executors["process"] = ProcessExecutor(self, worker, capacity.job_processes, capacity.target)
         self.alive_until = math.inf
@@ -98,6 +101,10 @@ class Performer:
     def held(self) -> dict[UUID, bytes]:
         """What is here until it is settled: jid → claim token."""
         return {active.run.claimed.jid: active.run.claimed.token for active in self._active.values()}
+
+    def listen(self) -> bool:
+        """Take what running jobs have said; True when there is something to note."""
+        return self.notes.look(active.run for active in self._active.values() if not active.done)
 
     @property
     def idle(self) -> bool:
@@ -230,6 +237,7 @@ class Performer:
             return
         self._close(active)
         self._log.finished(active.run, verdict, monotonic() - active.started)
+        self.notes.ended(active.run)
         self._report(verdict.outcome)
         self._wake()
 

@@ -18,7 +18,7 @@ from procession.errors import JobTimeout
 from procession.job import Crash
 from procession.runtime.active import Active, Performance, Waiting
 from procession.runtime.executor import CANCEL_GRACE, died, judge
-from procession.runtime.frames import Ended, FromJob, Ready
+from procession.runtime.frames import Ended, FromJob, Noted, Ready
 from procession.runtime.slots import Places
 from procession.runtime.spawned import Spawned
 
@@ -125,6 +125,9 @@ class ProcessExecutor(Waiting):
             case Ready():
                 spawned.names = frozenset(message.names)
                 self._rest(spawned)
+            case Noted():
+                if spawned.active is not None and spawned.active.run.claimed.token == message.token:
+                    spawned.active.run.context.notes().paste(message.page)
             case Ended():
                 active, spawned.active = spawned.active, None
                 spawned.stay()

@@ -31,9 +31,11 @@ from procession.errors import ConfigError, DatabaseError, StoreRefused, Unavaila
 from procession.job import Outcome
 from procession.moves import Move
 from procession.runtime.admission import admit
+from procession.runtime.capture import capturing
 from procession.runtime.executor import CANCEL_GRACE
 from procession.runtime.heartbeat import LeaseKeeper, compare
 from procession.runtime.joblog import JobLog
+from procession.runtime.notetaker import EVERY
 from procession.runtime.outage import LONGEST_PAUSE, Patient
 from procession.runtime.outbox import Outbox
 from procession.runtime.performer import Capacity, Performer
@@ -156,11 +158,13 @@ class QueueWorker:
             asyncio.ensure_future(self._pulse.run(self._look)),
             asyncio.ensure_future(pruning(self._patient, self._database)),
             asyncio.ensure_future(self._scheduler().run(self._patient)),
+            asyncio.ensure_future(self._take_notes()),
         ]
         try:
-            await self._be_admitted()
-            await self._work()
-            await self._wind_down()
+            with capturing(self.app.settings.capture_logs):
+                await self._be_admitted()
+                await self._work()
+                await self._wind_down()
         finally:
             for helper in helpers:
                 helper.cancel()
@@ -205,7 +209,9 @@ class QueueWorker:
     async def _one_turn(self, *, claiming: bool = True) -> bool:
         """Settle, beat, promote, claim: whatever is wanted, in one trip. True when a claim found nothing."""
         operations: list[tuple[str, Any]] = []
-        outcomes = self._outbox.taken()
+        outcomes, notes = self._outbox.taken(), self._performer.notes.taken()
+        if notes:
+            operations.append(("noted", self._database.note(notes)))
         if outcomes:
             operations.append(("settled", self._database.settle(self.id, outcomes)))
         now = monotonic()
@@ -231,6 +237,7 @@ class QueueWorker:
         self._pulse.turned()
         answers = await self._patient.ask(*(operation for _, operation in operations))
         named = dict(zip((name for name, _ in operations), answers if len(operations) > 1 else [answers], strict=True))
+        self._performer.notes.noted(len(notes))
         if outcomes:
             self._settled(outcomes, named["settled"])
         if "beat" in named or limit:
@@ -326,6 +333,12 @@ class QueueWorker:
         return 0
 
     # Waiting
+
+    async def _take_notes(self) -> None:
+        while True:
+            await asyncio.sleep(EVERY)
+            if self._performer.listen():
+                self._wake.set()
 
     def _look(self) -> None:
         """The loop turns. What came due while its timers stood still (they do not count a suspension) is done now."""

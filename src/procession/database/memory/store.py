@@ -16,6 +16,7 @@ from procession.codec import decode_spec, encode_failure
 from procession.database import Policy
 from procession.job import FINAL, Crash, Failure, Job, State
 from procession.moves import Move, target
+from procession.notes import Progress
 from procession.schedule import ScheduleInfo
 from procession.unique import Unique
 
@@ -50,6 +51,11 @@ class Record(Struct):
     latest: int = 0
     """How far its due time may be pushed, as an instant; 0: without a limit."""
     deadline: int = 0
+    progress: Progress | None = None
+    lines: list[bytes] = []
+    lines_ever: int = 0
+    noted: tuple[bytes, int] = (b"", 0)
+    """The claim token and the number of the last note."""
     filed: int = 0
     """Which of all the jobs that ever finished here it is: two may finish in the same millisecond."""
 
@@ -243,6 +249,7 @@ def job_of(record: Record) -> Job:
         "worker": record.worker,
         "reason": record.reason,
         "cancel_asked": record.cancel,
+        "progress": record.progress,
         "failures": tuple(msgspec.json.decode(line, type=Failure) for line in record.failures),
         "result": None if record.result is None else msgspec.Raw(record.result),
     }

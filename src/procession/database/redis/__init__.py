@@ -21,6 +21,7 @@ from procession.database.redis.connection_async import RedisAsyncConnection
 from procession.database.redis.health import audit_from, inspection_from, split_cursor
 from procession.database.redis.joining import Jobs
 from procession.database.redis.keys import tag
+from procession.database.redis.notes import NoteVerbs
 from procession.database.redis.records import CLAIMED, HAS_DEADLINE, enqueue_arguments, job_from, settle_arguments
 from procession.database.redis.rules import stored
 from procession.database.redis.schedules import ScheduleVerbs
@@ -49,7 +50,7 @@ class RedisOperation(Operation[T], Generic[T]):
         self.jobs = jobs
 
 
-class RedisDatabase(ScheduleVerbs):
+class RedisDatabase(NoteVerbs, ScheduleVerbs):
     """See `Database`. One shard; `{namespace:0}` is its hash tag."""
 
     def __init__(

@@ -12,12 +12,13 @@ from uuid import UUID
 
 import msgspec
 
+from procession.database.redis.notes import progress_from
 from procession.database.redis.rules import rules_of
 from procession.job import Failure, Job, NewJob, Outcome, Spec, State
 
 HEAD = struct.Struct(">BBHHBB6sbB")
 PLAN = struct.Struct(">6s6s")
-HAS_PLAN, HAS_HISTORY, CANCEL, HAS_ERRORS, HAS_RESULT, APART, HAS_RULES = 1, 2, 4, 8, 16, 32, 64
+HAS_PLAN, HAS_HISTORY, CANCEL, HAS_ERRORS, HAS_RESULT, APART, HAS_RULES, HAS_NOTES = 1, 2, 4, 8, 16, 32, 64, 128
 STATES = (
     State.QUEUED,
     State.DELAYED,
@@ -128,6 +129,7 @@ def job_from(row: list[Any]) -> Job:
     fields, spec = unpack(record)
     spec = apart or spec
     failures = tuple(_failure.decode(line) for line in (errors or b"").split(b"\n") if line)
+    fields["progress"] = progress_from(row[6])
     fields.update(jid=UUID(bytes=jid), failures=failures, result=msgspec.Raw(result) if result else None)
     try:
         asked = _spec.decode(spec)

@@ -92,6 +92,7 @@ end
 local function deleted(key, jid) redis.call('HDEL', key, jid) end
 parts.specs = beside(SPECS, 'record lost', function(_, jid) bury(jid, 'record lost', '', true) end)
 parts.errors, parts.results = beside(ERRORS, 'left over', deleted), beside(RESULTS, 'left over', deleted)
+parts.notes = beside(NOTES, 'left over', deleted)
 
 function parts.rules()
   local page = redis.call('HSCAN', RULES, cursor, 'COUNT', limit)
@@ -132,9 +133,12 @@ function parts.keys()
   for _, key in ipairs(page[2]) do
     local name = string.sub(key, #T + 2)
     local worker = string.match(name, '^held:(.*)$')
+    local logged = string.match(name, '^log:(.*)$')
     local queue, priority = string.match(string.match(name, '^(lane:.*):front$') or name, '^lane:(.*):(%-?%d+)$')
     if worker and not redis.call('ZSCORE', LEASES, worker) and #held_by(worker, false) == 0 then
       if wrong('key without owner', '', name) then redis.call('DEL', key) end
+    elseif logged and not load(logged) then
+      if wrong('key without owner', '', 'log:<jid>') then redis.call('UNLINK', key) end
     elseif queue and not redis.call('ZSCORE', lanes_key(queue), priority) then
       recount(queue)
     end

@@ -2,7 +2,7 @@
 -- moves:
 -- flags: no-writes
 -- args: now:int *jids
--- reply: rows of jid state spec errors result, or false
+-- reply: rows of jid state spec errors result '' notes, or false
 -- uses: record rows
 
 local reply = {}

@@ -16,10 +16,11 @@ end
 for _, worker in ipairs(redis.call('ZRANGE', T .. ':leases', 0, -1)) do
   redis.call('UNLINK', T .. ':held:' .. worker, T .. ':bell:@' .. worker)
 end
+for _, jid in ipairs(redis.call('HKEYS', T .. ':notes')) do redis.call('UNLINK', log_key(jid)) end
 for _, name in ipairs({
   'jobs', 'specs', 'errors', 'results', 'due', 'depth', 'paused', 'leases', 'workers', 'tokens', 'counters',
   'processed', 'failed', 'cancelled', 'processed:front', 'failed:front', 'cancelled:front', 'watching', 'meta', 'doubts',
-  'unique', 'rules', 'schedules', 'schedules:state', 'schedules:due', 'schedules:declared',
+  'notes', 'unique', 'rules', 'schedules', 'schedules:state', 'schedules:due', 'schedules:declared',
 }) do
   redis.call('UNLINK', T .. ':' .. name)
 end

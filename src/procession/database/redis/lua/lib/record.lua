@@ -15,10 +15,10 @@
 local QUEUED, DELAYED, BLOCKED, RUNNING, PROCESSED, FAILED, CANCELLED = 1, 2, 3, 4, 5, 6, 7
 local NAMES = {'queued', 'delayed', 'blocked', 'running', 'processed', 'failed', 'cancelled'}
 local JOBS, SPECS, ERRORS, RESULTS, DUE = T .. ':jobs', T .. ':specs', T .. ':errors', T .. ':results', T .. ':due'
-local UNIQUE, RULES = T .. ':unique', T .. ':rules'
+local UNIQUE, RULES, NOTES = T .. ':unique', T .. ':rules', T .. ':notes'
 local VERSION, LONG_SPEC = 1, 1024
 local HEAD, PLAN, HISTORY = '>BBHHBBI6bBc0', '>I6I6', '>I6I6Bc0Bc0Bc0'
-local HAS_PLAN, HAS_HISTORY, CANCEL, HAS_ERRORS, HAS_RESULT, APART, HAS_RULES = 1, 2, 4, 8, 16, 32, 64
+local HAS_PLAN, HAS_HISTORY, CANCEL, HAS_ERRORS, HAS_RESULT, APART, HAS_RULES, HAS_NOTES = 1, 2, 4, 8, 16, 32, 64, 128
 
 if now == 0 then
   local clock = redis.call('TIME')
@@ -34,7 +34,7 @@ local function taken_apart(raw)
     state = state, priority = priority, attempt = attempt, crashes = crashes, place = place, enqueued = enqueued, queue = queue,
     due = due, expires = expires, started = started, finished = finished, worker = worker, token = token, reason = reason,
     cancel = flags % 8 >= 4, errors = flags % 16 >= 8, result = flags % 32 >= 16, apart = flags % 64 >= 32, rules = flags % 128 >= 64,
-    spec = string.sub(raw, at),
+    notes = flags >= HAS_NOTES, spec = string.sub(raw, at),
   }
 end
 
@@ -59,6 +59,7 @@ local function packed(r)
   if r.result then flags = flags + HAS_RESULT end
   if r.apart then flags = flags + APART end
   if r.rules then flags = flags + HAS_RULES end
+  if r.notes then flags = flags + HAS_NOTES end
   return struct.pack(HEAD, VERSION, r.state, r.place, r.attempt, r.crashes, flags, r.enqueued, r.priority, #r.queue, r.queue)
     .. plan .. past .. r.spec
 end
@@ -119,6 +120,10 @@ local function write(jid, raw)
   wrote = wrote + 2
 end
 
+local function log_key(jid)
+  return T .. ':log:' .. jid
+end
+
 -- Leave nothing of a job but its entries in lists, which are tombstones then.
 local function drop(jid, r)
   if r.apart then redis.call('HDEL', SPECS, jid) end
@@ -128,6 +133,10 @@ local function drop(jid, r)
     local key = string.sub(redis.call('HGET', RULES, jid) or '', 1, 16)
     if redis.call('HGET', UNIQUE, key) == jid then redis.call('HDEL', UNIQUE, key) end
     redis.call('HDEL', RULES, jid)
+  end
+  if r.notes then
+    redis.call('HDEL', NOTES, jid)
+    redis.call('UNLINK', log_key(jid))
   end
   known[jid] = false
   gone[#gone + 1] = jid
