@@ -88,13 +88,14 @@ class Steering(ABC):
         """See `peek`."""
         return _first(await self.ask_async(self.database.peek(check_queue(queue), rear=rear)))
 
-    def pause(self, queue: str, reason: str = "") -> None:
-        """Let nothing more be claimed from a queue; what runs finishes, what is enqueued waits."""
-        self.ask(self.database.pause([check_queue(queue)], reason))
+    def pause(self, queue: str, reason: str = "", by: str = "") -> None:
+        """Let nothing more be claimed from a queue; what runs finishes, what is enqueued waits. `by` says who did it:
+        both are shown to whoever wonders."""
+        self.ask(self.database.pause([check_queue(queue)], reason, by))
 
-    async def pause_async(self, queue: str, reason: str = "") -> None:
+    async def pause_async(self, queue: str, reason: str = "", by: str = "") -> None:
         """See `pause`."""
-        await self.ask_async(self.database.pause([check_queue(queue)], reason))
+        await self.ask_async(self.database.pause([check_queue(queue)], reason, by))
 
     def resume(self, queue: str) -> None:
         """Undo `pause`."""
