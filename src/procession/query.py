@@ -201,7 +201,7 @@ class _Reader:
         key, given = token["key"], _SPLIT.findall(token["values"] or "")
         path = key.startswith("args.") and all(key.split("."))
         if not path and key not in (*WORDS, *NUMBERS, *DURATIONS, *MOMENTS):
-            raise self.wrong(f'there is no {key}: here; use {", ".join(KEYS)}, or put it in quotes to search for text')
+            raise self.wrong(f"there is no {key}: here; use {', '.join(KEYS)}, or put it in quotes to search for text")
         if not given or not all(_unquoted(it) for it in given):
             raise self.wrong(f"a value is missing; write {_EXAMPLES.get(key, f'{key}:value')}")
         signed = _SIGNED.fullmatch(given[0])

@@ -81,7 +81,7 @@ def search(
         now = (yield (database.inspect(),)).now if is_timed(tree) else wall()
     test, states, queue = matcher(tree, now), states_of(tree), queue_of(tree)
     found: list[Job] = []
-    scanned, trip = 0, min(limit, TRIP)
+    scanned, trip = 0, TRIP if place.seen else min(limit, TRIP)  # a page that was begun is read as long as it was
     for state in ORDER[ORDER.index(place.state) :]:
         if state not in states:
             continue

@@ -11,7 +11,7 @@ import sys
 
 import click
 
-from procession.cli import demo, doctor, jobs, queues, server, worker
+from procession.cli import demo, doctor, jobs, queues, server, why, worker
 from procession.cli.shared import FAILED, NOT_FOUND, UNAVAILABLE, USAGE
 from procession.errors import (
     ConfigError,
@@ -38,6 +38,7 @@ for command in (
     worker.worker,
     jobs.enqueue,
     jobs.jobs,
+    why.why,
     queues.stats,
     queues.queues,
     queues.workers,
