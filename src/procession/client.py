@@ -29,6 +29,7 @@ from procession.dequeuer import Dequeuer
 from procession.enqueuer import Call, Enqueuer, Options, answered, durability_of, new_job, spread_over, trips
 from procession.errors import ConfigError, DatabaseError
 from procession.handle import JobHandle, Waiter
+from procession.inquiry import Inquiry
 from procession.job import Job, NewJob, State, Stored, parse_jid
 from procession.journal import Journal
 from procession.names import check_queue, is_reserved_queue
@@ -44,7 +45,7 @@ W = TypeVar("W", bound=type)
 Jid = str | UUID
 Span = float | str | timedelta
 
-class Procession(Journal, Scheduling, Steering):
+class Procession(Inquiry, Journal, Scheduling, Steering):
     """Jobs of one application in one namespace of one store.
 
     Args:

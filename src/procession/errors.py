@@ -2,7 +2,8 @@
 
 ProcessionError
 ├── ConfigError (ValueError)          a setting, a registration or an impossible promise
-│   └── ReservedQueue                 enqueuing to processed, failed or cancelled
+│   ├── ReservedQueue                 enqueuing to processed, failed or cancelled
+│   └── FilterError                   a filter that cannot be read; .token, .position
 ├── EnqueueError                      .stored: "no" or "unknown"
 │   ├── NotEncodable (TypeError)      an argument that would not make the round trip; .path
 │   ├── BadArguments (TypeError)      arguments that do not fit the signature
@@ -45,6 +46,15 @@ class ConfigError(ProcessionError, ValueError):
 
 class ReservedQueue(ConfigError):
     """This queue name belongs to the library: it is the name of a final state."""
+
+
+class FilterError(ConfigError):
+    """A filter cannot be read. `token` is what offends, `position` where it begins, counted from 0."""
+
+    def __init__(self, problem: str, *, token: str, position: int) -> None:
+        super().__init__(f"filter, at {token!r} (character {position + 1}): {problem}")
+        self.token = token
+        self.position = position
 
 
 class EnqueueError(ProcessionError):

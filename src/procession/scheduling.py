@@ -5,43 +5,28 @@ A part of `Procession` (`client.py`). Nothing is stored here: queue workers stor
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
 from typing import Any, TypeVar, Unpack
 
-from procession.database import Database, Operation
+from procession.asker import Asker
 from procession.enqueuer import Call
 from procession.errors import ConfigError
-from procession.registry import Registry, register
+from procession.registry import register
 from procession.schedules import Schedules, Timing, scheduled
 from procession.worker import Caller
 
 J = TypeVar("J", bound=Callable[..., Any])
 
 
-class Scheduling(ABC):
+class Scheduling(Asker):
     """The verbs about schedules."""
-
-    registry: Registry
-
-    @cached_property
-    @abstractmethod
-    def database(self) -> Database:
-        """The store."""
 
     @abstractmethod
     def caller(self, source: Any) -> Caller[Any, Any]:
         """The enqueuing side of a job."""
-
-    @abstractmethod
-    def ask(self, operation: Operation[Any]) -> Any:
-        """Ask the store one question."""
-
-    @abstractmethod
-    def ask_async(self, operation: Operation[Any]) -> Coroutine[Any, Any, Any]:
-        """See `ask`."""
 
     @cached_property
     def schedules(self) -> Schedules:

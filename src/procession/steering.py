@@ -6,15 +6,11 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable
-from functools import cached_property
 from typing import TypeVar
 
-from procession import database as databases
+from procession.asker import Asker
 from procession.clock import milliseconds, wall
-from procession.config import Settings
-from procession.database import Counts, Database, Operation, Page, Query, QueueInfo, WorkerInfo
+from procession.database import Counts, Operation, Page, Query, QueueInfo, WorkerInfo
 from procession.doctor import SAMPLED, Check, Facts, examine
 from procession.errors import ConfigError
 from procession.job import Job, State
@@ -28,25 +24,8 @@ PURGED = 1_000
 """Most jobs that one trip of `purge` removes."""
 
 
-class Steering(ABC):
+class Steering(Asker):
     """The verbs about queues and the whole."""
-
-    settings: Settings
-    _credentials: Callable[[], tuple[str, str]] | None
-
-    @cached_property
-    def database(self) -> Database:
-        """The store, opened on first use; it connects with the first question."""
-        it = self.settings
-        return databases.open(it.url, namespace=it.namespace, policy=it.policy(), credentials=self._credentials)
-
-    @abstractmethod
-    def ask(self, operation: Operation[T]) -> T:
-        """Ask the store one question."""
-
-    @abstractmethod
-    async def ask_async(self, operation: Operation[T]) -> T:
-        """See `ask`."""
 
     def stats(self) -> Stats:
         """What was processed, what failed, what is scheduled. O(1)."""
@@ -88,13 +67,14 @@ class Steering(ABC):
         """See `peek`."""
         return _first(await self.ask_async(self.database.peek(check_queue(queue), rear=rear)))
 
-    def pause(self, queue: str, reason: str = "") -> None:
-        """Let nothing more be claimed from a queue; what runs finishes, what is enqueued waits."""
-        self.ask(self.database.pause([check_queue(queue)], reason))
+    def pause(self, queue: str, reason: str = "", by: str = "") -> None:
+        """Let nothing more be claimed from a queue; what runs finishes, what is enqueued waits. `by` says who did it:
+        both are shown to whoever wonders."""
+        self.ask(self.database.pause([check_queue(queue)], reason, by))
 
-    async def pause_async(self, queue: str, reason: str = "") -> None:
+    async def pause_async(self, queue: str, reason: str = "", by: str = "") -> None:
         """See `pause`."""
-        await self.ask_async(self.database.pause([check_queue(queue)], reason))
+        await self.ask_async(self.database.pause([check_queue(queue)], reason, by))
 
     def resume(self, queue: str) -> None:
         """Undo `pause`."""

@@ -22,10 +22,12 @@ ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "procession"
 FILES = sorted(SOURCE.rglob("*.py"))
 FLOORS = [
-    ("job", "moves", "errors", "codec", "retry", "clock", "names", "sizes", "unique", "cron", "schedule", "notes"),
+    ("job", "moves", "errors", "codec", "retry", "clock", "names", "sizes", "unique", "cron", "schedule", "notes",
+     "query", "matching"),
     ("database",),
     ("config", "connections", "context", "registry", "enqueuer", "dequeuer", "stats", "handle", "worker", "client",
-     "doctor", "repair", "steering", "schedules", "scheduling", "notebook", "journal"),
+     "doctor", "repair", "asker", "steering", "schedules", "scheduling", "notebook", "journal", "search", "bulk", "why",
+     "inquiry"),
     ("runtime",),
     ("cli", "demo", "testing", "__main__"),
 ]

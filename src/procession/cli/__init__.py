@@ -11,7 +11,7 @@ import sys
 
 import click
 
-from procession.cli import demo, doctor, jobs, logs, queues, server, worker
+from procession.cli import demo, doctor, jobs, logs, queues, server, why, worker
 from procession.cli.shared import FAILED, NOT_FOUND, UNAVAILABLE, USAGE
 from procession.errors import (
     ConfigError,
@@ -40,6 +40,7 @@ for command in (
     jobs.jobs,
     logs.logs,
     logs.watch,
+    why.why,
     queues.stats,
     queues.queues,
     queues.workers,

@@ -7,6 +7,8 @@ from typing import Any
 import click
 import msgspec
 
+from procession.bulk import Verb
+from procession.cli.filtered import FilterGroup, change, filter_options, list_jobs
 from procession.cli.shared import (
     jid_of,
     job_fields,
@@ -14,7 +16,6 @@ from procession.cli.shared import (
     moment,
     open_app,
     print_json,
-    print_table,
     say,
     store_options,
 )
@@ -22,7 +23,7 @@ from procession.client import Procession
 from procession.enqueuer import Call, Options, check_options
 from procession.errors import BadArguments, JobNotFound, UnknownJob
 from procession.handle import JobHandle
-from procession.job import Crash, Job, State
+from procession.job import Crash
 
 
 def _value(text: str) -> Any:
@@ -95,50 +96,12 @@ def _is_named(text: str) -> bool:
     return bool(equals) and key.isidentifier()
 
 
-@click.group()
+@click.group(cls=FilterGroup)
 def jobs() -> None:
-    """List, show, retry, cancel and remove jobs."""
+    """List, show, retry, cancel and remove jobs. `jobs FILTER` is short for `jobs list FILTER`."""
 
 
-@jobs.command("list")
-@click.option("--state", type=click.Choice([state.value for state in State]), default="failed", show_default=True)
-@click.option("--queue")
-@click.option("--name")
-@click.option("--cursor", help="Go on where the last page ended.")
-@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
-@store_options
-@json_option
-def list_jobs(
-    state: str,
-    queue: str | None,
-    name: str | None,
-    cursor: str | None,
-    limit: int,
-    url: str | None,
-    namespace: str | None,
-    as_json: bool,
-) -> None:
-    """One page of jobs of one state."""
-    page = open_app(url, namespace).jobs(state, queue=queue, name=name, cursor=cursor, limit=limit)
-    if as_json:
-        print_json({"jobs": [job_fields(job) for job in page.jobs], "cursor": page.cursor})
-        return
-    rows = [
-        (job.jid, job.name or "(undecodable)", job.queue, job.attempt, moment(_when(job)), _note(job))
-        for job in page.jobs
-    ]
-    print_table(("jid", "name", "queue", "attempt", "since", "note"), rows)
-    if page.cursor:
-        click.echo(f"more: --cursor {page.cursor}")
-
-
-def _when(job: Job) -> int:
-    return job.finish_at or (job.due_at if job.state is State.DELAYED else 0) or job.start_at or job.enqueued_at
-
-
-def _note(job: Job) -> str:
-    text = (job.error if job.state is State.FAILED else None) or job.reason
-    return text.splitlines()[0][:80] if text else ""
+jobs.add_command(list_jobs)
 
 
 @jobs.command()
@@ -181,8 +144,15 @@ def told(crash: Crash) -> str:
     return "\n".join(lines)
 
 
-def _each(jids: tuple[str, ...], verb: str, done: str, url: str | None, namespace: str | None, as_json: bool) -> None:
-    app: Procession = open_app(url, namespace)
+def _each(
+    jids: tuple[str, ...], text: str | None, yes: bool, verb: Verb, done: str, app: Procession, as_json: bool
+) -> None:
+    """One verb on the jids given, or on all jobs of a filter."""
+    if bool(jids) == (text is not None):
+        raise click.UsageError(f"give jids, or --filter: procession jobs {verb} --filter 'state:failed queue:mail'")
+    if text is not None:
+        change(app, verb, text, yes=yes, as_json=as_json)
+        return
     answers = {jid: bool(getattr(app, verb)(jid_of(jid))) for jid in jids}
     if as_json:
         print_json(answers)
@@ -194,27 +164,36 @@ def _each(jids: tuple[str, ...], verb: str, done: str, url: str | None, namespac
 
 
 @jobs.command()
-@click.argument("jids", nargs=-1, required=True)
+@click.argument("jids", nargs=-1)
+@filter_options
 @store_options
 @json_option
-def retry(jids: tuple[str, ...], url: str | None, namespace: str | None, as_json: bool) -> None:
-    """Queue finished jobs again. Exit code 3 when one was not finished."""
-    _each(jids, "retry", "queued again", url, namespace, as_json)
+def retry(
+    jids: tuple[str, ...], text: str | None, yes: bool, url: str | None, namespace: str | None, as_json: bool
+) -> None:
+    """Queue finished jobs again: JIDS, or all that a filter lets through. Exit code 3 when one was not finished."""
+    _each(jids, text, yes, "retry", "queued again", open_app(url, namespace), as_json)
 
 
 @jobs.command()
-@click.argument("jids", nargs=-1, required=True)
+@click.argument("jids", nargs=-1)
+@filter_options
 @store_options
 @json_option
-def cancel(jids: tuple[str, ...], url: str | None, namespace: str | None, as_json: bool) -> None:
+def cancel(
+    jids: tuple[str, ...], text: str | None, yes: bool, url: str | None, namespace: str | None, as_json: bool
+) -> None:
     """Cancel jobs, whatever their state. Exit code 3 when one was finished already."""
-    _each(jids, "cancel", "cancelled", url, namespace, as_json)
+    _each(jids, text, yes, "cancel", "cancelled", open_app(url, namespace), as_json)
 
 
 @jobs.command()
-@click.argument("jids", nargs=-1, required=True)
+@click.argument("jids", nargs=-1)
+@filter_options
 @store_options
 @json_option
-def remove(jids: tuple[str, ...], url: str | None, namespace: str | None, as_json: bool) -> None:
+def remove(
+    jids: tuple[str, ...], text: str | None, yes: bool, url: str | None, namespace: str | None, as_json: bool
+) -> None:
     """Forget jobs altogether. Exit code 3 when one is running or not there."""
-    _each(jids, "remove", "removed", url, namespace, as_json)
+    _each(jids, text, yes, "remove", "removed", open_app(url, namespace), as_json)

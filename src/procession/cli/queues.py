@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import getpass
+
 import click
 
 from procession.cli.shared import json_option, moment, open_app, print_json, print_table, say, store_options
+from procession.database import QueueInfo
 
 
 @click.command()
@@ -32,21 +35,36 @@ def queues(context: click.Context, url: str | None, namespace: str | None, as_js
         print_json(found)
         return
     rows = [
-        (it.name, it.queued, moment(it.oldest), f"paused since {moment(it.paused_at)} {it.reason}" if it.paused else "")
+        (it.name, it.queued, moment(it.oldest), _paused(it))
         for it in found
     ]
     print_table(("queue", "queued", "oldest", ""), rows)
 
 
+def _paused(queue: QueueInfo) -> str:
+    by = f" by {queue.paused_by}" if queue.paused_by else ""
+    return f"paused since {moment(queue.paused_at)}{by} {queue.reason}".rstrip() if queue.paused else ""
+
+
 @queues.command()
 @click.argument("queue")
 @click.option("--reason", default="", help="Why, for whoever wonders.")
+@click.option("--by", help="Who; by default the name of the user.")
 @store_options
 @json_option
-def pause(queue: str, reason: str, url: str | None, namespace: str | None, as_json: bool) -> None:
+def pause(
+    queue: str, reason: str, by: str | None, url: str | None, namespace: str | None, as_json: bool
+) -> None:
     """Let nothing more be claimed from QUEUE."""
-    open_app(url, namespace).pause(queue, reason)
+    open_app(url, namespace).pause(queue, reason, _user() if by is None else by)
     say({"paused": queue}, f"{queue} is paused; `procession queues resume {queue}` undoes it", as_json)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container whose user has no name; Python before 3.13 raised KeyError
+        return ""
 
 
 @queues.command()

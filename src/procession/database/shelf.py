@@ -60,6 +60,8 @@ class QueueInfo(Struct, frozen=True, kw_only=True):
     paused: bool = False
     reason: str = ""
     """Why it was paused, as given by whoever did it."""
+    paused_by: str = ""
+    """Who paused it, in their own words; empty when it was not said."""
     paused_at: int = 0
     oldest: int = 0
     """When the job at the head of the highest priority became queued or was enqueued; 0 when the queue is empty."""
@@ -148,8 +150,11 @@ class Queues(Protocol):
         """Every queue that was ever used or paused, by name."""
         ...
 
-    def pause(self, queues: Sequence[str], reason: str = "") -> Operation[None]:
-        """Let nothing more be claimed from these queues. What runs finishes; what is enqueued waits."""
+    def pause(self, queues: Sequence[str], reason: str = "", by: str = "") -> Operation[None]:
+        """Let nothing more be claimed from these queues. What runs finishes; what is enqueued waits.
+
+        - Reason and author are kept, and shown by `queues`; a later pause takes the place of an earlier one.
+        """
         ...
 
     def resume(self, queues: Sequence[str]) -> Operation[None]:

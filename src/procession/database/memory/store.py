@@ -75,7 +75,7 @@ class Store:
         self.unique: dict[bytes, UUID] = {}
         self.lanes: defaultdict[tuple[str, int], list[UUID]] = defaultdict(list)
         self.queue_names: set[str] = set()
-        self.paused: dict[str, tuple[int, str]] = {}
+        self.paused: dict[str, tuple[int, str, str]] = {}
         self.leases: dict[str, int] = {}
         self.info: dict[str, tuple[int, bytes]] = {}
         self.tokens: dict[str, bytes] = {}

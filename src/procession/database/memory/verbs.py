@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 from uuid import UUID
 
+import msgspec
+
 from procession.database import (
     Audit,
     Beat,
@@ -355,22 +357,21 @@ class Verbs(ABC):
             found = []
             for name in sorted(self.store.queue_names):
                 records = self.store.queued_in(name)
-                at, reason = self.store.paused.get(name, (0, ""))
+                at, reason, by = self.store.paused.get(name, (0, "", ""))
                 oldest = records[0].enqueued_at if records else 0
                 paused = name in self.store.paused
-                found.append(
-                    QueueInfo(name=name, queued=len(records), paused=paused, reason=reason, paused_at=at, oldest=oldest)
-                )
+                info = QueueInfo(name=name, queued=len(records), paused=paused, reason=reason, paused_by=by)
+                found.append(msgspec.structs.replace(info, paused_at=at, oldest=oldest))
             return found
 
         return self.operation(run)
 
-    def pause(self, queues: Sequence[str], reason: str = "") -> Operation[None]:
+    def pause(self, queues: Sequence[str], reason: str = "", by: str = "") -> Operation[None]:
         """See `Queues.pause`."""
 
         def run() -> None:
             self.store.queue_names.update(queues)
-            self.store.paused.update({queue: (self.now(), reason) for queue in queues})
+            self.store.paused.update({queue: (self.now(), reason, by) for queue in queues})
 
         return self.operation(run)
 

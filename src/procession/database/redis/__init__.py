@@ -211,9 +211,10 @@ class RedisDatabase(NoteVerbs, ScheduleVerbs):
 
         return self._ask("queues", [], read)
 
-    def pause(self, queues: Sequence[str], reason: str = "") -> Operation[None]:
-        """See `Queues.pause`."""
-        return self._ask("pause", [reason, *queues], _nothing)
+    def pause(self, queues: Sequence[str], reason: str = "", by: str = "") -> Operation[None]:
+        """See `Queues.pause`. The author stands behind a tab at the end, where a reason has none."""
+        said = f"{reason}\t{by}" if by or "\t" in reason else reason
+        return self._ask("pause", [said, *queues], _nothing)
 
     def resume(self, queues: Sequence[str]) -> Operation[None]:
         """See `Queues.resume`."""
@@ -287,12 +288,14 @@ def _states(reply: list[bytes]) -> list[State | None]:
 
 def _queue_info(row: list[Any]) -> QueueInfo:
     name, queued, paused, oldest = row
-    since, _, reason = (paused or b"").decode().partition(" ")
+    since, _, said = (paused or b"").decode().partition(" ")
+    reason, tab, by = said.rpartition("\t")
     return QueueInfo(
         name=name.decode(),
         queued=queued,
         paused=paused is not None,
-        reason=reason,
+        reason=reason if tab else said,
+        paused_by=by if tab else "",
         paused_at=int(since or 0),
         oldest=oldest,
     )

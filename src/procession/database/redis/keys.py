@@ -41,7 +41,7 @@ KEYS = (
     Key("due", "sorted set", "delayed jobs by due time", "delayed jobs", "promotion"),
     Key("depth", "hash", "queue → how many jobs are queued", "queues", "flush"),
     Key("doubts", "hash", "queue or final state that lacks entries → rounds of audit left", "those", "rounds, repair"),
-    Key("paused", "hash", "queue → since when, and why", "queues", "resume"),
+    Key("paused", "hash", "queue → since when, why, and by whom", "queues", "resume"),
     Key("lanes:<queue>", "sorted set", "priorities that have a lane, the next first", "201", "with its last lane"),
     Key(
         "lane:<queue>:<priority>",

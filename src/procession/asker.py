@@ -1,0 +1,49 @@
+"""What every group of an app's verbs stands on: its settings, its store, and the ways to ask it.
+
+The groups are `steering.py`, `inquiry.py`, `journal.py`, `scheduling.py`; `Procession` (`client.py`) is all of them, and
+says how a question is asked.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import cached_property
+from typing import TypeVar
+
+from procession import database as databases
+from procession.config import Settings
+from procession.database import AsyncConnection, Connection, Database, Operation
+from procession.registry import Registry
+
+T = TypeVar("T")
+
+
+class Asker(ABC):
+    """An app as its verbs see it."""
+
+    settings: Settings
+    registry: Registry
+    _credentials: Callable[[], tuple[str, str]] | None
+
+    @cached_property
+    def database(self) -> Database:
+        """The store, opened on first use; it connects with the first question."""
+        it = self.settings
+        return databases.open(it.url, namespace=it.namespace, policy=it.policy(), credentials=self._credentials)
+
+    @abstractmethod
+    def ask(self, operation: Operation[T]) -> T:
+        """Ask the store one question."""
+
+    @abstractmethod
+    async def ask_async(self, operation: Operation[T]) -> T:
+        """See `ask`."""
+
+    @abstractmethod
+    def connection(self) -> Connection:
+        """The connection of this process for sync callers."""
+
+    @abstractmethod
+    def connection_async(self) -> AsyncConnection:
+        """The connection of the running event loop."""
