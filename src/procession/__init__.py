@@ -38,8 +38,9 @@ from procession.errors import (
 )
 from procession.handle import JobHandle
 from procession.job import Failure, Job, State
+from procession.middleware import Middleware
 from procession.names import is_reserved_queue
-from procession.retry import Retry, constant, exponential
+from procession.retry import Retry, constant, exponential, linear, steps
 from procession.stats import Stats
 from procession.worker import JobFunction, Worker
 
@@ -64,6 +65,7 @@ __all__ = [
     "JobNotFound",
     "JobTimeout",
     "LeaseLost",
+    "Middleware",
     "NotEncodable",
     "Procession",
     "ProcessionError",
@@ -86,8 +88,10 @@ __all__ = [
     "exponential",
     "find_job",
     "is_reserved_queue",
+    "linear",
     "remove",
     "stats",
+    "steps",
 ]
 
 

@@ -25,12 +25,15 @@ from procession.database import (
     Query,
 )
 from procession.dequeuer import Dequeuer
-from procession.enqueuer import Call, Enqueuer, Options, durability_of, joined, new_job, trips
+from procession.enqueuer import Call, Enqueuer, Options, durability_of, joined, new_job, sent_to, trips
 from procession.errors import ConfigError, DatabaseError
+from procession.extending import Extending
 from procession.handle import JobHandle, Waiter
 from procession.job import Job, NewJob, State, Stored, parse_jid
+from procession.middleware import Enqueuing
 from procession.names import check_queue, is_reserved_queue
 from procession.registry import JobOptions, Registry, register
+from procession.retry import Retry
 from procession.steering import Steering
 from procession.worker import AsyncPerform, Caller, JobFunction, SyncPerform, Worker
 
@@ -40,7 +43,7 @@ T = TypeVar("T")
 W = TypeVar("W", bound=type)
 Jid = str | UUID
 
-class Procession(Steering):
+class Procession(Extending, Steering):
     """Jobs of one application in one namespace of one store.
 
     Args:
@@ -49,6 +52,7 @@ class Procession(Steering):
         credentials: called before each connection to a Redis or Valkey server, on a thread of its own, for a username
         (or
             "") and a password: for tokens that change. Without it the URL says who we are, or `username`, `password`.
+        retry: the policy of jobs whose definition and whose queue name none; by default 5 runs, exponential backoff.
         settings: any other field of `Settings` by name.
 
     Raises:
@@ -61,10 +65,12 @@ class Procession(Steering):
         *,
         namespace: str | None = None,
         credentials: Callable[[], tuple[str, str]] | None = None,
+        retry: Retry | bool | int | None = None,
         **settings: Any,
     ) -> None:
         self.settings = Settings.load(url=url, namespace=namespace, **settings)
         self.registry = Registry()
+        self.registry.policies.retry = Retry.of(retry)
         self._credentials = credentials
 
     def __repr__(self) -> str:
@@ -84,7 +90,8 @@ class Procession(Steering):
         Args:
             name, aliases: the stable name under which it is stored (default `module.qualname`), and former names.
             queue, priority, tags: where it waits ("default"), how urgent it is (0; -100 to 100), up to 16 labels.
-            retry: a `Retry`, a number of runs, False; by default 5 runs with exponential backoff.
+            retry: a `Retry`, a number of runs, False; by default that of the queue, then of the app.
+            on_exhausted: called with the `Failure` when a run ends the job in `failed`, where the job ran.
             timeout: per attempt, one hour by default; None lifts it. expires: cancelled if not started by then.
             executor: "process" for a job process of its own, with hard_timeout= and max_memory="512MB": it is killed.
 
@@ -161,6 +168,8 @@ class Procession(Steering):
             ReservedQueue, ConfigError: the queue or an option cannot be used.
         """
         call, queue = self._understood(words, kwargs)
+        if self.registry.policies.around_enqueues:
+            return (self.enqueue_many([sent_to(call, queue)]))[0]
         job, durability = new_job(call, queue), durability_of(call, self.settings.durability)
         return self._handles([call], self._store([job], durability))[0]
 
@@ -183,6 +192,8 @@ class Procession(Steering):
     async def enqueue_async(self, *words: Any, **kwargs: Any) -> Any:  # type: ignore[misc]  # as above
         """See `enqueue`."""
         call, queue = self._understood(words, kwargs)
+        if self.registry.policies.around_enqueues:
+            return (await self.enqueue_many_async([sent_to(call, queue)]))[0]
         job, durability = new_job(call, queue), durability_of(call, self.settings.durability)
         return self._handles([call], await self._store_async([job], durability))[0]
 
@@ -193,19 +204,19 @@ class Procession(Steering):
         Raises:
             EnqueueError: `jids` are those of the trip that failed; earlier trips are stored.
         """
-        bound = list(calls)
-        stored: list[Stored] = []
-        for durability, jobs in [*trips(bound, self.settings.durability)]:
-            stored += self._store(jobs, durability)
-        return self._handles(bound, stored)
+        with Enqueuing(self.registry.policies.around_enqueues, calls) as around:
+            stored: list[Stored] = []
+            for durability, jobs in [*trips(around.calls, self.settings.durability)]:
+                stored += self._store(jobs, durability)
+            return around.stored(self._handles(around.calls, stored))
 
     async def enqueue_many_async(self, calls: Iterable[Call[R]]) -> list[JobHandle[R]]:
         """See `enqueue_many`."""
-        bound = list(calls)
-        stored: list[Stored] = []
-        for durability, jobs in [*trips(bound, self.settings.durability)]:
-            stored += await self._store_async(jobs, durability)
-        return self._handles(bound, stored)
+        with Enqueuing(self.registry.policies.around_enqueues, calls) as around:
+            stored: list[Stored] = []
+            for durability, jobs in [*trips(around.calls, self.settings.durability)]:
+                stored += await self._store_async(jobs, durability)
+            return around.stored(self._handles(around.calls, stored))
 
     # Single jobs
 

@@ -114,6 +114,10 @@ class Signature:
     def __str__(self) -> str:
         return f"{self.name}{self.signature}"
 
+    def named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """A call's arguments by parameter name. Raises BadArguments when they do not fit."""
+        return self._given(args, kwargs)
+
     def encode(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
         """A call's arguments as a JSON object; defaults that were not given are left out.
 

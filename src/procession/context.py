@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from contextvars import ContextVar
 from threading import Event
-from typing import Literal
+from types import MappingProxyType
+from typing import Any, Literal
 from uuid import UUID
 
 from procession.clock import monotonic
@@ -13,6 +15,8 @@ from procession.errors import ConfigError, JobCancelled, JobError, JobTimeout, L
 
 Why = Literal["timeout", "cancelled", "lost", "shutdown"]
 """Why a run is to stop: its time is over, somebody cancelled the job, its lease was lost, its worker goes."""
+
+NO_ARGUMENTS: Mapping[str, Any] = MappingProxyType({})
 
 
 class CurrentJob:
@@ -22,7 +26,7 @@ class CurrentJob:
     its lease can do no harm there.
     """
 
-    __slots__ = ("_stop", "attempt", "deadline", "fence", "jid", "name", "queue", "stop_reason")
+    __slots__ = ("_stop", "arguments", "attempt", "deadline", "fence", "jid", "name", "queue", "stop_reason")
 
     def __init__(self, jid: UUID, name: str, queue: str, attempt: int, fence: int) -> None:
         self.jid = jid
@@ -35,6 +39,9 @@ class CurrentJob:
         self.stop_reason: Why | None = None
         """Why this run is to stop; None while it may go on."""
         self._stop: Event | None = None
+        self.arguments: Mapping[str, Any] = NO_ARGUMENTS
+        """For middleware and `exhausted` hooks: the call's arguments by parameter name; empty where an app has neither,
+        and when they could not be decoded."""
 
     @property
     def log(self) -> logging.Logger:

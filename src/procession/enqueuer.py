@@ -92,6 +92,11 @@ def new_job(call: Call[Any], queue: str | None = None) -> NewJob:
     )
 
 
+def sent_to(call: Call[R], queue: str | None) -> Call[R]:
+    """The same call with this queue among its options, unless that is None."""
+    return call if queue is None else Call(call.registered, call.arguments, {**call.options, "queue": queue})
+
+
 def durability_of(call: Call[Any], default: Durability) -> Durability:
     """What an enqueue of this call waits for."""
     return call.options.get("durability") or default

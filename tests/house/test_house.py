@@ -20,10 +20,10 @@ ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "procession"
 FILES = sorted(SOURCE.rglob("*.py"))
 FLOORS = [
-    ("job", "moves", "errors", "codec", "retry", "clock", "names", "sizes"),
+    ("job", "moves", "errors", "codec", "retry", "clock", "names", "sizes", "retry_after"),
     ("database",),
     ("config", "connections", "context", "registry", "enqueuer", "dequeuer", "stats", "handle", "worker", "client",
-     "doctor", "repair", "steering"),
+     "doctor", "repair", "steering", "extending", "middleware", "policies"),
     ("runtime",),
     ("cli", "demo", "testing", "__main__"),
 ]

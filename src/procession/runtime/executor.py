@@ -6,14 +6,17 @@ executors, and within job processes; never speaks to the database.
 
 from __future__ import annotations
 
+import inspect
+import logging
 import random
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from procession.clock import milliseconds
-from procession.codec import decode_spec, encode_failure, failure_of
+from procession.codec import decode_failure, decode_spec, encode_failure, failure_of
 from procession.context import CURRENT, CurrentJob, Why
 from procession.errors import (
     ConfigError,
@@ -28,6 +31,10 @@ from procession.errors import (
 from procession.job import UNKNOWN_NAME, Claimed, Crash, Failure, Outcome
 from procession.moves import Move
 from procession.registry import Registered, Registry
+from procession.retry import LONGEST_DELAY, Retry
+from procession.retry_after import asked_delay
+
+log = logging.getLogger("procession.worker")
 
 POSTPONED = 10_000
 """Milliseconds until a job that this worker cannot perform is looked at again; ± a quarter, by chance."""
@@ -49,6 +56,8 @@ class Run(Struct):
     """Seconds after which it is told to stop, None when nobody tells it."""
     hard_timeout: float | None
     """Seconds after which its process is killed, if it has one of its own; None for never."""
+    retry: Retry = Retry()
+    """The nearest policy: the job's, its queue's, the app's."""
     crash: Crash | None = None
     """How its process ended, if the run ended with it."""
 
@@ -77,13 +86,14 @@ def resolve(claimed: Claimed, registry: Registry, worker: str) -> Run | Verdict:
         spec = decode_spec(claimed.spec)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         return _ended(claimed, Move.FAIL, "undecodable", error, worker)
-    registered = registry.get(spec.name)
+    registered = registry.performing(spec.name)
     if registered is None:
         return postponed(claimed, f"{UNKNOWN_NAME}{spec.name}", str(UnknownJob(spec.name)))
-    attempts = spec.attempts if spec.attempts is not None else registered.retry.attempts
+    retry = registry.policies.retry_of(registered.retry, claimed.queue)
+    attempts = spec.attempts if spec.attempts is not None else retry.attempts
     timeout, hard = limits(spec.timeout if spec.timeout is not None else registered.timeout, registered.hard_timeout)
     context = CurrentJob(claimed.jid, registered.name, claimed.queue, claimed.attempt, claimed.fence)
-    return Run(claimed, registered, spec.args, attempts, context, timeout, hard)
+    return Run(claimed, registered, spec.args, attempts, context, timeout, hard, retry)
 
 
 def limits(timeout: int | None, hard: int | None) -> tuple[float | None, float | None]:
@@ -103,9 +113,12 @@ async def perform_async(run: Run, worker: str) -> Verdict:
     run.begin()
     try:
         args, kwargs = run.registered.signature.decode(run.arguments)
-        return succeeded(run, await run.registered.call(*args, **kwargs), worker)
+        verdict = succeeded(run, await run.registered.call(*args, **kwargs), worker)
     except BaseException as error:
-        return judge(run, error, worker)
+        verdict = judge(run, error, worker)
+    if run.registered.exhausted is not None and verdict.outcome.move == Move.FAIL:
+        await _say_exhausted_async(run.registered.exhausted, verdict)
+    return verdict
 
 
 def perform(run: Run, worker: str) -> Verdict:
@@ -114,11 +127,35 @@ def perform(run: Run, worker: str) -> Verdict:
     run.begin()
     try:
         args, kwargs = run.registered.signature.decode(run.arguments)
-        return succeeded(run, run.registered.call(*args, **kwargs), worker)
+        verdict = succeeded(run, run.registered.call(*args, **kwargs), worker)
     except BaseException as error:
-        return judge(run, error, worker)
+        verdict = judge(run, error, worker)
+    try:
+        if run.registered.exhausted is not None and verdict.outcome.move == Move.FAIL:
+            _say_exhausted(run.registered.exhausted, verdict)
+        return verdict
     finally:
         CURRENT.reset(token)
+
+
+def _say_exhausted(hook: Callable[[Failure], Any], verdict: Verdict) -> None:
+    """Call the hook for a job that ends in `failed`. Its errors are logged and change nothing."""
+    try:
+        if verdict.outcome.failure is not None:
+            hook(decode_failure(verdict.outcome.failure))
+    except BaseException:
+        log.exception("job %s: its hook for the last failure raised; the job fails all the same", verdict.outcome.jid)
+
+
+async def _say_exhausted_async(hook: Callable[[Failure], Any], verdict: Verdict) -> None:
+    """See `_say_exhausted`; here it may be an `async def`."""
+    try:
+        if verdict.outcome.failure is not None:
+            said = hook(decode_failure(verdict.outcome.failure))
+            if inspect.isawaitable(said):
+                await said
+    except BaseException:
+        log.exception("job %s: its hook for the last failure raised; the job fails all the same", verdict.outcome.jid)
 
 
 def succeeded(run: Run, value: Any, worker: str) -> Verdict:
@@ -183,7 +220,7 @@ def _overran(run: Run) -> str:
 
 
 def _retried(run: Run, error: BaseException, worker: str, delay: int | None = None) -> Verdict:
-    claimed, retry = run.claimed, run.registered.retry
+    claimed, retry = run.claimed, run.retry
     charged = claimed.attempt - claimed.crashes  # crashes have a budget of their own
     if charged >= run.attempts:
         reason = "exhausted" if run.attempts > 1 else "no retry"
@@ -191,8 +228,22 @@ def _retried(run: Run, error: BaseException, worker: str, delay: int | None = No
     if delay is None:
         if isinstance(error, Exception) and not retry.wants(error):
             return _ended(claimed, Move.FAIL, "not retryable", error, worker, crash=run.crash)
-        delay = retry.delay(max(charged, 1))
+        delay = _wait(run, error, max(charged, 1))
     return _ended(claimed, Move.RETRY, "retry", error, worker, delay, crash=run.crash)
+
+
+def _wait(run: Run, error: BaseException, attempt: int) -> int:
+    """Milliseconds until the next run: what the worker class says, else what the error asks, else the policy's."""
+    hook = run.registered.backoff
+    if hook is not None:
+        try:
+            said = hook(attempt, error)
+            if said is not None:
+                return min(milliseconds(said, "backoff()"), LONGEST_DELAY)
+        except Exception:
+            log.exception("job %s: its backoff() is of no use; the policy's wait is taken", run.claimed.jid)
+    asked = asked_delay(error)
+    return run.retry.delay(attempt) if asked is None else run.retry.asked(asked)
 
 
 def _ended(
