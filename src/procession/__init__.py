@@ -42,6 +42,7 @@ from procession.middleware import Middleware
 from procession.names import is_reserved_queue
 from procession.retry import Retry, constant, exponential, linear, steps
 from procession.stats import Stats
+from procession.waiting import as_completed, as_completed_async, wait_all, wait_all_async
 from procession.worker import JobFunction, Worker
 
 __version__ = "0.1.0"
@@ -81,6 +82,8 @@ __all__ = [
     "Unavailable",
     "Worker",
     "__version__",
+    "as_completed",
+    "as_completed_async",
     "constant",
     "current_job",
     "default_app",
@@ -92,6 +95,8 @@ __all__ = [
     "remove",
     "stats",
     "steps",
+    "wait_all",
+    "wait_all_async",
 ]
 
 

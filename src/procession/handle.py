@@ -30,6 +30,15 @@ BLOCK = 5.0
 """Longest that a waiting caller blocks before it reads the state again, in seconds."""
 
 
+def check_place(inside_job: bool) -> None:
+    """Raises ConfigError inside a job, unless its author allows to wait there."""
+    if CURRENT.get() is not None and not inside_job:
+        raise ConfigError(
+            "waiting for a job inside a job can block every place that it needs; enqueue the next step from here,"
+            " or allow it with inside_job=True"
+        )
+
+
 class JobHandle(Generic[R]):
     """One enqueued job. `duplicate` is True when its jid was stored before this enqueue, which then changed nothing."""
 
@@ -45,6 +54,11 @@ class JobHandle(Generic[R]):
 
     def __repr__(self) -> str:
         return f"<JobHandle {self.jid}>"
+
+    @property
+    def app(self) -> Procession:
+        """The app that enqueued it."""
+        return self._app
 
     def job(self) -> Job:
         """The job as it is stored now. Raises JobNotFound."""
@@ -129,11 +143,7 @@ class JobHandle(Generic[R]):
 
     @staticmethod
     def _deadline(timeout: float | str | timedelta | None, inside_job: bool) -> float | None:
-        if CURRENT.get() is not None and not inside_job:
-            raise ConfigError(
-                "waiting for a job inside a job can block every place that it needs; enqueue the next step from here,"
-                " or allow it with inside_job=True"
-            )
+        check_place(inside_job)
         return None if timeout is None else monotonic() + milliseconds(timeout, "timeout") / 1_000
 
     def _left(self, deadline: float | None) -> float:

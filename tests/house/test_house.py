@@ -23,7 +23,7 @@ FLOORS = [
     ("job", "moves", "errors", "codec", "retry", "clock", "names", "sizes", "retry_after"),
     ("database",),
     ("config", "connections", "context", "registry", "enqueuer", "dequeuer", "stats", "handle", "worker", "client",
-     "doctor", "repair", "steering", "extending", "middleware", "policies"),
+     "doctor", "repair", "steering", "extending", "middleware", "policies", "waiting"),
     ("runtime",),
     ("cli", "demo", "testing", "__main__"),
 ]
