@@ -12,6 +12,7 @@ from uuid import UUID
 
 from procession.client import Procession
 from procession.context import CurrentJob, current_job
+from procession.depends import Depends
 from procession.enqueuer import Call
 from procession.errors import (
     BadArguments,
@@ -36,6 +37,7 @@ from procession.errors import (
     TooLarge,
     Unavailable,
 )
+from procession.events import Event
 from procession.handle import JobHandle
 from procession.job import Failure, Job, State
 from procession.middleware import Middleware
@@ -53,8 +55,10 @@ __all__ = [
     "ConfigError",
     "CurrentJob",
     "DatabaseError",
+    "Depends",
     "Discard",
     "EnqueueError",
+    "Event",
     "Fail",
     "Failure",
     "Job",

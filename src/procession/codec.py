@@ -20,6 +20,7 @@ from typing import Any, get_type_hints
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from procession.depends import Dependency
 from procession.errors import BadArguments, ConfigError, NotEncodable, TooLarge
 from procession.job import Failure, Spec
 
@@ -107,6 +108,9 @@ class Signature:
     def of(cls, function: Callable[..., Any], *, bound: bool = False) -> Signature:
         """Compile a function's signature; `bound` leaves its first parameter out. Raises ConfigError."""
         signature = inspect.signature(function)
+        signature = signature.replace(
+            parameters=[it for it in signature.parameters.values() if not isinstance(it.default, Dependency)]
+        )
         if bound:
             signature = signature.replace(parameters=list(signature.parameters.values())[1:])
         return cls(function.__qualname__, signature, _hints(function))

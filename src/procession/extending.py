@@ -1,4 +1,4 @@
-"""What an app says once for all its jobs: retry policies of queues, middleware, handlers of events.
+"""What an app says once for all its jobs: policies of queues, middleware, handlers of events, resources.
 
 `Procession` is this and more (`client.py`). Everything is written down in the registry's `policies.py` and read when a
 worker begins, so say it where jobs are defined, before one does.
@@ -6,15 +6,19 @@ worker begins, so say it where jobs are defined, before one does.
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar, get_args
 
+from procession.depends import Provider
 from procession.errors import ConfigError
+from procession.events import Kind
 from procession.middleware import Middleware
 from procession.names import check_queue
 from procession.registry import Registry
 from procession.retry import Retry
 
-M = TypeVar("M", bound=Middleware)
+H = TypeVar("H", bound=Callable[..., Any])
 
 
 class Extending:
@@ -47,4 +51,47 @@ class Extending:
             if not isinstance(layer, Middleware):
                 shown: Any = layer
                 raise ConfigError(f"{shown!r} is no middleware: pass an instance of a subclass of Middleware")
-        self.registry.add_middleware(middleware)
+        self.registry.policies.middleware += middleware
+        self.registry.policies_changed()
+
+    def on(self, kind: Kind) -> Callable[[H], H]:
+        """Have a function told of events: `@app.on("failed")`. It gets an `Event`; what it raises is logged and changes
+        nothing.
+
+        `enqueued` is said by the process that enqueues, in the caller's thread, to a `def` only. All others are said by
+        the queue worker, one after another and beside the jobs: `started`, and once the store has accepted what a run
+        came to, `processed`, `failed`, `retried`, `cancelled`.
+
+        Raises:
+            ConfigError: there is no such event, or nothing can await the handler.
+        """
+        if kind not in get_args(Kind):
+            raise ConfigError(f"there is no event {kind!r}; there are {', '.join(get_args(Kind))}")
+
+        def take(handler: H) -> H:
+            if kind == "enqueued" and inspect.iscoroutinefunction(handler):
+                raise ConfigError(f"{handler.__qualname__}: nothing can await it where jobs are enqueued; write a def")
+            self.registry.policies.handlers.setdefault(kind, []).append(handler)
+            self.registry.policies_changed()
+            return handler
+
+        return take
+
+    def lifespan(self, maker: H) -> H:
+        """Open resources once in each process that performs jobs: `@app.lifespan` on a generator, `async def` or `def`.
+
+        It gets the app, yields a dict of name → resource before the first job, and goes on when all jobs are over. A
+        job gets at one by `Depends("name")`. If it raises, the worker does not begin. Several are opened in order and
+        closed in reverse.
+
+        Raises:
+            ConfigError: it is no generator.
+        """
+        return self.registry.policies.lifespan.add(maker)
+
+    def replace(self, provider: Provider, by: Provider | None) -> None:
+        """Have another provider asked wherever this one is a dependency, as tests do; None ends that."""
+        if by is None:
+            self.registry.policies.replaced.pop(provider, None)
+        else:
+            self.registry.policies.replaced[provider] = by

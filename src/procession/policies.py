@@ -5,13 +5,11 @@ performed. Nothing here runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
-
+from procession.depends import Provider
+from procession.events import Announced, Handler
+from procession.lifespan import Lifespan
+from procession.middleware import Middleware, around_enqueues
 from procession.retry import Retry
-
-if TYPE_CHECKING:
-    from procession.middleware import Middleware
 
 
 class Policies:
@@ -24,7 +22,16 @@ class Policies:
         self.middleware: list[Middleware] = []
         self.around_enqueues: list[Middleware] = []
         """Those of them that say something of enqueues."""
-        self.handlers: dict[str, list[Callable[..., Any]]] = {}
+        self.handlers: dict[str, list[Handler]] = {}
+        """Kind of event → who is told."""
+        self.lifespan = Lifespan()
+        self.replaced: dict[Provider, Provider] = {}
+        """Stand-ins for providers of dependencies."""
+
+    def changed(self) -> None:
+        """Middleware or handlers were added."""
+        told = [Announced(self.handlers["enqueued"])] if "enqueued" in self.handlers else []
+        self.around_enqueues = [*around_enqueues(self.middleware), *told]
 
     def retry_of(self, own: Retry | None, queue: str) -> Retry:
         """The nearest policy: the job's own, that of the queue where it is performed, the app's."""

@@ -13,9 +13,10 @@ from msgspec.structs import replace
 from procession.clock import milliseconds
 from procession.codec import Signature, encode_spec
 from procession.context import current_job
+from procession.depends import Needs, injecting, needed
 from procession.errors import ConfigError
 from procession.job import PRIORITIES, Failure, Spec
-from procession.middleware import Middleware, around_enqueues, around_runs
+from procession.middleware import around_runs
 from procession.names import check_queue, check_tags, job_name
 from procession.policies import Policies
 from procession.retry import Retry
@@ -63,6 +64,8 @@ class Registered(Struct, frozen=True, kw_only=True):
     """Its own policy; None leaves it to the queue and the app."""
     backoff: Callable[[int, BaseException], Any] | None = None
     """The worker class's own word on how long to wait: attempt, error → a duration, or None for the policy's."""
+    needs: Needs = Needs()
+    """Parameters that each run fills, not the caller."""
     exhausted: Callable[[Failure], Any] | None = None
     """What is called when a run ends the job in `failed`."""
     timeout: int | None = HOUR
@@ -115,6 +118,7 @@ def register(source: Any, **options: Unpack[JobOptions]) -> Registered:
         signature=Signature.of(function, bound=bound),
         executor=executor,
         inside=inside,
+        needs=needed(function, bound=bound, on_loop=inside == "loop"),
         aliases=tuple(options.get("aliases", ())),
         queue=check_queue(options.get("queue", "default")),
         priority=check_priority(options.get("priority", 0)),
@@ -195,10 +199,15 @@ def _caller(worker_class: Any, method: str = "perform") -> Callable[..., Any]:
 
 def _composed(registered: Registered, policies: Policies) -> Registered:
     on_loop = registered.inside == "loop"
-    call = around_runs(policies.middleware, registered.call, on_loop=on_loop)
-    if call is registered.call and registered.exhausted is None:
-        return registered
-    return replace(registered, call=_noting_arguments(call, registered.signature))
+    call = registered.call
+    if registered.needs.dependencies:
+        resources, replaced = policies.lifespan.resources, policies.replaced
+        call = injecting(call, registered.needs, resources=resources, replaced=replaced, on_loop=on_loop)
+    within = around_runs(policies.middleware, call, on_loop=on_loop)
+    if within is not call or registered.exhausted is not None:
+        within = _noting_arguments(within, registered.signature)
+    call = within
+    return registered if call is registered.call else replace(registered, call=call)
 
 
 def _noting_arguments(call: Callable[..., Any], signature: Signature) -> Callable[..., Any]:
@@ -229,10 +238,9 @@ class Registry:
             self._performing.pop(name, None)
         self._by_source[registered.source] = registered
 
-    def add_middleware(self, middleware: Sequence[Middleware]) -> None:
-        """Layers for every enqueue and every run."""
-        self.policies.middleware += middleware
-        self.policies.around_enqueues = around_enqueues(self.policies.middleware)
+    def policies_changed(self) -> None:
+        """What surrounds enqueues and runs is put together anew."""
+        self.policies.changed()
         self._performing.clear()
 
     def get(self, name: str) -> Registered | None:

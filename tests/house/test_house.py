@@ -20,10 +20,11 @@ ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "procession"
 FILES = sorted(SOURCE.rglob("*.py"))
 FLOORS = [
-    ("job", "moves", "errors", "codec", "retry", "clock", "names", "sizes", "retry_after"),
+    ("job", "moves", "errors", "codec", "retry", "clock", "names", "sizes", "retry_after", "depends"),
     ("database",),
     ("config", "connections", "context", "registry", "enqueuer", "dequeuer", "stats", "handle", "worker", "client",
-     "doctor", "repair", "steering", "extending", "middleware", "policies", "waiting"),
+     "doctor", "repair", "steering", "extending", "middleware", "policies", "waiting",
+     "events", "lifespan"),
     ("runtime",),
     ("cli", "demo", "testing", "__main__"),
 ]
