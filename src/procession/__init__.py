@@ -33,6 +33,7 @@ from procession.errors import (
     ReservedQueue,
     ResultPending,
     RetryLater,
+    Sealed,
     Snooze,
     TooLarge,
     Unavailable,
@@ -43,6 +44,7 @@ from procession.job import Failure, Job, State
 from procession.middleware import Middleware
 from procession.names import is_reserved_queue
 from procession.retry import Retry, constant, exponential, linear, steps
+from procession.sealing import Encrypted, Zlib
 from procession.stats import Stats
 from procession.waiting import as_completed, as_completed_async, wait_all, wait_all_async
 from procession.worker import JobFunction, Worker
@@ -57,6 +59,7 @@ __all__ = [
     "DatabaseError",
     "Depends",
     "Discard",
+    "Encrypted",
     "EnqueueError",
     "Event",
     "Fail",
@@ -79,12 +82,14 @@ __all__ = [
     "ResultPending",
     "Retry",
     "RetryLater",
+    "Sealed",
     "Snooze",
     "State",
     "Stats",
     "TooLarge",
     "Unavailable",
     "Worker",
+    "Zlib",
     "__version__",
     "as_completed",
     "as_completed_async",

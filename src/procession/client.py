@@ -32,8 +32,9 @@ from procession.handle import JobHandle, Waiter
 from procession.job import Job, NewJob, State, Stored, parse_jid
 from procession.middleware import Enqueuing
 from procession.names import check_queue, is_reserved_queue
-from procession.registry import JobOptions, Registry, register
+from procession.registry import JobOptions, Registry
 from procession.retry import Retry
+from procession.sealing import Codec, J, Sealing
 from procession.steering import Steering
 from procession.worker import AsyncPerform, Caller, JobFunction, SyncPerform, Worker
 
@@ -53,6 +54,7 @@ class Procession(Extending, Steering):
         (or
             "") and a password: for tokens that change. Without it the URL says who we are, or `username`, `password`.
         retry: the policy of jobs whose definition and whose queue name none; by default 5 runs, exponential backoff.
+        codec: what the store's copy of arguments, results and errors goes through, such as [Zlib(), Encrypted(keys)].
         settings: any other field of `Settings` by name.
 
     Raises:
@@ -66,11 +68,13 @@ class Procession(Extending, Steering):
         namespace: str | None = None,
         credentials: Callable[[], tuple[str, str]] | None = None,
         retry: Retry | bool | int | None = None,
+        codec: Sequence[Codec] = (),
         **settings: Any,
     ) -> None:
         self.settings = Settings.load(url=url, namespace=namespace, **settings)
         self.registry = Registry()
         self.registry.policies.retry = Retry.of(retry)
+        self.registry.policies.sealing = Sealing(codec) if codec else None
         self._credentials = credentials
 
     def __repr__(self) -> str:
@@ -100,8 +104,7 @@ class Procession(Extending, Steering):
         """
         if function is None:
             return _Decorator(self, options)
-        registered = register(function, **options)
-        self.registry.add(registered)
+        registered = self.registry.define(function, **options)
         return JobFunction(self, registered)
 
     @overload
@@ -112,7 +115,7 @@ class Procession(Extending, Steering):
         """Make a class with `perform` a job; takes what `job` takes."""
         if worker_class is None:
             return lambda decorated: self.worker(decorated, **options)
-        self.registry.add(register(worker_class, **options))
+        self.registry.define(worker_class, **options)
         apps = worker_class.__dict__.get("__procession_apps__")
         if apps is None:
             worker_class.__procession_apps__ = apps = []
@@ -222,11 +225,11 @@ class Procession(Extending, Steering):
 
     def find_job(self, jid: Jid) -> Job | None:
         """The job as it is stored now, None when it is not there. O(1)."""
-        return self.ask(self._dequeuer.find_job(jid))[0]
+        return self.opened(self.ask(self._dequeuer.find_job(jid))[0])
 
     async def find_job_async(self, jid: Jid) -> Job | None:
         """See `find_job`."""
-        return (await self.ask_async(self._dequeuer.find_job(jid)))[0]
+        return self.opened((await self.ask_async(self._dequeuer.find_job(jid)))[0])
 
     def handle(self, jid: Jid) -> JobHandle[Any]:
         """A handle for a job enqueued elsewhere; its result is decoded as plain JSON."""
@@ -358,6 +361,11 @@ class Procession(Extending, Steering):
         pairs = zip(calls, stored, strict=True)
         return [JobHandle(self, it.jid, call.registered, duplicate=not it.new) for call, it in pairs]
 
+    def opened(self, job: J) -> J:
+        """A record in plain, as far as the codec chain here opens it; without a chain, the record."""
+        sealing = self.registry.policies.sealing
+        return job if sealing is None else sealing.open_job(job)
+
     def _listed(
         self, state: State | str, queue: str | None, name: str | None, cursor: str | None, limit: int
     ) -> Operation[Page]:
@@ -384,8 +392,7 @@ class _Decorator:
     @overload
     def __call__(self, function: Callable[P, R], /) -> JobFunction[P, R, R]: ...
     def __call__(self, function: Any, /) -> Any:
-        registered = register(function, **self._options)
-        self._app.registry.add(registered)
+        registered = self._app.registry.define(function, **self._options)
         return JobFunction(self._app, registered)
 
 

@@ -15,8 +15,9 @@ import msgspec
 from procession.clock import milliseconds, monotonic
 from procession.context import CURRENT
 from procession.database import AsyncConnection, Database
-from procession.errors import ConfigError, JobCancelled, JobFailed, JobNotFound, ResultPending
+from procession.errors import ConfigError, JobCancelled, JobFailed, JobNotFound, ResultPending, Sealed
 from procession.job import Job, State
+from procession.sealing import is_sealed
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -126,6 +127,8 @@ class JobHandle(Generic[R]):
         if job.state is State.CANCELLED:
             raise JobCancelled(f"job {job.jid} ({job.name}) was cancelled: {job.reason}", job=job)
         raw = job.result if job.result is not None else msgspec.Raw(b"null")
+        if is_sealed(raw):
+            raise Sealed(f"the result of job {job.jid} is sealed; give this app the codec= and keys of its worker")
         if self._registered is None:
             return cast("R", msgspec.json.decode(raw))
         return cast("R", self._registered.signature.decode_result(raw))

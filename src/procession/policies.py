@@ -10,6 +10,7 @@ from procession.events import Announced, Handler
 from procession.lifespan import Lifespan
 from procession.middleware import Middleware, around_enqueues
 from procession.retry import Retry
+from procession.sealing import Sealing
 
 
 class Policies:
@@ -25,6 +26,7 @@ class Policies:
         self.handlers: dict[str, list[Handler]] = {}
         """Kind of event → who is told."""
         self.lifespan = Lifespan()
+        self.sealing: Sealing | None = None
         self.replaced: dict[Provider, Provider] = {}
         """Stand-ins for providers of dependencies."""
 

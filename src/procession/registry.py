@@ -20,6 +20,7 @@ from procession.middleware import around_runs
 from procession.names import check_queue, check_tags, job_name
 from procession.policies import Policies
 from procession.retry import Retry
+from procession.sealing import Sealing
 from procession.sizes import size
 
 HOUR = 3600 * 1000
@@ -66,6 +67,8 @@ class Registered(Struct, frozen=True, kw_only=True):
     """The worker class's own word on how long to wait: attempt, error → a duration, or None for the policy's."""
     needs: Needs = Needs()
     """Parameters that each run fills, not the caller."""
+    sealing: Sealing | None = None
+    """The app's codec chain, if it has one."""
     exhausted: Callable[[Failure], Any] | None = None
     """What is called when a run ends the job in `failed`."""
     timeout: int | None = HOUR
@@ -226,6 +229,12 @@ class Registry:
         self._by_source: dict[Any, Registered] = {}
         self.policies = Policies()
         self._performing: dict[str, Registered] = {}
+
+    def define(self, source: Any, **options: Unpack[JobOptions]) -> Registered:
+        """Register code and make its names known. Raises ConfigError."""
+        registered = replace(register(source, **options), sealing=self.policies.sealing)
+        self.add(registered)
+        return registered
 
     def add(self, registered: Registered) -> None:
         """Make a name known, aliases included. Raises ConfigError when other code has taken it."""

@@ -164,7 +164,7 @@ class Awaited:
         for handle, job in zip(self._handles, jobs, strict=True):
             if job is None:
                 raise _not_there(handle.jid)
-            found.append(job)
+            found.append(handle.app.opened(job))
         return found
 
     def left(self) -> float:

