@@ -12,6 +12,7 @@ from uuid import UUID
 
 from procession.client import Procession
 from procession.context import CurrentJob, current_job, track
+from procession.depends import Depends
 from procession.enqueuer import Call
 from procession.errors import (
     BadArguments,
@@ -33,16 +34,21 @@ from procession.errors import (
     ReservedQueue,
     ResultPending,
     RetryLater,
+    Sealed,
     Snooze,
     TooLarge,
     Unavailable,
 )
+from procession.events import Event
 from procession.handle import JobHandle
 from procession.job import Failure, Job, State
+from procession.middleware import Middleware
 from procession.names import is_reserved_queue
 from procession.notes import LogLine, Progress
-from procession.retry import Retry, constant, exponential
+from procession.retry import Retry, constant, exponential, linear, steps
+from procession.sealing import Encrypted, Zlib
 from procession.stats import Stats
+from procession.waiting import as_completed, as_completed_async, wait_all, wait_all_async
 from procession.worker import JobFunction, Worker
 
 __version__ = "0.1.0"
@@ -53,9 +59,12 @@ __all__ = [
     "ConfigError",
     "CurrentJob",
     "DatabaseError",
+    "Depends",
     "Discard",
     "DuplicateJob",
+    "Encrypted",
     "EnqueueError",
+    "Event",
     "Fail",
     "Failure",
     "Job",
@@ -68,6 +77,7 @@ __all__ = [
     "JobTimeout",
     "LeaseLost",
     "LogLine",
+    "Middleware",
     "NotEncodable",
     "Procession",
     "ProcessionError",
@@ -77,13 +87,17 @@ __all__ = [
     "ResultPending",
     "Retry",
     "RetryLater",
+    "Sealed",
     "Snooze",
     "State",
     "Stats",
     "TooLarge",
     "Unavailable",
     "Worker",
+    "Zlib",
     "__version__",
+    "as_completed",
+    "as_completed_async",
     "constant",
     "current_job",
     "default_app",
@@ -91,9 +105,13 @@ __all__ = [
     "exponential",
     "find_job",
     "is_reserved_queue",
+    "linear",
     "remove",
     "stats",
+    "steps",
     "track",
+    "wait_all",
+    "wait_all_async",
 ]
 
 

@@ -26,15 +26,29 @@ from procession.database import (
     Query,
 )
 from procession.dequeuer import Dequeuer
-from procession.enqueuer import Call, Enqueuer, Options, answered, durability_of, new_job, spread_over, trips
+from procession.enqueuer import (
+    Call,
+    Enqueuer,
+    Options,
+    answered,
+    durability_of,
+    new_job,
+    sent_to,
+    spread_over,
+    trips,
+)
 from procession.errors import ConfigError, DatabaseError
+from procession.extending import Extending
 from procession.handle import JobHandle, Waiter
 from procession.inquiry import Inquiry
 from procession.job import Job, NewJob, State, Stored, parse_jid
 from procession.journal import Journal
+from procession.middleware import Enqueuing
 from procession.names import check_queue, is_reserved_queue
-from procession.registry import JobOptions, Registry, register
+from procession.registry import JobOptions, Registry
+from procession.retry import Retry
 from procession.scheduling import Scheduling
+from procession.sealing import Codec, J, Sealing
 from procession.steering import Steering
 from procession.worker import AsyncPerform, Caller, JobFunction, SyncPerform, Worker
 
@@ -45,7 +59,7 @@ W = TypeVar("W", bound=type)
 Jid = str | UUID
 Span = float | str | timedelta
 
-class Procession(Inquiry, Journal, Scheduling, Steering):
+class Procession(Extending, Inquiry, Journal, Scheduling, Steering):
     """Jobs of one application in one namespace of one store.
 
     Args:
@@ -54,6 +68,8 @@ class Procession(Inquiry, Journal, Scheduling, Steering):
         credentials: called before each connection to a Redis or Valkey server, on a thread of its own, for a username
         (or
             "") and a password: for tokens that change. Without it the URL says who we are, or `username`, `password`.
+        retry: the policy of jobs whose definition and whose queue name none; by default 5 runs, exponential backoff.
+        codec: what the store's copy of arguments, results and errors goes through, such as [Zlib(), Encrypted(keys)].
         settings: any other field of `Settings` by name.
 
     Raises:
@@ -66,10 +82,14 @@ class Procession(Inquiry, Journal, Scheduling, Steering):
         *,
         namespace: str | None = None,
         credentials: Callable[[], tuple[str, str]] | None = None,
+        retry: Retry | bool | int | None = None,
+        codec: Sequence[Codec] = (),
         **settings: Any,
     ) -> None:
         self.settings = Settings.load(url=url, namespace=namespace, **settings)
         self.registry = Registry()
+        self.registry.policies.retry = Retry.of(retry)
+        self.registry.policies.sealing = Sealing(codec) if codec else None
         self._credentials = credentials
 
     def __repr__(self) -> str:
@@ -89,7 +109,8 @@ class Procession(Inquiry, Journal, Scheduling, Steering):
         Args:
             name, aliases: the stable name under which it is stored (default `module.qualname`), and former names.
             queue, priority, tags: where it waits ("default"), how urgent it is (0; -100 to 100), up to 16 labels.
-            retry: a `Retry`, a number of runs, False; by default 5 runs with exponential backoff.
+            retry: a `Retry`, a number of runs, False; by default that of the queue, then of the app.
+            on_exhausted: called with the `Failure` when a run ends the job in `failed`, where the job ran.
             unique, until, unique_for, conflict, debounce, at_most, throttle: see docs/unique.md.
             timeout: per attempt, one hour by default; None lifts it. expires: cancelled if not started by then.
             deadline: for all attempts together, counted from the enqueue; after it the job is failed. None by default.
@@ -100,8 +121,7 @@ class Procession(Inquiry, Journal, Scheduling, Steering):
         """
         if function is None:
             return _Decorator(self, options)
-        registered = register(function, **options)
-        self.registry.add(registered)
+        registered = self.registry.define(function, **options)
         return JobFunction(self, registered)
 
     @overload
@@ -112,7 +132,7 @@ class Procession(Inquiry, Journal, Scheduling, Steering):
         """Make a class with `perform` a job; takes what `job` takes."""
         if worker_class is None:
             return lambda decorated: self.worker(decorated, **options)
-        self.registry.add(register(worker_class, **options))
+        self.registry.define(worker_class, **options)
         apps = worker_class.__dict__.get("__procession_apps__")
         if apps is None:
             worker_class.__procession_apps__ = apps = []
@@ -168,6 +188,8 @@ class Procession(Inquiry, Journal, Scheduling, Steering):
             ReservedQueue, ConfigError: the queue or an option cannot be used.
         """
         call, queue = self._understood(words, kwargs)
+        if self.registry.policies.around_enqueues:
+            return (self.enqueue_many([sent_to(call, queue)]))[0]
         job, durability = new_job(call, queue), durability_of(call, self.settings.durability)
         return self._handles([call], self._store([job], durability))[0]
 
@@ -190,6 +212,8 @@ class Procession(Inquiry, Journal, Scheduling, Steering):
     async def enqueue_async(self, *words: Any, **kwargs: Any) -> Any:  # type: ignore[misc]  # as above
         """See `enqueue`."""
         call, queue = self._understood(words, kwargs)
+        if self.registry.policies.around_enqueues:
+            return (await self.enqueue_many_async([sent_to(call, queue)]))[0]
         job, durability = new_job(call, queue), durability_of(call, self.settings.durability)
         return self._handles([call], await self._store_async([job], durability))[0]
 
@@ -203,29 +227,31 @@ class Procession(Inquiry, Journal, Scheduling, Steering):
         Raises:
             EnqueueError: `jids` are those of the trip that failed; earlier trips are stored.
         """
-        bound = list(calls) if spread is None else spread_over(list(calls), spread)
-        stored: list[Stored] = []
-        for durability, jobs in [*trips(bound, self.settings.durability)]:
-            stored += self._store(jobs, durability)
-        return self._handles(bound, stored)
+        spread_out = calls if spread is None else spread_over(list(calls), spread)
+        with Enqueuing(self.registry.policies.around_enqueues, spread_out) as around:
+            stored: list[Stored] = []
+            for durability, jobs in [*trips(around.calls, self.settings.durability)]:
+                stored += self._store(jobs, durability)
+            return around.stored(self._handles(around.calls, stored))
 
     async def enqueue_many_async(self, calls: Iterable[Call[R]], *, spread: Span | None = None) -> list[JobHandle[R]]:
         """See `enqueue_many`."""
-        bound = list(calls) if spread is None else spread_over(list(calls), spread)
-        stored: list[Stored] = []
-        for durability, jobs in [*trips(bound, self.settings.durability)]:
-            stored += await self._store_async(jobs, durability)
-        return self._handles(bound, stored)
+        spread_out = calls if spread is None else spread_over(list(calls), spread)
+        with Enqueuing(self.registry.policies.around_enqueues, spread_out) as around:
+            stored: list[Stored] = []
+            for durability, jobs in [*trips(around.calls, self.settings.durability)]:
+                stored += await self._store_async(jobs, durability)
+            return around.stored(self._handles(around.calls, stored))
 
     # Single jobs
 
     def find_job(self, jid: Jid) -> Job | None:
         """The job as it is stored now, None when it is not there. O(1)."""
-        return self.ask(self._dequeuer.find_job(jid))[0]
+        return self.opened(self.ask(self._dequeuer.find_job(jid))[0])
 
     async def find_job_async(self, jid: Jid) -> Job | None:
         """See `find_job`."""
-        return (await self.ask_async(self._dequeuer.find_job(jid)))[0]
+        return self.opened((await self.ask_async(self._dequeuer.find_job(jid)))[0])
 
     def handle(self, jid: Jid) -> JobHandle[Any]:
         """A handle for a job enqueued elsewhere; its result is decoded as plain JSON."""
@@ -359,6 +385,11 @@ class Procession(Inquiry, Journal, Scheduling, Steering):
         pairs = zip(calls, stored, strict=True)
         return [JobHandle(self, it.jid, call.registered, duplicate=not it.new) for call, it in pairs]
 
+    def opened(self, job: J) -> J:
+        """A record in plain, as far as the codec chain here opens it; without a chain, the record."""
+        sealing = self.registry.policies.sealing
+        return job if sealing is None else sealing.open_job(job)
+
     def _listed(
         self, state: State | str, queue: str | None, name: str | None, cursor: str | None, limit: int
     ) -> Operation[Page]:
@@ -385,8 +416,7 @@ class _Decorator:
     @overload
     def __call__(self, function: Callable[P, R], /) -> JobFunction[P, R, R]: ...
     def __call__(self, function: Any, /) -> Any:
-        registered = register(function, **self._options)
-        self._app.registry.add(registered)
+        registered = self._app.registry.define(function, **self._options)
         return JobFunction(self._app, registered)
 
 

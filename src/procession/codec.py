@@ -21,6 +21,7 @@ from typing import Any, get_type_hints
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from procession.depends import Dependency
 from procession.errors import BadArguments, ConfigError, NotEncodable, TooLarge
 from procession.job import Failure, Spec
 
@@ -108,12 +109,19 @@ class Signature:
     def of(cls, function: Callable[..., Any], *, bound: bool = False) -> Signature:
         """Compile a function's signature; `bound` leaves its first parameter out. Raises ConfigError."""
         signature = inspect.signature(function)
+        signature = signature.replace(
+            parameters=[it for it in signature.parameters.values() if not isinstance(it.default, Dependency)]
+        )
         if bound:
             signature = signature.replace(parameters=list(signature.parameters.values())[1:])
         return cls(function.__qualname__, signature, _hints(function))
 
     def __str__(self) -> str:
         return f"{self.name}{self.signature}"
+
+    def named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """A call's arguments by parameter name. Raises BadArguments when they do not fit."""
+        return self._given(args, kwargs)
 
     def encode(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
         """A call's arguments as a JSON object; defaults that were not given are left out.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextvars import ContextVar
 from threading import Event, Lock
-from typing import Literal, TypeVar
+from types import MappingProxyType
+from typing import Any, Literal, TypeVar
 from uuid import UUID
 
 from procession.clock import monotonic
@@ -18,6 +19,8 @@ T = TypeVar("T")
 Why = Literal["timeout", "cancelled", "lost", "shutdown"]
 """Why a run is to stop: its time is over, somebody cancelled the job, its lease was lost, its worker goes."""
 
+NO_ARGUMENTS: Mapping[str, Any] = MappingProxyType({})
+
 
 class CurrentJob:
     """The attempt that is running here.
@@ -26,7 +29,19 @@ class CurrentJob:
     its lease can do no harm there.
     """
 
-    __slots__ = ("_stop", "attempt", "deadline", "fence", "jid", "name", "notebook", "queue", "stop_reason", "told")
+    __slots__ = (
+        "_stop",
+        "arguments",
+        "attempt",
+        "deadline",
+        "fence",
+        "jid",
+        "name",
+        "notebook",
+        "queue",
+        "stop_reason",
+        "told",
+    )
 
     def __init__(self, jid: UUID, name: str, queue: str, attempt: int, fence: int) -> None:
         self.jid = jid
@@ -43,6 +58,9 @@ class CurrentJob:
         """Called in the writing thread when there is something to fetch; None where somebody looks now and then."""
         self.notebook: Notebook | None = None
         """What it has said and nobody has fetched yet; None until its first word."""
+        self.arguments: Mapping[str, Any] = NO_ARGUMENTS
+        """For middleware and `exhausted` hooks: the call's arguments by parameter name; empty where an app has neither,
+        and when they could not be decoded."""
 
     @property
     def log(self) -> logging.Logger:

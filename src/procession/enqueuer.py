@@ -84,22 +84,24 @@ def new_job(call: Call[Any], queue: str | None = None) -> NewJob:
     """The record that is stored for a call. Raises ConfigError."""
     it, options = call.registered, call.options
     if not options and queue is None and not it.has_rules:
-        spec = b"".join((it.spec[0], call.arguments, it.spec[1]))
-        return NewJob(jid=new_jid(), spec=spec, queue=it.queue, priority=it.priority, expires_in=it.expires)
+        jid = new_jid()
+        spec = b"".join((it.spec[0], _stored(call, jid), it.spec[1]))
+        return NewJob(jid=jid, spec=spec, queue=it.queue, priority=it.priority, expires_in=it.expires)
     due, expires = _due(options), _expires(options, it.expires)
     unique = for_call(it.unique, options, it.signature)
     if unique.debounce:
         due = _debounced(due, unique.debounce)
     timeout = options.get("timeout")
+    jid = parse_jid(options["jid"]) if options.get("jid") is not None else new_jid()  # type: ignore[arg-type]
     asked = Spec(
         name=it.name,
-        args=msgspec.Raw(call.arguments),
+        args=msgspec.Raw(_stored(call, jid)),
         attempts=options.get("attempts"),
         timeout=None if timeout is None else milliseconds(timeout, "timeout"),
         tags=check_tags(options["tags"]) if "tags" in options else it.tags,
     )
     return NewJob(
-        jid=parse_jid(options["jid"]) if options.get("jid") is not None else new_jid(),  # type: ignore[arg-type]
+        jid=jid,
         spec=encode_spec(asked),
         queue=check_queue(queue or options.get("queue") or it.queue),
         priority=check_priority(options["priority"]) if "priority" in options else it.priority,
@@ -121,6 +123,17 @@ def spread_over(calls: Sequence[Call[R]], span: float | str | timedelta, rng: Ra
         delay = rng.uniform(number * part, (number + 1) * part)
         spread.append(msgspec.structs.replace(call, options={**call.options, "delay": delay}))
     return spread
+
+
+def _stored(call: Call[Any], jid: UUID) -> bytes:
+    """The arguments as the store gets them."""
+    sealing = call.registered.sealing
+    return call.arguments if sealing is None else sealing.seal(call.arguments, jid, "args")
+
+
+def sent_to(call: Call[R], queue: str | None) -> Call[R]:
+    """The same call with this queue among its options, unless that is None."""
+    return call if queue is None else Call(call.registered, call.arguments, {**call.options, "queue": queue})
 
 
 def durability_of(call: Call[Any], default: Durability) -> Durability:

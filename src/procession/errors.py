@@ -11,6 +11,7 @@ ProcessionError
 │   ├── DuplicateJob                  another job holds its unique key; .jid
 │   └── Refused                       the store takes no new work now (full, read-only …), or not with this durability
 ├── UnknownJob (LookupError)          no job function or worker class has this name
+├── Sealed (ValueError)               a value that the codec chain here cannot open
 ├── JobError                          .jid
 │   ├── JobNotFound (LookupError)
 │   ├── JobFailed                     .job: final state failed
@@ -97,6 +98,11 @@ class Refused(EnqueueError):
 
 class UnknownJob(ProcessionError, LookupError):
     """No job function or worker class is registered under this name."""
+
+
+class Sealed(ProcessionError, ValueError):
+    """A stored value cannot be opened here: another key sealed it, a link of the codec chain is missing, or it was
+    changed. The message says which; give this process the chain and all keys of whoever enqueued the job."""
 
 
 class JobError(ProcessionError):

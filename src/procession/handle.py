@@ -15,8 +15,9 @@ import msgspec
 from procession.clock import milliseconds, monotonic
 from procession.context import CURRENT
 from procession.database import AsyncConnection, Database
-from procession.errors import ConfigError, JobCancelled, JobFailed, JobNotFound, ResultPending
+from procession.errors import ConfigError, JobCancelled, JobFailed, JobNotFound, ResultPending, Sealed
 from procession.job import Job, State
+from procession.sealing import is_sealed
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -28,6 +29,15 @@ R = TypeVar("R")
 
 BLOCK = 5.0
 """Longest that a waiting caller blocks before it reads the state again, in seconds."""
+
+
+def check_place(inside_job: bool) -> None:
+    """Raises ConfigError inside a job, unless its author allows to wait there."""
+    if CURRENT.get() is not None and not inside_job:
+        raise ConfigError(
+            "waiting for a job inside a job can block every place that it needs; enqueue the next step from here,"
+            " or allow it with inside_job=True"
+        )
 
 
 class JobHandle(Generic[R]):
@@ -46,6 +56,11 @@ class JobHandle(Generic[R]):
 
     def __repr__(self) -> str:
         return f"<JobHandle {self.jid}>"
+
+    @property
+    def app(self) -> Procession:
+        """The app that enqueued it."""
+        return self._app
 
     def job(self) -> Job:
         """The job as it is stored now. Raises JobNotFound."""
@@ -113,6 +128,8 @@ class JobHandle(Generic[R]):
         if job.state is State.CANCELLED:
             raise JobCancelled(f"job {job.jid} ({job.name}) was cancelled: {job.reason}", job=job)
         raw = job.result if job.result is not None else msgspec.Raw(b"null")
+        if is_sealed(raw):
+            raise Sealed(f"the result of job {job.jid} is sealed; give this app the codec= and keys of its worker")
         if self._registered is None:
             return cast("R", msgspec.json.decode(raw))
         return cast("R", self._registered.signature.decode_result(raw))
@@ -130,11 +147,7 @@ class JobHandle(Generic[R]):
 
     @staticmethod
     def _deadline(timeout: float | str | timedelta | None, inside_job: bool) -> float | None:
-        if CURRENT.get() is not None and not inside_job:
-            raise ConfigError(
-                "waiting for a job inside a job can block every place that it needs; enqueue the next step from here,"
-                " or allow it with inside_job=True"
-            )
+        check_place(inside_job)
         return None if timeout is None else monotonic() + milliseconds(timeout, "timeout") / 1_000
 
     def _left(self, deadline: float | None) -> float:

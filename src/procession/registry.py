@@ -8,13 +8,19 @@ from datetime import timedelta
 from typing import Any, Literal, Unpack, get_args
 
 from msgspec import Raw, Struct
+from msgspec.structs import replace
 
 from procession.clock import milliseconds
 from procession.codec import Signature, encode_spec
+from procession.context import current_job
+from procession.depends import Needs, injecting, needed
 from procession.errors import ConfigError
-from procession.job import PRIORITIES, Spec
+from procession.job import PRIORITIES, Failure, Spec
+from procession.middleware import around_runs
 from procession.names import check_queue, check_tags, job_name
+from procession.policies import Policies
 from procession.retry import Retry
+from procession.sealing import Sealing
 from procession.sizes import size
 from procession.unique import NOT_UNIQUE, Uniqueness, UniqueOptions, uniqueness
 
@@ -33,6 +39,7 @@ class JobOptions(UniqueOptions, total=False):
     queue: str
     priority: int
     retry: Retry | bool | int | None
+    on_exhausted: Callable[[Failure], Any] | None
     timeout: float | str | timedelta | None
     hard_timeout: float | str | timedelta | None
     max_memory: int | str | None
@@ -56,7 +63,16 @@ class Registered(Struct, frozen=True, kw_only=True):
     aliases: tuple[str, ...] = ()
     queue: str = "default"
     priority: int = 0
-    retry: Retry = Retry()
+    retry: Retry | None = None
+    """Its own policy; None leaves it to the queue and the app."""
+    backoff: Callable[[int, BaseException], Any] | None = None
+    """The worker class's own word on how long to wait: attempt, error → a duration, or None for the policy's."""
+    needs: Needs = Needs()
+    """Parameters that each run fills, not the caller."""
+    sealing: Sealing | None = None
+    """The app's codec chain, if it has one."""
+    exhausted: Callable[[Failure], Any] | None = None
+    """What is called when a run ends the job in `failed`."""
     timeout: int | None = HOUR
     """Milliseconds per attempt, None when lifted."""
     hard_timeout: int | None = None
@@ -118,10 +134,13 @@ def register(source: Any, **options: Unpack[JobOptions]) -> Registered:
         unique=uniqueness(options, signature),
         executor=executor,
         inside=inside,
+        needs=needed(function, bound=bound, on_loop=inside == "loop"),
         aliases=tuple(options.get("aliases", ())),
         queue=check_queue(options.get("queue", "default")),
         priority=check_priority(options.get("priority", 0)),
-        retry=Retry.of(options.get("retry")),
+        retry=None if options.get("retry") is None else Retry.of(options["retry"]),
+        backoff=_hook(source, "backoff", inside),
+        exhausted=_heard(options.get("on_exhausted"), inside) or _hook(source, "exhausted", inside),
         timeout=_timeout(options),
         hard_timeout=_duration(options, "hard_timeout"),
         max_memory=_memory(options.get("max_memory")),
@@ -172,11 +191,47 @@ def _memory(value: int | str | None) -> int:
     return memory
 
 
-def _caller(worker_class: Any) -> Callable[..., Any]:
+def _hook(source: Any, name: str, inside: Literal["loop", "thread"]) -> Callable[..., Any] | None:
+    """A method that a worker class has beside `perform`, on an instance of its own. Raises ConfigError."""
+    method = getattr(source, name, None) if inspect.isclass(source) else None
+    if method is None:
+        return None
+    _heard(method, "thread" if name == "backoff" else inside)
+    return _caller(source, name)
+
+
+def _heard(hook: Any, inside: Literal["loop", "thread"]) -> Any:
+    if inspect.iscoroutinefunction(hook) and inside == "thread":
+        raise ConfigError(f"{hook.__qualname__} is called where nothing can await it; write it as a plain def")
+    return hook
+
+
+def _caller(worker_class: Any, method: str = "perform") -> Callable[..., Any]:
     def perform(*args: Any, **kwargs: Any) -> Any:
-        return worker_class().perform(*args, **kwargs)
+        return getattr(worker_class(), method)(*args, **kwargs)
 
     return perform
+
+
+def _composed(registered: Registered, policies: Policies) -> Registered:
+    on_loop = registered.inside == "loop"
+    call = registered.call
+    if registered.needs.dependencies:
+        resources, replaced = policies.lifespan.resources, policies.replaced
+        call = injecting(call, registered.needs, resources=resources, replaced=replaced, on_loop=on_loop)
+    within = around_runs(policies.middleware, call, on_loop=on_loop)
+    if within is not call or registered.exhausted is not None:
+        within = _noting_arguments(within, registered.signature)
+    call = within
+    return registered if call is registered.call else replace(registered, call=call)
+
+
+def _noting_arguments(call: Callable[..., Any], signature: Signature) -> Callable[..., Any]:
+    def called(*args: Any, **kwargs: Any) -> Any:
+        current_job().arguments = signature.named(args, kwargs)
+        return call(*args, **kwargs)
+
+    return called
 
 
 class Registry:
@@ -185,6 +240,14 @@ class Registry:
     def __init__(self) -> None:
         self._by_name: dict[str, Registered] = {}
         self._by_source: dict[Any, Registered] = {}
+        self.policies = Policies()
+        self._performing: dict[str, Registered] = {}
+
+    def define(self, source: Any, **options: Unpack[JobOptions]) -> Registered:
+        """Register code and make its names known. Raises ConfigError."""
+        registered = replace(register(source, **options), sealing=self.policies.sealing)
+        self.add(registered)
+        return registered
 
     def add(self, registered: Registered) -> None:
         """Make a name known, aliases included. Raises ConfigError when other code has taken it."""
@@ -194,11 +257,28 @@ class Registry:
                 raise ConfigError(f"two jobs are named {name!r}; give one of them a name=")
         for name in (registered.name, *registered.aliases):
             self._by_name[name] = registered
+            self._performing.pop(name, None)
         self._by_source[registered.source] = registered
+
+    def policies_changed(self) -> None:
+        """What surrounds enqueues and runs is put together anew."""
+        self.policies.changed()
+        self._performing.clear()
 
     def get(self, name: str) -> Registered | None:
         """The code behind a name or alias."""
         return self._by_name.get(name)
+
+    def performing(self, name: str) -> Registered | None:
+        """The same as a worker performs it: its call within what the app puts around every run. Made once, so that an
+        app which puts nothing there pays nothing."""
+        found = self._performing.get(name)
+        if found is None:
+            registered = self._by_name.get(name)
+            if registered is None:
+                return None
+            found = self._performing[name] = _composed(registered, self.policies)
+        return found
 
     def of(self, source: Any) -> Registered | None:
         """The registration of a function or class."""

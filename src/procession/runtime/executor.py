@@ -6,6 +6,8 @@ executors, and within job processes; never speaks to the database.
 
 from __future__ import annotations
 
+import inspect
+import logging
 import random
 from typing import Any
 
@@ -13,21 +15,28 @@ import msgspec
 from msgspec import Struct
 
 from procession.clock import milliseconds, monotonic
-from procession.codec import decode_spec, encode_failure, failure_of
+from procession.codec import decode_failure, decode_spec, encode_failure, failure_of
 from procession.context import CURRENT, CurrentJob, Why
 from procession.errors import (
     ConfigError,
+    Control,
     Discard,
     EnqueueError,
     Fail,
     JobTimeout,
     RetryLater,
+    Sealed,
     Snooze,
     UnknownJob,
 )
 from procession.job import UNKNOWN_NAME, Claimed, Crash, Failure, Outcome
 from procession.moves import Move
 from procession.registry import Registered, Registry
+from procession.retry import LONGEST_DELAY, Retry
+from procession.retry_after import asked_delay
+from procession.sealing import Sealing, is_sealed
+
+log = logging.getLogger("procession.worker")
 
 POSTPONED = 10_000
 """Milliseconds until a job that this worker cannot perform is looked at again; ± a quarter, by chance."""
@@ -54,6 +63,8 @@ class Run(Struct):
     """Seconds after which its process is killed, if it has one of its own; None for never."""
     deadline: float | None = None
     """When the whole job is to be over, on the scale of `clock.monotonic()`; None for never."""
+    retry: Retry = Retry()
+    """The nearest policy: the job's, its queue's, the app's."""
     crash: Crash | None = None
     """How its process ended, if the run ended with it."""
 
@@ -90,16 +101,17 @@ def resolve(claimed: Claimed, registry: Registry, worker: str) -> Run | Verdict:
         spec = decode_spec(claimed.spec)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         return _ended(claimed, Move.FAIL, "undecodable", error, worker)
-    registered = registry.get(spec.name)
+    registered = registry.performing(spec.name)
     if registered is None:
         return postponed(claimed, f"{UNKNOWN_NAME}{spec.name}", str(UnknownJob(spec.name)))
     if claimed.left is not None and claimed.left <= 0:
         return _ended(claimed, Move.FAIL, DEADLINE, JobTimeout("the deadline of this job has passed"), worker)
-    attempts = spec.attempts if spec.attempts is not None else registered.retry.attempts
+    retry = registry.policies.retry_of(registered.retry, claimed.queue)
+    attempts = spec.attempts if spec.attempts is not None else retry.attempts
     timeout, hard = limits(spec.timeout if spec.timeout is not None else registered.timeout, registered.hard_timeout)
     context = CurrentJob(claimed.jid, registered.name, claimed.queue, claimed.attempt, claimed.fence)
     deadline = None if claimed.left is None else monotonic() + claimed.left / 1_000
-    return Run(claimed, registered, spec.args, attempts, context, timeout, hard, deadline)
+    return Run(claimed, registered, spec.args, attempts, context, timeout, hard, deadline, retry)
 
 
 def limits(timeout: int | None, hard: int | None) -> tuple[float | None, float | None]:
@@ -113,15 +125,38 @@ def limits(timeout: int | None, hard: int | None) -> tuple[float | None, float |
     return (soft if soft is not None and soft < hard / 1_000 else None), hard / 1_000
 
 
+class _Closed(Control):
+    """The arguments cannot be opened here; no code of the job has run."""
+
+
+def _decoded(run: Run) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of the call, opened if they are sealed. Raises BadArguments, or _Closed."""
+    signature, sealing = run.registered.signature, run.registered.sealing
+    if sealing is None:
+        try:
+            return signature.decode(run.arguments)
+        except EnqueueError:
+            if is_sealed(run.arguments):
+                raise _Closed(f"the arguments of job {run.claimed.jid} are sealed; this app has no codec=") from None
+            raise
+    try:
+        return signature.decode(sealing.open(run.arguments, run.claimed.jid, "args"))
+    except Sealed as error:
+        raise _Closed(str(error)) from None
+
+
 async def perform_async(run: Run, worker: str) -> Verdict:
     """Run an `async def` job here, under its context."""
     CURRENT.set(run.context)
     run.begin()
     try:
-        args, kwargs = run.registered.signature.decode(run.arguments)
-        return succeeded(run, await run.registered.call(*args, **kwargs), worker)
+        args, kwargs = _decoded(run)
+        verdict = succeeded(run, await run.registered.call(*args, **kwargs), worker)
     except BaseException as error:
-        return judge(run, error, worker)
+        verdict = judge(run, error, worker)
+    if run.registered.exhausted is not None and verdict.outcome.move == Move.FAIL:
+        await _say_exhausted_async(run, verdict)
+    return verdict
 
 
 def perform(run: Run, worker: str) -> Verdict:
@@ -129,25 +164,60 @@ def perform(run: Run, worker: str) -> Verdict:
     token = CURRENT.set(run.context)
     run.begin()
     try:
-        args, kwargs = run.registered.signature.decode(run.arguments)
-        return succeeded(run, run.registered.call(*args, **kwargs), worker)
+        args, kwargs = _decoded(run)
+        verdict = succeeded(run, run.registered.call(*args, **kwargs), worker)
     except BaseException as error:
-        return judge(run, error, worker)
+        verdict = judge(run, error, worker)
+    try:
+        if run.registered.exhausted is not None and verdict.outcome.move == Move.FAIL:
+            _say_exhausted(run, verdict)
+        return verdict
     finally:
         CURRENT.reset(token)
+
+
+def _heard(run: Run, failure: bytes) -> Failure:
+    """A failure as the job's own code may read it."""
+    plain, sealing = decode_failure(failure), run.registered.sealing
+    return plain if sealing is None else sealing.open_failure(plain, run.claimed.jid)
+
+
+def _say_exhausted(run: Run, verdict: Verdict) -> None:
+    """Call the hook for a job that ends in `failed`. Its errors are logged and change nothing."""
+    hook = run.registered.exhausted
+    try:
+        if hook is not None and verdict.outcome.failure is not None:
+            hook(_heard(run, verdict.outcome.failure))
+    except BaseException:
+        log.exception("job %s: its hook for the last failure raised; the job fails all the same", verdict.outcome.jid)
+
+
+async def _say_exhausted_async(run: Run, verdict: Verdict) -> None:
+    """See `_say_exhausted`; here it may be an `async def`."""
+    hook = run.registered.exhausted
+    try:
+        if hook is not None and verdict.outcome.failure is not None:
+            said = hook(_heard(run, verdict.outcome.failure))
+            if inspect.isawaitable(said):
+                await said
+    except BaseException:
+        log.exception("job %s: its hook for the last failure raised; the job fails all the same", verdict.outcome.jid)
 
 
 def succeeded(run: Run, value: Any, worker: str) -> Verdict:
     """The attempt returned: encode what it returned, or fail clearly."""
     try:
-        return Verdict(_outcome(run.claimed, Move.PROCESS, value=run.registered.signature.encode_result(value)))
+        raw = run.registered.signature.encode_result(value)
     except EnqueueError as error:
-        return _ended(run.claimed, Move.FAIL, "result cannot be kept", error, worker)
+        return _ended(run.claimed, Move.FAIL, "result cannot be kept", error, worker, sealing=run.registered.sealing)
+    if run.registered.sealing is not None:
+        raw = run.registered.sealing.seal(raw, run.claimed.jid, "result")
+    return Verdict(_outcome(run.claimed, Move.PROCESS, value=raw))
 
 
 def judge(run: Run, error: BaseException, worker: str) -> Verdict:
     """The attempt raised, or was stopped: which move follows."""
-    claimed = run.claimed
+    claimed, sealing = run.claimed, run.registered.sealing
     match run.stopped:
         case "timeout":
             error = JobTimeout(_overran(run), jid=claimed.jid).with_traceback(error.__traceback__)
@@ -161,9 +231,13 @@ def judge(run: Run, error: BaseException, worker: str) -> Verdict:
                 delay = milliseconds(error.after, "Snooze")
                 return Verdict(_outcome(claimed, Move.SNOOZE, reason="snoozed", delay=delay))
             case Discard():
-                return _ended(claimed, Move.DISCARD, error.reason, error, worker)
+                reason = error.reason if sealing is None else "discarded"  # a reason is readable for everyone
+                return _ended(claimed, Move.DISCARD, reason, error, worker, sealing=sealing)
             case Fail():
-                return _ended(claimed, Move.FAIL, error.reason, error, worker)
+                reason = error.reason if sealing is None else "given up"
+                return _ended(claimed, Move.FAIL, reason, error, worker, sealing=sealing)
+            case _Closed():
+                return postponed(claimed, "sealed with a key that no worker here has", str(error))
             case RetryLater():
                 return _retried(run, error, worker, milliseconds(error.after, "RetryLater"))
     except ConfigError as wrong:
@@ -199,18 +273,32 @@ def _overran(run: Run) -> str:
 
 
 def _retried(run: Run, error: BaseException, worker: str, delay: int | None = None) -> Verdict:
-    claimed, retry = run.claimed, run.registered.retry
+    claimed, retry, sealing = run.claimed, run.retry, run.registered.sealing
     charged = claimed.attempt - claimed.crashes  # crashes have a budget of their own
     if charged >= run.attempts:
         reason = "exhausted" if run.attempts > 1 else "no retry"
-        return _ended(claimed, Move.FAIL, reason, error, worker, crash=run.crash)
+        return _ended(claimed, Move.FAIL, reason, error, worker, crash=run.crash, sealing=sealing)
     if delay is None:
         if isinstance(error, Exception) and not retry.wants(error):
-            return _ended(claimed, Move.FAIL, "not retryable", error, worker, crash=run.crash)
-        delay = retry.delay(max(charged, 1))
+            return _ended(claimed, Move.FAIL, "not retryable", error, worker, crash=run.crash, sealing=sealing)
+        delay = _wait(run, error, max(charged, 1))
     if run.deadline is not None and monotonic() + delay / 1_000 >= run.deadline:
-        return _ended(claimed, Move.FAIL, DEADLINE, error, worker, crash=run.crash)
-    return _ended(claimed, Move.RETRY, "retry", error, worker, delay, crash=run.crash)
+        return _ended(claimed, Move.FAIL, DEADLINE, error, worker, crash=run.crash, sealing=sealing)
+    return _ended(claimed, Move.RETRY, "retry", error, worker, delay, crash=run.crash, sealing=sealing)
+
+
+def _wait(run: Run, error: BaseException, attempt: int) -> int:
+    """Milliseconds until the next run: what the worker class says, else what the error asks, else the policy's."""
+    hook = run.registered.backoff
+    if hook is not None:
+        try:
+            said = hook(attempt, error)
+            if said is not None:
+                return min(milliseconds(said, "backoff()"), LONGEST_DELAY)
+        except Exception:
+            log.exception("job %s: its backoff() is of no use; the policy's wait is taken", run.claimed.jid)
+    asked = asked_delay(error)
+    return run.retry.delay(attempt) if asked is None else run.retry.asked(asked)
 
 
 def _ended(
@@ -221,11 +309,13 @@ def _ended(
     worker: str,
     delay: int = 0,
     crash: Crash | None = None,
+    sealing: Sealing | None = None,
 ) -> Verdict:
     failure = failure_of(error, attempt=claimed.attempt, worker=worker)
     if crash is not None:
         failure = msgspec.structs.replace(failure, crash=crash)
-    outcome = _outcome(claimed, move, reason=_short(reason), delay=delay, failure=encode_failure(failure))
+    kept = failure if sealing is None else sealing.seal_failure(failure, claimed.jid)
+    outcome = _outcome(claimed, move, reason=_short(reason), delay=delay, failure=encode_failure(kept))
     return Verdict(outcome, error=f"{failure.type}: {failure.message}", traceback=failure.traceback)
 
 

@@ -74,8 +74,15 @@ class JobProcess:
         signal.signal(signal.SIGINT, lambda *_: None)  # a handler, since what is ignored stays so in what a job starts
         threading.Thread(target=self._listen, name="procession-line", daemon=True).start()
         threading.Thread(target=self._note, name="procession-notes", daemon=True).start()
-        self._say(Ready(self._app.registry.names()))
         with capturing(self._app.settings.capture_logs), asyncio.Runner() as runner:
+            lifespan = self._app.registry.policies.lifespan.opened(self._app)
+            try:
+                runner.run(lifespan.__aenter__())
+            except BaseException as error:  # whatever the app's own code does
+                logging.getLogger("procession").exception("the app's lifespan cannot begin")
+                self._say(Unable(f"the app's lifespan raised {type(error).__qualname__}: {error}"))
+                os._exit(1)
+            self._say(Ready(self._app.registry.names()))
             while (begun := self._begun.get()) is not None:
                 run, worker = begun
                 verdict = run if isinstance(run, Verdict) else self._perform(run, worker, runner)
@@ -85,6 +92,7 @@ class JobProcess:
                 with contextlib.suppress(OSError, ValueError):  # whatever a job has done to it
                     sys.stdout.flush()
                 self._say(Ended(verdict, worn=self._exhausted))
+            runner.run(lifespan.__aexit__(None, None, None))
 
     def _say(self, message: FromJob) -> None:
         with self._speaking:

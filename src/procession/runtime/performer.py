@@ -24,6 +24,7 @@ from procession.errors import JobTimeout
 from procession.job import Claimed, Outcome
 from procession.registry import Registry
 from procession.runtime.active import Active, Executor
+from procession.runtime.announcing import Announcer
 from procession.runtime.deadlines import Deadlines
 from procession.runtime.executor import CANCEL_GRACE, Verdict, judge, postponed, released, resolve
 from procession.runtime.joblog import JobLog
@@ -57,6 +58,7 @@ class Performer:
         report: takes each outcome, to be settled.
         wake: called when there may be room for more.
         worn_out: called once, when threads are lost for good.
+        announcer: tells the app's handlers; None when it has none.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Performer:
         report: Callable[[Outcome], None],
         wake: Callable[[], None],
         worn_out: Callable[[str], None],
+        announcer: Announcer | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._registry = registry
@@ -79,6 +82,7 @@ class Performer:
         self._wake = wake
         self._worn_out = worn_out
         self._said_worn_out = False
+        self._announcer = announcer
         self._active: dict[int, Active] = {}
         self._threads = ThreadExecutor(self, worker, capacity.threads)
         self._tasks = LoopExecutor(self, worker, capacity.concurrency)
@@ -148,11 +152,13 @@ class Performer:
         are safe from it."""
         return "process" in self._executors and claimed.crashes >= max(1, self._capacity.max_crashes - 1)
 
-    def settled(self, outcome: Outcome) -> None:
-        """The store has answered for this outcome: the run is forgotten."""
+    def settled(self, outcome: Outcome, kept: bool) -> None:
+        """The store has answered for this outcome: the run is forgotten, and if it was kept, handlers are told."""
         active = self._active.get(outcome.jid.int)
         if active is not None and active.run.claimed.token == outcome.token:
             del self._active[outcome.jid.int]
+            if kept and active.event is not None and self._announcer is not None:
+                self._announcer.say(active.event)
 
     # Ending a run
 
@@ -230,6 +236,8 @@ class Performer:
         if active.run.timeout is not None:
             self._deadlines.add(active, active.run.timeout)
         self._log.started(active.run, active.started)
+        if self._announcer is not None:
+            self._announcer.started(active.run)
 
     def ended(self, active: Active, verdict: Verdict) -> None:
         """See `Performance.ended`."""
@@ -238,6 +246,8 @@ class Performer:
         self._close(active)
         self._log.finished(active.run, verdict, monotonic() - active.started)
         self.notes.ended(active.run)
+        if self._announcer is not None:
+            active.event = self._announcer.outcome(active.run, verdict, monotonic() - active.started)
         self._report(verdict.outcome)
         self._wake()
 

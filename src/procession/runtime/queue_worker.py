@@ -31,6 +31,7 @@ from procession.errors import ConfigError, DatabaseError, StoreRefused, Unavaila
 from procession.job import Outcome
 from procession.moves import Move
 from procession.runtime.admission import admit
+from procession.runtime.announcing import Announcer
 from procession.runtime.capture import capturing
 from procession.runtime.executor import CANCEL_GRACE
 from procession.runtime.heartbeat import LeaseKeeper, compare
@@ -126,8 +127,14 @@ class QueueWorker:
         Raises:
             DatabaseError: the store refuses us.
             ConfigError: the store throws keys away when it is full, and `allow_eviction` is not set.
+            Exception: whatever the app's lifespan raises when it opens its resources.
         """
         self._loop = asyncio.get_running_loop()
+        async with self.app.registry.policies.lifespan.opened(self.app):
+            await self._run()
+
+    async def _run(self) -> None:
+        announcer = Announcer.of(self.app.registry.policies.handlers)
         self._wake.set()
         self._performer = Performer(
             self.app.registry,
@@ -137,6 +144,7 @@ class QueueWorker:
             report=self._outbox.put,
             wake=self._wake.set,
             worn_out=self._pulse.worn_out,
+            announcer=announcer,
         )
         budget = milliseconds(self.app.settings.budget) / 1_000
         pause = min(LONGEST_PAUSE, self._lease / 5_000)  # well within a lease, or it ends while we only wait
@@ -171,6 +179,8 @@ class QueueWorker:
             await asyncio.gather(*helpers, return_exceptions=True)
             self._keeper.close()
             await self._performer.close()
+            if announcer is not None:
+                await announcer.close()
             await self._patient.connection.close()
 
     def stop(self) -> None:
@@ -255,7 +265,7 @@ class QueueWorker:
 
     def _settled(self, outcomes: list[Outcome], accepted: list[bool]) -> None:
         for outcome, kept in zip(outcomes, accepted, strict=True):
-            self._performer.settled(outcome)
+            self._performer.settled(outcome, kept)
             if not kept:
                 log.warning("job %s: the lease was lost, so its outcome (%s) counts no more", outcome.jid, outcome.move)
         self._outbox.settled(len(outcomes))

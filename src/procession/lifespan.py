@@ -1,0 +1,70 @@
+"""Resources of a process that performs jobs: opened before its first job, closed after its last.
+
+Opened by each queue worker on its loop, and by each job process on the loop that it keeps (`runtime/`). Jobs get at
+them by `Depends("name")`. Programs that only enqueue open nothing.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+from procession.errors import ConfigError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Lifespan:
+    """The makers of one app, and what they have made in this process."""
+
+    def __init__(self) -> None:
+        self._makers: list[Callable[[Any], Any]] = []
+        self._open = 0
+        self._resources: dict[str, Any] = {}
+        self.resources: Mapping[str, Any] = MappingProxyType(self._resources)
+        """Name → value, while they are open."""
+
+    def add(self, maker: F) -> F:
+        """Take in a generator, `async def` or `def`, that yields once. Raises ConfigError for anything else."""
+        if not (inspect.isasyncgenfunction(maker) or inspect.isgeneratorfunction(maker)):
+            raise ConfigError(f"{maker.__qualname__} must be a generator that yields a dict of resources once")
+        self._makers.append(maker)
+        return maker
+
+    @asynccontextmanager
+    async def opened(self, app: object) -> AsyncIterator[None]:
+        """Open all, in order; close them in reverse. Within one process they are opened once: a second queue worker
+        there shares them, and the last to go closes nothing that is not its own to close.
+
+        Raises:
+            ConfigError: one yields something else than a dict, or two yield the same name.
+        """
+        if self._open:
+            yield
+            return
+        self._open = 1
+        try:
+            async with AsyncExitStack() as stack:
+                for maker in self._makers:
+                    if inspect.isasyncgenfunction(maker):
+                        made = await stack.enter_async_context(asynccontextmanager(maker)(app))
+                    else:
+                        made = stack.enter_context(contextmanager(maker)(app))
+                    self._take(maker, made)
+                yield
+        finally:
+            self._open = 0
+            self._resources.clear()
+
+    def _take(self, maker: Callable[..., Any], made: Any) -> None:
+        if made is None:
+            return
+        if not isinstance(made, Mapping) or not all(isinstance(name, str) for name in made):
+            raise ConfigError(f"{maker.__qualname__} yields {type(made).__qualname__}; yield a dict of name → resource")
+        twice = self._resources.keys() & made.keys()
+        if twice:
+            raise ConfigError(f"{maker.__qualname__} yields {min(twice)!r}, which another lifespan has yielded")
+        self._resources.update(made)

@@ -1,0 +1,120 @@
+"""Tells the handlers of an app what happens to the jobs of one queue worker: one event after another, beside the jobs.
+
+A slow handler delays the events behind it and no job; when 10,000 wait, further ones are dropped and counted. `async
+def` handlers are awaited on the worker's loop, `def` ones run in a thread of their own. Called by the performer; an
+app without handlers has none of this.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections import deque
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
+from procession.events import Event, Handler, Kind, raised
+from procession.moves import Move
+from procession.runtime.executor import Run, Verdict
+from procession.runtime.pools import ThreadPool
+
+log = logging.getLogger("procession.worker")
+
+WAITING = 10_000
+"""Most events that wait to be told."""
+FAREWELL = 5.0
+"""Seconds that a worker which ends gives its handlers for what still waits."""
+KINDS: dict[str, Kind] = {
+    Move.PROCESS: "processed", Move.FAIL: "failed", Move.RETRY: "retried", Move.DISCARD: "cancelled",
+}  # fmt: skip
+
+
+class Announcer:
+    """Made and called on the worker's loop."""
+
+    def __init__(self, handlers: Mapping[str, Sequence[Handler]]) -> None:
+        self._handlers = handlers
+        self._loop = asyncio.get_running_loop()
+        self._events: deque[Event] = deque()
+        self._thread = ThreadPool(1)
+        self._telling: asyncio.Task[None] | None = None
+        self._dropped = 0
+
+    @classmethod
+    def of(cls, handlers: Mapping[str, Sequence[Handler]]) -> Announcer | None:
+        """None when nobody would hear what a worker says."""
+        return cls(handlers) if handlers.keys() - {"enqueued"} else None
+
+    def started(self, run: Run) -> None:
+        """A run begins now."""
+        if "started" in self._handlers:
+            self.say(_event("started", run))
+
+    def outcome(self, run: Run, verdict: Verdict, seconds: float) -> Event | None:
+        """What is to be said once the store has accepted this outcome; None when nobody asks."""
+        kind = KINDS.get(verdict.outcome.move)
+        if kind is None or kind not in self._handlers:
+            return None
+        reason = "" if kind in ("processed", "retried") else verdict.outcome.reason
+        error = verdict.error if kind in ("failed", "retried") else ""
+        return _event(kind, run, error=error, reason=reason, seconds=seconds)
+
+    def say(self, event: Event) -> None:
+        """Tell it, after what waits already."""
+        if len(self._events) >= WAITING:
+            if not self._dropped:
+                log.warning("handlers of events are too slow: %d events wait, further ones are dropped", WAITING)
+            self._dropped += 1
+            return
+        self._events.append(event)
+        if self._telling is None or self._telling.done():
+            self._telling = self._loop.create_task(self._tell())
+
+    async def close(self) -> None:
+        """Tell what waits, within a few seconds, and end."""
+        if self._telling is not None:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._telling, FAREWELL)
+        if self._events or self._dropped:
+            log.warning("%d events were not told to their handlers", len(self._events) + self._dropped)
+        self._thread.close()
+
+    async def _tell(self) -> None:
+        while self._events:
+            event = self._events.popleft()
+            for handler in self._handlers.get(event.kind, ()):
+                try:
+                    if inspect.iscoroutinefunction(handler):
+                        await handler(event)
+                    else:
+                        await self._in_thread(handler, event)
+                except Exception as error:
+                    raised(handler, event, error)
+
+    async def _in_thread(self, handler: Handler, event: Event) -> None:
+        done: asyncio.Future[None] = self._loop.create_future()
+
+        def end(error: BaseException | None) -> None:
+            if not done.done():
+                done.set_result(None) if error is None else done.set_exception(error)
+
+        def work() -> None:
+            error: BaseException | None = None
+            try:
+                handler(event)
+            except BaseException as caught:
+                error = caught if isinstance(caught, Exception) else RuntimeError(repr(caught))
+            with suppress(RuntimeError):  # a handler may outlive the loop
+                self._loop.call_soon_threadsafe(end, error)
+
+        self._thread.submit(work)
+        await done
+
+
+def _event(kind: Kind, run: Run, *, error: str = "", reason: str = "", seconds: float = 0.0) -> Event:
+    claimed = run.claimed
+    return Event(
+        kind=kind, jid=claimed.jid, name=run.registered.name, queue=claimed.queue, attempt=claimed.attempt,
+        error=error, reason=reason, seconds=seconds,
+    )  # fmt: skip

@@ -1,0 +1,246 @@
+"""Layers around enqueues and runs: their order, their threads, what they may change, and what they cost."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Generator
+from typing import Any
+
+import msgspec
+import pytest
+
+from procession import Call, ConfigError, CurrentJob, JobHandle, Middleware, Procession, Retry, State, constant
+from tests.runtime.working import working
+
+
+@pytest.fixture(params=["memory", "valkey"])
+def app(request: pytest.FixtureRequest, namespace: str) -> Procession:
+    url = f"memory://{namespace}" if request.param == "memory" else request.getfixturevalue("valkey_url")
+    return Procession(url, namespace=namespace, retry=Retry(attempts=2, backoff=constant(0.01)))
+
+
+class Noted(Middleware):
+    """Writes down what it encloses."""
+
+    def __init__(self, name: str, notes: list[str]) -> None:
+        self.name = name
+        self.notes = notes
+
+    def enqueue(self, call: Call[Any]) -> Generator[Call[Any], JobHandle[Any], None]:
+        self.notes.append(f"{self.name}: enqueue {call.registered.name}")
+        try:
+            handle = yield call
+        except Exception as error:
+            self.notes.append(f"{self.name}: {type(error).__name__}")
+            raise
+        self.notes.append(f"{self.name}: stored {handle.duplicate}")
+
+    def perform(self, job: CurrentJob) -> Generator[None, Any, Any]:
+        self.notes.append(f"{self.name}: perform {job.name} {dict(job.arguments)}")
+        try:
+            result = yield
+        except Exception as error:
+            self.notes.append(f"{self.name}: {error}")
+            raise
+        self.notes.append(f"{self.name}: returned {result}")
+
+
+def test_layers_enclose_an_enqueue_and_a_run_the_first_outermost(app: Procession) -> None:
+    notes: list[str] = []
+    app.use(Noted("outer", notes), Noted("inner", notes))
+
+    @app.job(name="double")
+    async def double(n: int) -> int:
+        return n * 2
+
+    async def main() -> None:
+        handle = await double.enqueue_async(3)
+        assert notes == ["outer: enqueue double", "inner: enqueue double", "inner: stored False", "outer: stored False"]
+        notes.clear()
+        async with working(app):
+            assert await handle.result_async(20) == 6
+        assert notes == [
+            "outer: perform double {'n': 3}",
+            "inner: perform double {'n': 3}",
+            "inner: returned 6",
+            "outer: returned 6",
+        ]
+
+    asyncio.run(main())
+
+
+def test_one_text_serves_threads_and_the_loop(app: Procession) -> None:
+    threads: dict[str, str] = {}
+
+    class Where(Middleware):
+        def perform(self, job: CurrentJob) -> Generator[None, Any, Any]:
+            threads[job.name] = threading.current_thread().name
+            result = yield
+            return result + 1
+
+    app.use(Where())
+
+    @app.job(name="sync")
+    def sync() -> int:
+        assert threads["sync"] == threading.current_thread().name
+        return 1
+
+    @app.job(name="async")
+    async def coroutine() -> int:
+        return 10
+
+    async def main() -> None:
+        async with working(app):
+            assert await sync.enqueue().result_async(20) == 2
+            assert await coroutine.enqueue().result_async(20) == 11
+
+    asyncio.run(main())
+    assert threads["async"] == "MainThread" != threads["sync"]
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_what_a_layer_raises_is_the_outcome_and_what_it_catches_is_gone(app: Procession, kind: str) -> None:
+    class Fate(Middleware):
+        def perform(self, job: CurrentJob) -> Generator[None, Any, Any]:
+            if job.arguments["what"] == "refused":
+                raise PermissionError("not you")
+            try:
+                return (yield)
+            except KeyError:
+                return "caught"
+
+    app.use(Fate())
+    if kind == "sync":
+
+        @app.job(name="j", retry=False)
+        def job(what: str) -> str:
+            raise {"caught": KeyError, "stop": StopIteration}[what](what)
+    else:
+
+        @app.job(name="j", retry=False)
+        async def job(what: str) -> str:
+            raise {"caught": KeyError, "other": ValueError}[what](what)
+
+    async def main() -> None:
+        async with working(app):
+            assert await job.enqueue("caught").result_async(20) == "caught"
+            refused = await job.enqueue("refused").wait_async(20)
+            assert (refused.state, refused.error) == (State.FAILED, "PermissionError: not you")
+            other = "stop" if kind == "sync" else "other"
+            found = await job.enqueue(other).wait_async(20)
+            assert found.error == f"{'StopIteration' if kind == 'sync' else 'ValueError'}: {other}"
+
+    asyncio.run(main())
+
+
+def test_a_layer_that_has_to_await_encloses_async_jobs(app: Procession) -> None:
+    class Awaiting(Middleware):
+        async def perform_async(self, job: CurrentJob, following: Callable[[], Awaitable[Any]]) -> Any:
+            await asyncio.sleep(0)
+            return [await following(), job.jid.version]
+
+    app.use(Awaiting())
+
+    @app.job(name="j")
+    async def job() -> Any:
+        return 1
+
+    async def main() -> None:
+        async with working(app):
+            assert await job.enqueue().result_async(20) == [1, 7]
+
+    asyncio.run(main())
+
+
+def test_a_layer_changes_what_is_enqueued(app: Procession) -> None:
+    class Urgent(Middleware):
+        def enqueue(self, call: Call[Any]) -> Generator[Call[Any], JobHandle[Any], None]:
+            yield msgspec.structs.replace(call, options={**call.options, "priority": 9, "tags": ["urgent"]})
+
+    app.use(Urgent())
+
+    @app.job(name="j")
+    def job(n: int) -> None: ...
+
+    alone = job.enqueue(1).job()
+    assert (alone.priority, alone.tags, alone.queue) == (9, ("urgent",), "default")
+    several = [it.job() for it in app.enqueue_many(job.bind(n) for n in range(3))]
+    assert [(it.priority, it.args["n"]) for it in several] == [(9, 0), (9, 1), (9, 2)]
+    assert app.enqueue("other", job, 4).job().queue == "other"
+
+
+def test_a_layer_refuses_an_enqueue_and_the_outer_ones_hear_of_it(app: Procession) -> None:
+    notes: list[str] = []
+
+    class Closed(Middleware):
+        def enqueue(self, call: Call[Any]) -> Generator[Call[Any], JobHandle[Any], None]:
+            raise PermissionError("closed today")
+            yield call
+
+    app.use(Noted("outer", notes), Closed())
+
+    @app.job(name="j")
+    def job() -> None: ...
+
+    with pytest.raises(PermissionError, match="closed today"):
+        job.enqueue()
+    with pytest.raises(PermissionError, match="closed today"):
+        asyncio.run(job.enqueue_async())
+    assert notes == ["outer: enqueue j", "outer: PermissionError"] * 2
+    assert app.stats().scheduled == 0
+
+
+def test_layers_hear_that_the_store_is_away(namespace: str) -> None:
+    app = Procession("redis://127.0.0.1:1", namespace=namespace, budget=0.2)
+    notes: list[str] = []
+    app.use(Noted("it", notes))
+
+    @app.job(name="j")
+    def job() -> None: ...
+
+    with pytest.raises(Exception, match="nothing was stored"):
+        job.enqueue()
+    assert notes == ["it: enqueue j", "it: EnqueueError"]
+
+
+def test_a_layer_that_does_not_yield_once_is_told_so(app: Procession) -> None:
+    class Never(Middleware):
+        def enqueue(self, call: Call[Any]) -> Generator[Call[Any], JobHandle[Any], None]:
+            if call.registered.name == "nobody":
+                yield call
+
+    class Twice(Middleware):
+        def perform(self, job: CurrentJob) -> Generator[None, Any, Any]:
+            yield
+            yield
+
+    @app.job(name="j", retry=False)
+    def job() -> None: ...
+
+    handle = job.enqueue()
+    app.use(Never(), Twice())
+    with pytest.raises(ConfigError, match="ended without a yield"):
+        job.enqueue()
+    with pytest.raises(ConfigError, match="is no middleware"):
+        app.use(Twice)  # type: ignore[arg-type]
+
+    async def main() -> None:
+        async with working(app):
+            assert "yielded twice" in str((await handle.wait_async(20)).error)
+
+    asyncio.run(main())
+
+
+def test_without_layers_nothing_stands_between_worker_and_job(app: Procession) -> None:
+    @app.job(name="j")
+    def job() -> None: ...
+
+    assert app.registry.performing("j") is app.registry.get("j")
+
+    class Enqueues(Middleware):
+        def enqueue(self, call: Call[Any]) -> Generator[Call[Any], JobHandle[Any], None]:
+            yield call
+
+    app.use(Enqueues())
+    assert app.registry.performing("j") is app.registry.get("j")

@@ -1,0 +1,201 @@
+"""Which policy a failed run meets, what errors and hooks say about the wait, and who hears of the last failure."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any, ClassVar
+
+import pytest
+
+from procession import ConfigError, Fail, Failure, Job, Procession, Retry, State, Worker, constant, current_job
+from procession.job import FINAL
+from tests.runtime.working import until, working
+
+QUICK = Retry(attempts=2, backoff=constant(0.01))
+
+
+@pytest.fixture(params=["memory", "valkey"])
+def app(request: pytest.FixtureRequest, namespace: str) -> Procession:
+    url = f"memory://{namespace}" if request.param == "memory" else request.getfixturevalue("valkey_url")
+    return Procession(url, namespace=namespace, retry=QUICK)
+
+
+async def ended(app: Procession, handle: Any) -> Job:
+    async with working(app):
+        return await handle.wait_async(20)
+
+
+def test_the_nearest_of_job_queue_and_app_says_how_often(app: Procession) -> None:
+    app.queue_options("billing", retry=Retry(attempts=3, backoff=constant(0.01)))
+
+    @app.job(name="plain")
+    async def plain() -> None:
+        raise ValueError
+
+    @app.job(name="billing", queue="billing")
+    async def billing() -> None:
+        raise ValueError
+
+    @app.job(name="own", queue="billing", retry=False)
+    async def own() -> None:
+        raise ValueError
+
+    async def main() -> None:
+        async with working(app):
+            found = [await handle.wait_async(20) for handle in (plain.enqueue(), billing.enqueue(), own.enqueue())]
+            assert [job.attempt for job in found] == [2, 3, 1]
+            moved = await plain.using(queue="billing").enqueue().wait_async(20)
+            assert moved.attempt == 3
+
+    asyncio.run(main())
+
+
+def test_an_unusable_policy_of_a_queue_is_refused() -> None:
+    app = Procession("memory://refused")
+    with pytest.raises(ConfigError, match="attempts=0"):
+        app.queue_options("billing", retry=0)
+    with pytest.raises(ConfigError, match="final state"):
+        app.queue_options("failed", retry=3)
+
+
+class TooMany(Exception):
+    retry_after = 3_600
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_a_job_waits_as_long_as_its_error_asks(app: Procession, kind: str) -> None:
+    if kind == "sync":
+
+        @app.job(name="j", timeout=60)
+        def job() -> None:
+            raise TooMany
+    else:
+
+        @app.job(name="j", timeout=60)
+        async def job() -> None:
+            raise TooMany
+
+    async def main() -> None:
+        async with working(app):
+            handle = job.enqueue()
+            found = await until(lambda: (it := handle.job()).state is State.DELAYED and it)
+            assert 3_590_000 <= found.due_at - found.enqueued_at <= 3_980_000
+
+    asyncio.run(main())
+
+
+class Patient(Worker):
+    said: ClassVar[list[tuple[int, str]]] = []
+    failures: ClassVar[list[tuple[Failure, dict[str, Any], int]]] = []
+
+    def perform(self, what: str) -> None:
+        if what == "fail":
+            raise Fail("for good")
+        raise LookupError(what)
+
+    def backoff(self, attempt: int, error: BaseException) -> str | None:
+        self.said.append((attempt, str(error)))
+        if str(error) == "nonsense":
+            return "a while"
+        return "1h" if str(error) == "long" else None
+
+    def exhausted(self, failure: Failure) -> None:
+        self.failures.append((failure, dict(current_job().arguments), current_job().attempt))
+
+
+def test_a_worker_class_says_itself_how_long_to_wait(app: Procession, caplog: pytest.LogCaptureFixture) -> None:
+    app.worker(Patient, name="patient")
+    Patient.said.clear()
+
+    async def main() -> None:
+        async with working(app):
+            long = app.enqueue("default", Patient, "long")
+            found = await until(lambda: (it := long.job()).state is State.DELAYED and it)
+            assert 3_600_000 <= found.due_at - found.enqueued_at <= 3_660_000
+            assert Patient.said == [(1, "long")]
+            job = await app.enqueue("default", Patient, "nonsense").wait_async(20)
+            assert (job.state, job.attempt) == (State.FAILED, 2)
+
+    asyncio.run(main())
+    assert "its backoff() is of no use" in caplog.text
+
+
+def test_a_worker_class_hears_of_the_last_failure_once(app: Procession) -> None:
+    app.worker(Patient, name="patient")
+    Patient.failures.clear()
+
+    async def main() -> None:
+        async with working(app):
+            await app.enqueue("default", Patient, "x").wait_async(20)
+            await app.enqueue("default", Patient, "fail").wait_async(20)
+
+    asyncio.run(main())
+    seen = [(it.type, it.message, arguments["what"], attempt) for it, arguments, attempt in Patient.failures]
+    assert seen == [("LookupError", "x", "x", 2), ("Fail", "for good", "fail", 1)]
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_a_function_has_its_last_failure_heard_where_it_ran(app: Procession, kind: str) -> None:
+    heard: list[tuple[str, dict[str, Any]]] = []
+
+    async def await_it(failure: Failure) -> None:
+        await asyncio.sleep(0)
+        heard.append((failure.type, dict(current_job().arguments)))
+
+    if kind == "sync":
+
+        @app.job(name="j", on_exhausted=lambda failure: heard.append((failure.type, dict(current_job().arguments))))
+        def job(order: int) -> None:
+            raise KeyError(order)
+    else:
+
+        @app.job(name="j", on_exhausted=await_it)
+        async def job(order: int) -> None:
+            raise KeyError(order)
+
+    assert asyncio.run(ended(app, job.enqueue(7))).state is State.FAILED
+    assert heard == [("KeyError", {"order": 7})]
+
+
+def test_a_hook_that_raises_changes_nothing(app: Procession, caplog: pytest.LogCaptureFixture) -> None:
+    def angry(failure: Failure) -> None:
+        raise RuntimeError("no")
+
+    @app.job(name="j", retry=False, on_exhausted=angry)
+    async def job() -> None:
+        raise KeyError("the reason")
+
+    with caplog.at_level(logging.ERROR):
+        found = asyncio.run(ended(app, job.enqueue()))
+    assert (found.state, found.reason, found.error) == (State.FAILED, "no retry", "KeyError: 'the reason'")
+    assert "its hook for the last failure raised" in caplog.text
+
+
+def test_hooks_that_nobody_could_await_are_refused() -> None:
+    app = Procession("memory://refused")
+
+    class Wrong(Worker):
+        def perform(self) -> None: ...
+
+        async def exhausted(self, failure: Failure) -> None: ...
+
+    with pytest.raises(ConfigError, match="plain def"):
+        app.worker(Wrong)
+
+    async def hook(failure: Failure) -> None: ...
+
+    with pytest.raises(ConfigError, match="plain def"):
+        app.job(name="j", on_exhausted=hook)(lambda: None)
+
+
+def test_no_hook_is_called_for_a_job_that_succeeds_or_is_tried_again(app: Procession) -> None:
+    heard: list[Failure] = []
+
+    @app.job(name="j", retry=QUICK, on_exhausted=heard.append)
+    async def job() -> None:
+        if current_job().attempt == 1:
+            raise ValueError
+
+    assert asyncio.run(ended(app, job.enqueue())).state in FINAL - {State.FAILED}
+    assert heard == []
