@@ -2,32 +2,15 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
 
-from procession.database import Database, Operation
 from procession.job import parse_jid
 from procession.notes import LogLine
+from procession.steering import Steering
 
-T = TypeVar("T")
 
-
-class Journal(ABC):
+class Journal(Steering):
     """The verbs about log lines."""
-
-    if TYPE_CHECKING:
-
-        @property
-        def database(self) -> Database: ...
-
-    @abstractmethod
-    def ask(self, operation: Operation[T]) -> T:
-        """Ask the store one question."""
-
-    @abstractmethod
-    async def ask_async(self, operation: Operation[T]) -> T:
-        """See `ask`."""
 
     def log(self, jid: str | UUID, attempt: int | None = None, after: int = 0) -> list[LogLine]:
         """The log lines of a job, oldest first: at most the newest 2,000 and 256 kB of all its attempts.
