@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
 from uuid import UUID
 
 from procession.asker import Asker
 from procession.job import parse_jid
 from procession.notes import LogLine
-
-T = TypeVar("T")
 
 
 class Journal(Asker):

@@ -52,6 +52,7 @@ def logs(
 def watch(jid: str, url: str | None, namespace: str | None, as_json: bool) -> None:
     """How far job JID is, until it ends; exit code 1 when it was not processed."""
     app, wanted = open_app(url, namespace), jid_of(jid)
+    job = _found(app, wanted)
     with _silent() if as_json else _display() as show:
         for _ in _states(app, wanted):
             job = _found(app, wanted)
