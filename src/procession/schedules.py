@@ -157,7 +157,7 @@ class Schedules:
 
         Args:
             name: 1 to 200 printable characters; at most 2,000 schedules in a namespace.
-            job: a bound call (`report.bind("eu")`), or, without arguments, a job function, a worker class or a job's name.
+            job: a bound call (`report.bind("eu")`); or, without arguments, a job function, a worker class, a name.
             cron, every: one of them; see `Procession.cron` and `Procession.every`, also for `timing`.
         """
         return self._run(self._upsert(self._asked(name, job, cron, every, timing)))
