@@ -35,6 +35,7 @@ from procession.errors import (
     Snooze,
     TooLarge,
     Unavailable,
+    UnknownSchedule,
 )
 from procession.handle import JobHandle
 from procession.job import Failure, Job, State
@@ -77,6 +78,7 @@ __all__ = [
     "Stats",
     "TooLarge",
     "Unavailable",
+    "UnknownSchedule",
     "Worker",
     "__version__",
     "constant",

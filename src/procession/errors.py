@@ -9,6 +9,7 @@ ProcessionError
 │   ├── TooLarge (ValueError)         over a documented limit
 │   └── Refused                       the store takes no new work now (full, read-only …), or not with this durability
 ├── UnknownJob (LookupError)          no job function or worker class has this name
+├── UnknownSchedule (LookupError)     no schedule has this name
 ├── JobError                          .jid
 │   ├── JobNotFound (LookupError)
 │   ├── JobFailed                     .job: final state failed
@@ -77,6 +78,10 @@ class Refused(EnqueueError):
 
 class UnknownJob(ProcessionError, LookupError):
     """No job function or worker class is registered under this name."""
+
+
+class UnknownSchedule(ProcessionError, LookupError):
+    """No schedule is stored under this name."""
 
 
 class JobError(ProcessionError):
