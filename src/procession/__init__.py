@@ -38,6 +38,7 @@ from procession.errors import (
     Snooze,
     TooLarge,
     Unavailable,
+    UnknownSchedule,
 )
 from procession.events import Event
 from procession.handle import JobHandle
@@ -93,6 +94,7 @@ __all__ = [
     "Stats",
     "TooLarge",
     "Unavailable",
+    "UnknownSchedule",
     "Worker",
     "Zlib",
     "__version__",

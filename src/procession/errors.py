@@ -12,6 +12,7 @@ ProcessionError
 │   └── Refused                       the store takes no new work now (full, read-only …), or not with this durability
 ├── UnknownJob (LookupError)          no job function or worker class has this name
 ├── Sealed (ValueError)               a value that the codec chain here cannot open
+├── UnknownSchedule (LookupError)     no schedule has this name
 ├── JobError                          .jid
 │   ├── JobNotFound (LookupError)
 │   ├── JobFailed                     .job: final state failed
@@ -103,6 +104,10 @@ class UnknownJob(ProcessionError, LookupError):
 class Sealed(ProcessionError, ValueError):
     """A stored value cannot be opened here: another key sealed it, a link of the codec chain is missing, or it was
     changed. The message says which; give this process the chain and all keys of whoever enqueued the job."""
+
+
+class UnknownSchedule(ProcessionError, LookupError):
+    """No schedule is stored under this name."""
 
 
 class JobError(ProcessionError):

@@ -227,7 +227,7 @@ def due(info: ScheduleInfo, now: int) -> Firing:
     else:
         wanted = []
     passed = len(slots) - len(wanted)
-    note = f"missed {'over ' if more else ''}{passed}" if passed or more else ""
+    note = f"missed at least {passed + 1}" if more else f"missed {passed}" if passed else ""
     return Firing(
         name=info.name,
         asked=info.asked,

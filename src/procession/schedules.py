@@ -17,7 +17,7 @@ from procession.clock import instant, milliseconds
 from procession.cron import Dst
 from procession.database import Database, Operation, Scheduled
 from procession.enqueuer import Call, Options, check_options
-from procession.errors import ConfigError
+from procession.errors import ConfigError, UnknownSchedule
 from procession.job import new_jid
 from procession.names import check_queue, check_tags
 from procession.registry import check_priority
@@ -97,7 +97,7 @@ def _durations(options: Options, expires: int) -> dict[str, Any]:
 
 
 class Schedules:
-    """Schedules of one namespace. Every name that is not known raises ConfigError, but for `remove`.
+    """Schedules of one namespace. A name that is not known raises UnknownSchedule, but for `find` and `remove`.
 
     Args:
         database: gives the store that they live in.
@@ -157,7 +157,7 @@ class Schedules:
 
         Args:
             name: 1 to 200 printable characters; at most 2,000 schedules in a namespace.
-            job: a bound call (`report.bind("eu")`), or, without arguments, a job function, a worker class or a job's name.
+            job: a bound call (`report.bind("eu")`); or, without arguments, a job function, a worker class, a name.
             cron, every: one of them; see `Procession.cron` and `Procession.every`, also for `timing`.
         """
         return self._run(self._upsert(self._asked(name, job, cron, every, timing)))
@@ -234,7 +234,7 @@ class Schedules:
     def _there(self, name: str) -> Steps[tuple[ScheduleInfo, int]]:
         found: Scheduled = yield self._database().schedules([name])
         if not found.schedules:
-            raise ConfigError(f"there is no schedule {name!r}; `procession schedules` lists them")
+            raise UnknownSchedule(f"there is no schedule {name!r}; `procession schedules` lists them")
         return found.schedules[0], found.now
 
     def _upsert(self, schedule: Schedule) -> Steps[bool]:

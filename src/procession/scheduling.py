@@ -81,9 +81,10 @@ class Scheduling(Asker):
         self, name: str | None, args: Sequence[Any], kwargs: Mapping[str, Any] | None, rule: dict[str, Any]
     ) -> Callable[[J], J]:
         def declare(job: J) -> J:
-            if not isinstance(job, Caller) and self.registry.of(job) is None:
-                self.registry.add(register(job))
-            call = self.caller(job).bind(*args, **(kwargs or {}))
+            source: Any = job
+            if not isinstance(source, Caller) and self.registry.of(source) is None:
+                self.registry.add(register(source))
+            call = self.caller(source).bind(*args, **(kwargs or {}))
             self.schedules.declare(scheduled(name or call.registered.name, call, **rule))
             return job
 

@@ -112,14 +112,14 @@ def test_a_slot_is_never_fired_again_even_when_its_job_is_gone(database: Databas
 
 
 @pytest.mark.parametrize(
-    ("missed", "jobs", "note"), [("skip", 0, "missed 3"), ("once", 1, "missed 2"), ("all", 2, "missed 1")]
+    ("missed", "jobs", "note"), [("skip", 0, "missed 3"), ("once", 1, "missed 2"), ("all", 2, "missed at least 1")]
 )
 def test_missed_slots_are_made_up_for_as_asked(
     database: Database, ask: Ask, clock: Clock, missed: Any, jobs: int, note: str
 ) -> None:
-    add(database, ask, clock, Schedule(name="tick", job="j", every=10 * MINUTE, missed=missed, catch_up=jobs or 100))
+    catch_up = 2 if missed == "all" else 100
+    add(database, ask, clock, Schedule(name="tick", job="j", every=10 * MINUTE, missed=missed, catch_up=catch_up))
     clock.pass_(35 * MINUTE)
-    note = note if missed != "all" else "missed over 0"
     last = clock.now - clock.now % (10 * MINUTE)
     assert look(database, ask) == ["fired"]
     assert {job.jid for job in waiting(database, ask)} == {run_jid("tick", last - n * 10 * MINUTE) for n in range(jobs)}
@@ -228,7 +228,8 @@ def test_a_run_by_hand_and_a_backfill_leave_the_next_slot_alone(database: Databa
     earlier = clock.now - clock.now % MINUTE
     for _ in range(2):
         assert ask(database.fire([backfill(before, earlier - 3 * MINUTE, earlier)])) == ["fired"]
-    assert {job.jid for job in waiting(database, ask)} == {jid, *(run_jid("tick", earlier - n * MINUTE) for n in range(3))}
+    slots = [run_jid("tick", earlier - n * MINUTE) for n in range(3)]
+    assert {job.jid for job in waiting(database, ask)} == {jid, *slots}
     after = info(database, ask)
     assert [run.note for run in after.runs] == ["by hand", "backfill", "backfill", "backfill"]
     assert after.next_at == before.next_at
@@ -313,7 +314,7 @@ def test_ten_skewed_schedulers_that_are_killed_fire_sixty_slots_sixty_times(
                 await connection.ask(mine.fire([due(it, found.now) for it in found.schedules]))
                 if rng.random() < 0.05:
                     return
-                clock.pass_(rng.randrange(700))
+                clock.pass_(rng.randrange(5_000))
                 await asyncio.sleep(0)
         finally:
             await connection.close()

@@ -24,6 +24,13 @@ def heavy(n: int) -> int:
     return n
 
 
+@app.every("1m", jitter=5, kwargs={"n": 2})
+@app.cron("@daily", tz="Europe/Paris", name="daily", args=[1], overlap="queue_one")
+@app.job
+def timed(n: int) -> int:
+    return n
+
+
 @app.job(executor="fork")  # E
 def forked(n: int) -> int:
     return n
@@ -47,6 +54,8 @@ async def accepted() -> None:
     assert_type(sync.enqueue(1, b="x"), JobHandle[float])
     assert_type(sync.enqueue(1).result(), float)
     assert_type(heavy.enqueue(1).result(), int)
+    assert_type(timed(1), int)
+    assert_type(timed.enqueue(1), JobHandle[int])
     assert_type(await coroutine.enqueue_async(1, b="x"), JobHandle[bytes])
     assert_type(coroutine.using(delay="5m", priority=3).enqueue(1, b="x"), JobHandle[bytes])
     assert_type(coroutine.bind(1, b="x"), Call[bytes])
@@ -63,6 +72,9 @@ async def accepted() -> None:
 async def refused() -> None:
     app.job(hard_timeuot=3)  # E
     app.worker(max_memory=1.5)  # E
+    app.every("1m", overlap="never")  # E
+    app.cron("@daily", zone="UTC")  # E
+    app.schedules.upsert("timed", timed, every=5, missed="some")  # E
     sync.enqueue("a")  # E
     sync.enqueue()  # E
     sync.enqueue(1, c=2)  # E

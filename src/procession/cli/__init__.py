@@ -11,7 +11,7 @@ import sys
 
 import click
 
-from procession.cli import demo, doctor, jobs, logs, queues, server, why, worker
+from procession.cli import demo, doctor, jobs, logs, queues, schedules, server, why, worker
 from procession.cli.shared import FAILED, NOT_FOUND, UNAVAILABLE, USAGE
 from procession.errors import (
     ConfigError,
@@ -21,6 +21,7 @@ from procession.errors import (
     ProcessionError,
     Refused,
     UnknownJob,
+    UnknownSchedule,
 )
 
 EPILOG = """Exit codes: 0 done, 1 it failed, 2 wrong usage or setting, 3 not found, 4 the store is away.
@@ -45,6 +46,7 @@ for command in (
     queues.queues,
     queues.workers,
     queues.flush,
+    schedules.schedules,
     doctor.doctor,
     doctor.repair,
     server.server,
@@ -69,7 +71,7 @@ def main() -> None:
 
 
 def _code(error: ProcessionError) -> int:
-    if isinstance(error, JobNotFound | UnknownJob):
+    if isinstance(error, JobNotFound | UnknownJob | UnknownSchedule):
         return NOT_FOUND
     if isinstance(error, DatabaseError | Refused) or isinstance(error.__cause__, DatabaseError):
         return UNAVAILABLE

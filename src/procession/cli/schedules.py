@@ -1,0 +1,168 @@
+"""`procession schedules`: what runs when, and doing something about it."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Any
+
+import click
+
+from procession.cli.shared import json_option, moment, open_app, print_json, print_table, say, store_options
+from procession.clock import wall
+from procession.cron import at_zone
+from procession.errors import ConfigError, UnknownSchedule
+from procession.schedule import ScheduleInfo
+
+LATEST_SHOWN = 10
+
+
+@click.group(invoke_without_command=True)
+@store_options
+@json_option
+@click.pass_context
+def schedules(context: click.Context, url: str | None, namespace: str | None, as_json: bool) -> None:
+    """List the schedules; show, pause, resume, run, backfill or remove one."""
+    if context.invoked_subcommand is None:
+        _list(url, namespace, as_json)
+
+
+@schedules.command("list")
+@store_options
+@json_option
+def list_(url: str | None, namespace: str | None, as_json: bool) -> None:
+    """Every schedule, and when it is due next, in UTC."""
+    _list(url, namespace, as_json)
+
+
+@schedules.command()
+@click.argument("name")
+@store_options
+@json_option
+def show(name: str, url: str | None, namespace: str | None, as_json: bool) -> None:
+    """What NAME runs and when, and its last runs."""
+    info = _found(name, url, namespace)
+    if as_json:
+        print_json(_fields(info))
+        return
+    fields = _fields(info)
+    runs = fields.pop("runs")
+    print_table(("", info.name), [(key, _text(key, value)) for key, value in fields.items() if key != "name"])
+    if runs:
+        click.echo()
+        print_table(("due", "job", ""), [(moment(it.at), it.jid or "-", it.note) for it in runs[-LATEST_SHOWN:]])
+
+
+@schedules.command("next")
+@click.argument("name")
+@click.option("-n", "number", type=click.IntRange(1, 1_000), default=5, help="How many (5).")
+@store_options
+@json_option
+def next_(name: str, number: int, url: str | None, namespace: str | None, as_json: bool) -> None:
+    """When NAME is due next, by its own clocks and in UTC."""
+    schedule = _found(name, url, namespace).schedule
+    slots = [*islice(schedule.upcoming(wall()), number)]
+    here = [at_zone(slot, schedule.tz).strftime("%a %Y-%m-%d %H:%M:%S %z") for slot in slots]
+    if as_json:
+        print_json([{"at": slot, "there": text, "utc": moment(slot)} for slot, text in zip(slots, here, strict=True)])
+    else:
+        print_table((schedule.tz, "UTC"), [(text, moment(slot)) for slot, text in zip(slots, here, strict=True)])
+
+
+@schedules.command()
+@click.argument("name")
+@click.option("--reason", default="", help="Why, for whoever wonders.")
+@store_options
+@json_option
+def pause(name: str, reason: str, url: str | None, namespace: str | None, as_json: bool) -> None:
+    """Let NAME not be due."""
+    open_app(url, namespace).schedules.pause(name, reason)
+    say({"paused": name}, f"{name} is paused; `procession schedules resume {name}` undoes it", as_json)
+
+
+@schedules.command()
+@click.argument("name")
+@store_options
+@json_option
+def resume(name: str, url: str | None, namespace: str | None, as_json: bool) -> None:
+    """Let NAME be due again, from its next instant on."""
+    open_app(url, namespace).schedules.resume(name)
+    say({"resumed": name}, f"{name} is due again", as_json)
+
+
+@schedules.command()
+@click.argument("name")
+@store_options
+@json_option
+def run(name: str, url: str | None, namespace: str | None, as_json: bool) -> None:
+    """Enqueue one run of NAME now."""
+    jid = open_app(url, namespace).schedules.run_now(name)
+    say({"jid": jid}, str(jid), as_json)
+
+
+@schedules.command()
+@click.argument("name")
+@click.option("--after", type=click.DateTime(), required=True, help="From this moment on, by the schedule's clocks.")
+@click.option("--until", type=click.DateTime(), required=True, help="Until this moment, included.")
+@store_options
+@json_option
+def backfill(name: str, after: Any, until: Any, url: str | None, namespace: str | None, as_json: bool) -> None:
+    """Enqueue a run of NAME for each instant between two moments, at most 100."""
+    tz = at_zone(0, _found(name, url, namespace).schedule.tz).tzinfo
+    app = open_app(url, namespace)
+    jids = app.schedules.backfill(name, after.replace(tzinfo=tz), until.replace(tzinfo=tz))
+    say({"jids": jids}, "\n".join(map(str, jids)) or "no instant lies between", as_json)
+
+
+@schedules.command()
+@click.argument("name")
+@store_options
+@json_option
+def remove(name: str, url: str | None, namespace: str | None, as_json: bool) -> None:
+    """Forget NAME and its history; its jobs stay. What stands in code comes back when a worker begins."""
+    if not open_app(url, namespace).schedules.remove(name):
+        raise UnknownSchedule(f"there is no schedule {name!r}")
+    say({"removed": name}, f"removed {name}", as_json)
+
+
+def _list(url: str | None, namespace: str | None, as_json: bool) -> None:
+    found = open_app(url, namespace).schedules.list()
+    if as_json:
+        print_json([_fields(info) for info in found])
+    else:
+        print_table(("schedule", "job", "when", "next", ""), [_row(info) for info in found])
+
+
+def _found(name: str, url: str | None, namespace: str | None) -> ScheduleInfo:
+    info = open_app(url, namespace).schedules.find(name)
+    if info is None:
+        raise UnknownSchedule(f"there is no schedule {name!r}; `procession schedules` lists them")
+    return info
+
+
+def _row(info: ScheduleInfo) -> tuple[str, ...]:
+    try:
+        job, when = info.schedule.job, info.schedule.describe()
+    except ConfigError:
+        job, when = "?", "cannot be read by this version"
+    return info.name, job, when, moment(info.next_at), _standing(info)
+
+
+def _standing(info: ScheduleInfo) -> str:
+    if info.paused:
+        return f"paused since {moment(info.paused_at)} {info.reason}".rstrip()
+    if info.lapsed(wall()):
+        return f"rests: no worker has declared it since {moment(info.declared_at)}"
+    return "a run waits for the one before" if info.waiting else ""
+
+
+def _fields(info: ScheduleInfo) -> dict[str, Any]:
+    schedule = info.schedule
+    asked = {name: getattr(schedule, name) for name in schedule.__struct_fields__}
+    known = {name: getattr(info, name) for name in info.__struct_fields__ if name != "asked"}
+    return {**asked, "describe": schedule.describe(), **known}
+
+
+def _text(key: str, value: Any) -> str:
+    if key.endswith("_at"):
+        return moment(value)
+    return bytes(value).decode() if key == "args" else str(value)

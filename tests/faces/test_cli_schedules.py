@@ -1,0 +1,69 @@
+"""`procession schedules`, as real processes on a real embedded server."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from procession.database.redis.embedded import Server
+
+APP = """
+from procession import Procession
+app = Procession()
+
+@app.cron("30 2 * * *", tz="Europe/Paris", name="nightly", args=["eu"])
+@app.every("1s", name="tick", args=["now"], overlap="skip")
+@app.job(name="report")
+def report(region: str) -> str:
+    return region
+"""
+DRIVE = """
+import sys, shop
+shop.app.schedules.upsert("weekly", shop.report.bind("us"), cron="0 9 * * MON", tz="America/New_York")
+"""
+Run = Callable[..., str]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Run]:
+    (tmp_path / "shop.py").write_text(APP)
+    environment = {**os.environ, "PROCESSION_HOME": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", DRIVE], cwd=tmp_path, env=environment, check=True, timeout=50)
+
+    def run(*words: str, code: int = 0) -> str:
+        command = [sys.executable, "-m", "procession", *words]
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=50, check=False
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    yield run
+    Server(tmp_path).stop()
+
+
+def test_a_schedule_is_listed_shown_steered_and_removed(run: Run) -> None:
+    assert "At 09:00 on Monday, America/New_York" in run("schedules")
+    assert json.loads(run("schedules", "list", "--json"))[0]["name"] == "weekly"
+    upcoming = run("schedules", "next", "weekly", "-n", "30")
+    assert "09:00:00 -0500" in upcoming
+    assert "09:00:00 -0400" in upcoming
+    run("schedules", "pause", "weekly", "--reason", "holiday")
+    assert "holiday" in run("schedules")
+    run("schedules", "resume", "weekly")
+    jid = run("schedules", "run", "weekly").strip()
+    words = ("--after", "2026-01-01", "--until", "2026-01-31")
+    filled = json.loads(run("schedules", "backfill", "weekly", *words, "--json"))["jids"]
+    assert len(filled) == 4
+    shown = json.loads(run("schedules", "show", "weekly", "--json"))
+    assert [it[1] for it in shown["runs"]] == [jid, *filled]
+    assert jid in run("schedules", "show", "weekly")
+    assert json.loads(run("stats", "--json"))["queued"] == 5
+    run("schedules", "remove", "weekly")
+    assert "there is no schedule 'weekly'" in run("schedules", "show", "weekly", code=3)

@@ -1,0 +1,134 @@
+"""Queue workers and schedules: what stands in code is stored, fired and performed; what is made at run time, too."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from procession import ConfigError, Procession, UnknownSchedule, Worker
+from procession.clock import wall
+from tests.runtime.working import working
+
+
+@pytest.fixture(params=["memory", "valkey"])
+def app(request: pytest.FixtureRequest, namespace: str) -> Procession:
+    url = f"memory://{namespace}" if request.param == "memory" else request.getfixturevalue("valkey_url")
+    return Procession(url, namespace=namespace, lease=2.0, heartbeat=0.2, grace=0.3)
+
+
+def test_what_stands_in_code_is_stored_fired_and_performed(app: Procession) -> None:
+    performed: list[str] = []
+
+    @app.every("1s", args=["tick"])
+    @app.job(name="noted")
+    def noted(what: str) -> None:
+        performed.append(what)
+
+    @app.every("1s")
+    @app.worker(name="Noting")
+    class Noting(Worker):
+        async def perform(self) -> None:
+            performed.append("class")
+
+    @app.cron("* * * * * *", name="plain", kwargs={"what": "cron"})
+    def plain(what: str) -> None:
+        performed.append(what)
+
+    async def main() -> None:
+        async with working(app), working(app):
+            while not {"tick", "class", "cron"} <= set(performed):
+                await asyncio.sleep(0.01)
+
+    asyncio.run(main())
+    found = {info.name: info for info in app.schedules.list()}
+    assert found.keys() == {"noted", "Noting", "plain"}
+    runs = found["noted"].runs
+    assert len({run.at for run in runs}) == len(runs) >= 1
+    assert found["noted"].declared_at
+    assert plain(what="here") is None  # type: ignore[func-returns-value]
+    app.flush(confirm=app.settings.namespace)
+    app.close()
+
+
+def test_schedules_are_made_steered_and_removed_at_run_time(app: Procession) -> None:
+    @app.job(name="report", queue="reports")
+    def report(region: str, /) -> str:
+        return region
+
+    async def main() -> None:
+        schedules = app.schedules
+        asked = {"cron": "0 9 * * MON", "tz": "America/New_York", "missed": "skip"}
+        assert await schedules.upsert_async("weekly", report.using(priority=3).bind("us"), **asked)
+        assert not schedules.upsert("weekly", report.using(priority=3).bind("us"), **asked)
+        info = await schedules.find_async("weekly")
+        assert info is not None
+        assert (info.schedule.queue, info.schedule.priority, bytes(info.schedule.args)) == (
+            "reports", 3, b'{"region":"us"}',
+        )  # fmt: skip
+        assert info.next_at > wall()
+        await schedules.pause_async("weekly", "holiday")
+        assert schedules.list()[0].reason == "holiday"
+        await schedules.resume_async("weekly")
+        job = app.find_job(await schedules.run_now_async("weekly"))
+        assert job is not None
+        assert (job.name, job.args, job.queue) == ("report", {"region": "us"}, "reports")
+        begin = datetime(2026, 1, 1, tzinfo=UTC)
+        filled = await schedules.backfill_async("weekly", begin, begin + timedelta(days=30))
+        assert filled == schedules.backfill("weekly", begin, begin + timedelta(days=30))
+        assert app.stats().scheduled == 1 + len(filled) == 5
+        assert await schedules.remove_async("weekly")
+        assert not schedules.remove("weekly")
+        assert schedules.find("weekly") is None
+        with pytest.raises(UnknownSchedule, match="no schedule 'weekly'"):
+            schedules.pause("weekly")
+        await app.flush_async(confirm=app.settings.namespace)
+        await app.close_async()
+
+    asyncio.run(main())
+    app.close()
+
+
+def test_a_schedule_made_while_workers_run_is_noticed(app: Procession) -> None:
+    done: list[int] = []
+
+    @app.job(name="count")
+    def count() -> None:
+        done.append(1)
+
+    async def main() -> None:
+        async with working(app):
+            await app.schedules.upsert_async("soon", "count", every="1s")
+            while not done:
+                await asyncio.sleep(0.01)
+
+    asyncio.run(main())
+    app.flush(confirm=app.settings.namespace)
+    app.close()
+
+
+def test_a_schedule_that_cannot_be_kept_is_refused_where_it_is_written() -> None:
+    app = Procession("memory://refused")
+
+    @app.job(name="f")
+    def f(n: int = 1) -> None: ...
+
+    for says, asked in {
+        "Bad hour": {"cron": "0 25 * * *"},
+        "one of them": {},
+        "at least a second": {"every": "10ms"},
+        "no time zone": {"cron": "@daily", "tz": "Mars"},
+        "must be one of skip": {"every": 5, "missed": "never"},
+        "which overlap='skip' forbids": {"every": 5, "missed": "all", "overlap": "skip"},
+        "unknown option 'zone'": {"every": 5, "zone": "UTC"},
+    }.items():
+        with pytest.raises(ConfigError, match=says):
+            app.schedules.upsert("f", f, **asked)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="delay= fits one job"):
+        app.schedules.upsert("f", f.using(delay=5).bind(), every=5)
+    with pytest.raises(ConfigError, match="no job of this app is named 'g'"):
+        app.schedules.upsert("g", "g", every=5)
+    app.every("5s")(f)
+    with pytest.raises(ConfigError, match="two schedules are named 'f'"):
+        app.cron("@daily")(f)
