@@ -79,9 +79,8 @@ class Uniqueness(Struct, frozen=True, kw_only=True):
     def __bool__(self) -> bool:
         return self.key not in (None, False)
 
-    def asked(self, name: str, arguments: bytes) -> Unique:
-        """The question of one enqueue: a job of this name with these encoded arguments."""
-        text = self.text(arguments)
+    def asked(self, name: str, text: str) -> Unique:
+        """The question of one enqueue: a job of this name with this key."""
         return Unique(
             key=hashlib.sha256(f"{name}\0{text}".encode("utf-8", "surrogatepass")).digest()[:16],
             until=self.until,
@@ -186,6 +185,8 @@ def _checked(it: Uniqueness, signature: Signature) -> Uniqueness:
         return NOT_UNIQUE
     if it.key is not True and not (isinstance(it.key, str) and it.key) and not _is_names(it.key):
         raise ConfigError(f"unique={it.key!r} must be True, a text, or the names of arguments in a tuple")
+    if isinstance(it.key, str) and any("\ud800" <= letter <= "\udfff" for letter in it.key):
+        raise ConfigError(f"unique={it.key!r} holds a lone surrogate, which is no text")
     if isinstance(it.key, str) and len(it.key) > LONGEST_KEY:
         raise ConfigError(f"the unique key {it.key[:40]!r}… is over {LONGEST_KEY:,} characters")
     for name in _named(it):

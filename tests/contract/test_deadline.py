@@ -17,7 +17,10 @@ from tests.contract.test_queue import LEASE, claim, new, settle
 Ask = Callable[..., Any]
 
 
-@pytest.mark.parametrize("fields", [{}, {"unique": Unique(key=b"k" * 16)}, {"spec": b'{"name":"' + b"f" * 2_000 + b'"}'}])
+LONG = b'{"name":"' + b"f" * 2_000 + b'"}'
+
+
+@pytest.mark.parametrize("fields", [{}, {"unique": Unique(key=b"k" * 16)}, {"spec": LONG}])
 def test_a_claim_says_how_much_time_is_left(
     database: Database, ask: Ask, clock: Clock, fields: dict[str, Any]
 ) -> None:

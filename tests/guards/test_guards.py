@@ -109,7 +109,7 @@ STORE = (
     ),
     script(
         "what has expired is not handed out",
-        "claim.lua", "if r.expires > 0 and r.expires <= now then", "if false then",
+        "claim.lua", "if r.expires > 0 and r.expires <= now and r.attempt == 0 then", "if false then",
         test_queue.test_an_expired_job_is_cancelled_and_never_handed_out,
     ),
     script(
