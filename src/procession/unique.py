@@ -35,15 +35,21 @@ FIELDS = Formatter()
 
 
 class UniqueOptions(TypedDict, total=False):
-    """The words about uniqueness that `@app.job`, `@app.worker` and `using()` take."""
+    """The words about uniqueness that `@app.job`, `@app.worker` and `using()` take; None counts as not given.
+
+    `unique`: what counts as the same. `until`: the move that frees the key, `done` by default. `unique_for`: how long
+    it is held at the least. `conflict`: `keep` (default), `replace` or `raise`. `debounce`, `at_most`: run when it has
+    been quiet for so long, at the latest so long after the first. `throttle`: one in this time. Durations as elsewhere,
+    up to ten years.
+    """
 
     unique: Key | None
-    until: Until
-    unique_for: float | str | timedelta
-    conflict: Conflict
-    debounce: float | str | timedelta
-    at_most: float | str | timedelta
-    throttle: float | str | timedelta
+    until: Until | None
+    unique_for: float | str | timedelta | None
+    conflict: Conflict | None
+    debounce: float | str | timedelta | None
+    at_most: float | str | timedelta | None
+    throttle: float | str | timedelta | None
 
 
 class Unique(Struct, frozen=True, kw_only=True):
