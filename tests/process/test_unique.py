@@ -33,6 +33,7 @@ STATES = ["nothing", "queued", "running", "waiting for a retry", "failed", "canc
 
 def brought_to(app: Procession, state: str, jid: Any) -> bool:
     """Bring the only job into a state; True when it holds its key there."""
+
     def settled(move: Move) -> None:
         outcome = Outcome(jid=jid, token=b"t" * 16, move=move, delay=60_000)
         assert app.ask(app.database.settle("w", [outcome])) == [True]
@@ -87,9 +88,7 @@ def test_fifty_clients_racing_on_one_key_leave_one_live_job(valkey_url: str, nam
 
 def test_processes_racing_on_one_key_leave_one_job(valkey_url: str, namespace: str) -> None:
     command = [sys.executable, "-c", RACER, valkey_url, namespace]
-    racers = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(4)
-    ]
+    racers = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(4)]
     said = []
     for racer in racers:
         assert racer.stdout is not None
