@@ -29,7 +29,7 @@ from procession.job import NewJob, Spec, Stored, new_jid, parse_jid
 from procession.names import check_queue, check_tags
 from procession.registry import Registered, check_priority
 from procession.retry import Random
-from procession.unique import UniqueOptions, for_call
+from procession.unique import LONGEST_KEY, UniqueOptions, for_call
 
 R = TypeVar("R")
 
@@ -91,7 +91,7 @@ def new_job(call: Call[Any], queue: str | None = None) -> NewJob:
     unique = for_call(it.unique, options, it.signature)
     if unique.debounce:
         due = _debounced(due, unique.debounce)
-    timeout = options.get("timeout")
+    timeout, text = options.get("timeout"), unique.text(call.arguments) if unique else ""
     jid = parse_jid(options["jid"]) if options.get("jid") is not None else new_jid()  # type: ignore[arg-type]
     asked = Spec(
         name=it.name,
@@ -99,13 +99,14 @@ def new_job(call: Call[Any], queue: str | None = None) -> NewJob:
         attempts=options.get("attempts"),
         timeout=None if timeout is None else milliseconds(timeout, "timeout"),
         tags=check_tags(options["tags"]) if "tags" in options else it.tags,
+        unique=text[:LONGEST_KEY],
     )
     return NewJob(
         jid=jid,
         spec=encode_spec(asked),
         queue=check_queue(queue or options.get("queue") or it.queue),
         priority=check_priority(options["priority"]) if "priority" in options else it.priority,
-        unique=unique.asked(it.name, call.arguments) if unique else None,
+        unique=unique.asked(it.name, text) if unique else None,
         deadline=milliseconds(options["deadline"] or 0, "deadline") if "deadline" in options else it.deadline,
         **due,
         **expires,

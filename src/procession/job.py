@@ -60,6 +60,8 @@ class Spec(Struct, frozen=True, kw_only=True, omit_defaults=True):
     timeout: int | None = None
     """Milliseconds per attempt; None leaves it to the job, 0 lifts it."""
     tags: tuple[str, ...] = ()
+    unique: str = ""
+    """The unique key as text, for people; the store knows a digest of it."""
     v: int = 1
     """Version of this format."""
 
@@ -174,6 +176,8 @@ class Job(Struct, frozen=True, kw_only=True):
     attempts: int | None = None
     timeout: int | None = None
     tags: tuple[str, ...] = ()
+    unique: str = ""
+    """Its unique key, empty for none."""
     enqueued_at: int = 0
     due_at: int = 0
     start_at: int = 0

@@ -35,15 +35,21 @@ FIELDS = Formatter()
 
 
 class UniqueOptions(TypedDict, total=False):
-    """The words about uniqueness that `@app.job`, `@app.worker` and `using()` take."""
+    """The words about uniqueness that `@app.job`, `@app.worker` and `using()` take; None counts as not given.
+
+    `unique`: what counts as the same. `until`: the move that frees the key, `done` by default. `unique_for`: how long
+    it is held at the least. `conflict`: `keep` (default), `replace` or `raise`. `debounce`, `at_most`: run when it has
+    been quiet for so long, at the latest so long after the first. `throttle`: one in this time. Durations as elsewhere,
+    up to ten years.
+    """
 
     unique: Key | None
-    until: Until
-    unique_for: float | str | timedelta
-    conflict: Conflict
-    debounce: float | str | timedelta
-    at_most: float | str | timedelta
-    throttle: float | str | timedelta
+    until: Until | None
+    unique_for: float | str | timedelta | None
+    conflict: Conflict | None
+    debounce: float | str | timedelta | None
+    at_most: float | str | timedelta | None
+    throttle: float | str | timedelta | None
 
 
 class Unique(Struct, frozen=True, kw_only=True):
@@ -79,9 +85,8 @@ class Uniqueness(Struct, frozen=True, kw_only=True):
     def __bool__(self) -> bool:
         return self.key not in (None, False)
 
-    def asked(self, name: str, arguments: bytes) -> Unique:
-        """The question of one enqueue: a job of this name with these encoded arguments."""
-        text = self.text(arguments)
+    def asked(self, name: str, text: str) -> Unique:
+        """The question of one enqueue: a job of this name with this key."""
         return Unique(
             key=hashlib.sha256(f"{name}\0{text}".encode("utf-8", "surrogatepass")).digest()[:16],
             until=self.until,
@@ -186,6 +191,8 @@ def _checked(it: Uniqueness, signature: Signature) -> Uniqueness:
         return NOT_UNIQUE
     if it.key is not True and not (isinstance(it.key, str) and it.key) and not _is_names(it.key):
         raise ConfigError(f"unique={it.key!r} must be True, a text, or the names of arguments in a tuple")
+    if isinstance(it.key, str) and any("\ud800" <= letter <= "\udfff" for letter in it.key):
+        raise ConfigError(f"unique={it.key!r} holds a lone surrogate, which is no text")
     if isinstance(it.key, str) and len(it.key) > LONGEST_KEY:
         raise ConfigError(f"the unique key {it.key[:40]!r}… is over {LONGEST_KEY:,} characters")
     for name in _named(it):

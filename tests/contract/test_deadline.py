@@ -17,10 +17,11 @@ from tests.contract.test_queue import LEASE, claim, new, settle
 Ask = Callable[..., Any]
 
 
-@pytest.mark.parametrize("fields", [{}, {"unique": Unique(key=b"k" * 16)}, {"spec": b'{"name":"' + b"f" * 2_000 + b'"}'}])
-def test_a_claim_says_how_much_time_is_left(
-    database: Database, ask: Ask, clock: Clock, fields: dict[str, Any]
-) -> None:
+LONG = b'{"name":"' + b"f" * 2_000 + b'"}'
+
+
+@pytest.mark.parametrize("fields", [{}, {"unique": Unique(key=b"k" * 16)}, {"spec": LONG}])
+def test_a_claim_says_how_much_time_is_left(database: Database, ask: Ask, clock: Clock, fields: dict[str, Any]) -> None:
     plain, job = new(), new(deadline=10_000, **fields)
     ask(database.enqueue([plain, job]))
     clock.pass_(3_000)

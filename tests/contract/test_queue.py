@@ -143,6 +143,19 @@ def test_an_expired_job_is_cancelled_and_never_handed_out(database: Database, as
         assert (find(database, ask, jid).state, find(database, ask, jid).reason) == (State.CANCELLED, "expired")
 
 
+def test_a_job_that_has_used_an_attempt_does_not_expire_any_more(database: Database, ask: Ask, clock: Clock) -> None:
+    retried, crashed, given_back = (new(expires_in=1_000) for _ in range(3))
+    ask(database.enqueue([retried, crashed, given_back]))
+    first, second, third = claim(database, ask).jobs
+    settle(database, ask, first, Move.RETRY, delay=1_000)
+    settle(database, ask, second, Move.CRASH)
+    settle(database, ask, third, Move.RELEASE)
+    clock.pass_(1_000)
+    ask(database.promote(10))
+    assert {it.jid for it in claim(database, ask).jobs} == {retried.jid, crashed.jid}
+    assert find(database, ask, given_back.jid).reason == "expired"
+
+
 @pytest.mark.parametrize(
     ("move", "state", "attempt"),
     [

@@ -25,7 +25,7 @@ from procession.moves import Move
 from procession.runtime.heartbeat import LeaseKeeper, compare
 from procession.runtime.outbox import Outbox
 from procession.runtime.queue_worker import QueueWorker
-from tests.contract import test_faults, test_queue, test_shelf
+from tests.contract import test_faults, test_queue, test_shelf, test_unique
 from tests.guards import scenarios
 from tests.guards.removal import function_without, script_without
 from tests.guards.stage import play
@@ -109,8 +109,28 @@ STORE = (
     ),
     script(
         "what has expired is not handed out",
-        "claim.lua", "if r.expires > 0 and r.expires <= now then", "if false then",
+        "claim.lua", "if r.expires > 0 and r.expires <= now and r.attempt == 0 then", "if false then",
         test_queue.test_an_expired_job_is_cancelled_and_never_handed_out,
+    ),
+    script(
+        "a unique key is held as long as its job says, and no longer",
+        "lib/unique.lua", "if its ~= key or not is_held(r, frees, window) then return nil end", "",
+        test_unique.test_an_expired_job_frees_its_key,
+    ),
+    script(
+        "a job that lost its unique key takes nothing with it",
+        "lib/record.lua", "if redis.call('HGET', UNIQUE, key) == jid then", "if true then",
+        test_unique.test_a_job_that_lost_its_key_takes_nothing_with_it,
+    ),
+    script(
+        "a job that is put off and back in one call is filed once",
+        "lib/ruled.lua", "if entered[jid] then", "if false then",
+        test_unique.test_replace_back_and_forth_in_one_call_leaves_one_entry,
+    ),
+    script(
+        "a retry by hand does not run beside the job that holds its unique key",
+        "retry.lua", "and not takes_key(jid, r) then", "and not takes_key(jid, r) and false then",
+        test_unique.test_a_retried_job_whose_key_is_taken_is_refused_until_it_is_free,
     ),
     script(
         "a claim that leaves work behind passes the ring on",

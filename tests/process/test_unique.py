@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -10,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from procession import Procession
-from procession.job import State
+from procession import DuplicateJob, Procession
+from procession.job import Outcome, State
+from procession.moves import Move
 
 CLIENTS = 50
 RACER = """
@@ -31,8 +33,6 @@ STATES = ["nothing", "queued", "running", "waiting for a retry", "failed", "canc
 
 def brought_to(app: Procession, state: str, jid: Any) -> bool:
     """Bring the only job into a state; True when it holds its key there."""
-    from procession.job import Outcome
-    from procession.moves import Move
 
     def settled(move: Move) -> None:
         outcome = Outcome(jid=jid, token=b"t" * 16, move=move, delay=60_000)
@@ -88,9 +88,7 @@ def test_fifty_clients_racing_on_one_key_leave_one_live_job(valkey_url: str, nam
 
 def test_processes_racing_on_one_key_leave_one_job(valkey_url: str, namespace: str) -> None:
     command = [sys.executable, "-c", RACER, valkey_url, namespace]
-    racers = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(4)
-    ]
+    racers = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(4)]
     said = []
     for racer in racers:
         assert racer.stdout is not None
@@ -106,6 +104,29 @@ def test_processes_racing_on_one_key_leave_one_job(valkey_url: str, namespace: s
     assert len({jid for jid, _ in said}) == 1
     assert sum(int(new) for _, new in said) == 1
     app = Procession(valkey_url, namespace=namespace)
+    assert app.counts().queued == 1
+    app.flush(confirm=namespace)
+    app.close()
+
+
+def test_concurrent_callers_of_one_loop_get_one_job_and_those_who_wish_an_error(
+    valkey_url: str, namespace: str
+) -> None:
+    app = Procession(valkey_url, namespace=namespace)
+
+    @app.job(name="sync", queue="mail", unique=True)
+    async def sync(user: str) -> None: ...
+
+    async def main() -> list[Any]:
+        first = await sync.enqueue_async("ada")
+        calls = [sync.using(conflict="raise" if n % 2 else "keep").enqueue_async("ada") for n in range(CLIENTS)]
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        await app.close_async()
+        return [first, *answers]
+
+    first, *answers = asyncio.run(main())
+    assert {answer.jid for answer in answers} == {first.jid}
+    assert sum(isinstance(answer, DuplicateJob) for answer in answers) == CLIENTS // 2
     assert app.counts().queued == 1
     app.flush(confirm=namespace)
     app.close()

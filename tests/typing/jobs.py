@@ -67,6 +67,9 @@ async def accepted() -> None:
     assert_type(app.enqueue("images", Sync, "a", width=3), JobHandle[str])
     assert_type(app.enqueue("images", Sync.bind("a", 3)), JobHandle[str])
     assert_type(app.enqueue_many(sync.bind(n) for n in range(3)), list[JobHandle[float]])
+    assert_type(app.enqueue_many([sync.bind(1)], spread="1m"), list[JobHandle[float]])
+    assert_type(sync.using(unique=("a",), until="start", conflict="raise").enqueue(1), JobHandle[float])
+    assert_type(Sync.using(unique=True, throttle="1m", deadline="1h").enqueue("a", 3), JobHandle[str])
 
 
 async def refused() -> None:
@@ -81,6 +84,8 @@ async def refused() -> None:
     coroutine.enqueue(1, "x")  # E
     await coroutine.enqueue_async(1, b=2)  # E
     sync.using(dealy=3)  # E
+    sync.using(unique="k", until="end")  # E
+    app.job(unique=True, conflict="merge")  # E
     sync.using(delay="5m").enqueue("a")  # E
     coroutine.bind("a", b="x")  # E
     Sync.enqueue("a", width="3")  # E

@@ -40,6 +40,7 @@ def test_what_counts_as_the_same_job(app: Procession, key: Any, same: list[Any],
     handles = [j.enqueue(*args, **kwargs) for args, kwargs in same]
     assert [it.duplicate for it in handles] == [False] + [True] * (len(same) - 1)
     assert len(set(jids(*handles))) == 1
+    assert handles[0].job().unique
     assert [j.enqueue(*args, **kwargs).duplicate for args, kwargs in other] == [False] * len(other)
 
 
@@ -124,6 +125,7 @@ def test_throttle_runs_the_first_at_once_and_answers_with_it_for_a_while(app: Pr
         ({"unique": ()}, "must be True, a text"),
         ({"unique": ""}, "must be True, a text"),
         ({"unique": 5}, "must be True, a text"),
+        ({"unique": "\ud800"}, "lone surrogate"),
         ({"unique": "x" * 1_001}, "over 1,000 characters"),
         ({"unique": True, "until": "end"}, "until='end' must be one of start, processed, done"),
         ({"unique": True, "conflict": "merge"}, "conflict='merge' must be one of keep, replace, raise"),

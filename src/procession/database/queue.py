@@ -88,7 +88,8 @@ class Queue(Protocol):
           came in between (this question is late, or a failover lost claims), nothing is taken; the next claim goes on.
           Empty: not asked.
         - A paused queue gives nothing.
-        - A job whose expiry has passed is not handed out: it becomes `cancelled` with reason `expired`.
+        - A job whose expiry has passed is not handed out: it becomes `cancelled` with reason `expired`. One that has
+          used an attempt does not expire any more.
         - A job with a deadline says how much time is `left`; one whose deadline has passed is handed out all the same,
           and its worker fails it.
         - A claim that leaves work behind in a queue rings its bell again.
@@ -133,7 +134,8 @@ class Queue(Protocol):
     def promote(self, limit: int) -> Operation[Promoted]:
         """Make up to `limit` due jobs ready, the longest due first, and ring the bells of their queues.
 
-        - A delayed job whose expiry has passed becomes `cancelled` with reason `expired`.
+        - A delayed job whose expiry has passed, and which has used no attempt, becomes `cancelled` with reason
+          `expired`.
         """
         ...
 

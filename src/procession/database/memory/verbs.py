@@ -108,7 +108,7 @@ class Verbs(ABC):
             for record in store.queued_in(queue):
                 if len(taken) == limit:
                     break
-                if 0 < record.expires_at <= now:
+                if 0 < record.expires_at <= now and not record.attempt:
                     store.move(record, Move.EXPIRE, now, reason="expired")
                     continue
                 store.move(record, Move.CLAIM, now)
@@ -196,7 +196,7 @@ class Verbs(ABC):
         store, now = self.store, self.now()
         due = [record for record in store.in_order(State.DELAYED) if record.due_at <= now][:limit]
         for record in due:
-            if 0 < record.expires_at <= now:
+            if 0 < record.expires_at <= now and not record.attempt:
                 store.move(record, Move.EXPIRE, now, reason="expired")
             else:
                 store.move(record, Move.PROMOTE, now, reason=record.reason)

@@ -3,7 +3,7 @@
 -- flags: allow-oom
 -- args: now:int part position limit:int mend:int lease:int subject
 -- reply: next position ('' at the end) · number looked at · findings of kind id where mended · why not · name value in turn
--- uses: record held lanes finish audit
+-- uses: record held lanes finish unique audit
 
 mending = mend == 1
 local tallies, checked, unchecked = {}, 0, ''
@@ -97,8 +97,13 @@ parts.notes = beside(NOTES, 'left over', deleted)
 function parts.rules()
   local page = redis.call('HSCAN', RULES, cursor, 'COUNT', limit)
   for i = 1, #page[2], 2 do
-    local r = load(page[2][i])
-    if not (r and r.rules) and wrong('left over', page[2][i], 'rules') then redis.call('HDEL', RULES, page[2][i]) end
+    local jid = page[2][i]
+    local r, key, frees, window = load(jid), rules_of(jid)
+    if not (r and r.rules and key) then
+      if wrong('left over', jid, 'rules') then redis.call('HDEL', RULES, jid) end
+    elseif is_held(r, frees, window) and redis.call('HEXISTS', UNIQUE, key) == 0 and wrong('key lost', jid, 'unique') then
+      redis.call('HSET', UNIQUE, key, jid)
+    end
   end
   checked = #page[2] / 2
   return following(page[1])
@@ -110,8 +115,7 @@ function parts.unique()
   for i = 1, #page[2], 2 do
     local key, jid = page[2][i], page[2][i + 1]
     local r = load(jid)
-    local rules = r and r.rules and redis.call('HGET', RULES, jid) or ''
-    if string.sub(rules, 1, 16) ~= key and wrong('key without job', jid, 'unique') then redis.call('HDEL', UNIQUE, key) end
+    if not (r and r.rules and rules_of(jid) == key) and wrong('key without job', jid, 'unique') then redis.call('HDEL', UNIQUE, key) end
   end
   checked = #page[2] / 2
   return following(page[1])

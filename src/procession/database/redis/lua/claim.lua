@@ -23,7 +23,7 @@ end
 -- A job that has run, been planned or lies apart is taken apart.
 local function take(jid, r, number)
   if not r then return false end  -- damaged; the audit finds it
-  if r.expires > 0 and r.expires <= now then
+  if r.expires > 0 and r.expires <= now and r.attempt == 0 then
     finish(jid, r, CANCELLED, 'expired')
     return false
   end

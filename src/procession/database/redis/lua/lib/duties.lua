@@ -8,7 +8,7 @@ local function due_moved(limit)
     local r = load(jid)
     if not r then count('repaired', 1) end
     if r and r.state == DELAYED then
-      if r.expires > 0 and r.expires <= now then
+      if r.expires > 0 and r.expires <= now and r.attempt == 0 then
         finish(jid, r, CANCELLED, 'expired')
       else
         r.due = 0

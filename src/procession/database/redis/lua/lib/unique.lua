@@ -14,22 +14,28 @@ local function is_held(r, frees, window)
   return frees == FINAL_STATE and r.state < PROCESSED
 end
 
+-- The rules of a job: key, what frees it, end of the window, last due time, deadline. Nothing where they are lost or damaged: the
+-- job is one without rules then.
+local function rules_of(jid)
+  local rules = redis.call('HGET', RULES, jid)
+  if rules and #rules == struct.size(RULE) then return struct.unpack(RULE, rules) end
+end
+
 -- The job that holds a key now, its record, and until when its due time may be pushed; nil when the key is free.
 local function holder_of(key)
   local jid = redis.call('HGET', UNIQUE, key)
-  local rules, r = jid and redis.call('HGET', RULES, jid), jid and load(jid)
-  if not (rules and r) then return nil end
-  local its, frees, window, latest = struct.unpack(RULE, rules)
+  local r = jid and load(jid)
+  if not r then return nil end
+  local its, frees, window, latest = rules_of(jid)
   if its ~= key or not is_held(r, frees, window) then return nil end
   return jid, r, latest
 end
 
 -- True when the job may wait or run again: no other holds its key. It has the key then.
 local function takes_key(jid, r)
-  local rules = r.rules and redis.call('HGET', RULES, jid)
-  if not rules then return true end
-  local key, frees, window = struct.unpack(RULE, rules)
-  if frees == 0 and window == 0 then return true end
+  if not r.rules then return true end
+  local key, frees, window = rules_of(jid)
+  if not key or (frees == 0 and window == 0) then return true end
   local other = holder_of(key)
   if other and other ~= jid then return false end
   redis.call('HSET', UNIQUE, key, jid)
@@ -38,6 +44,6 @@ end
 
 -- When a job is to be over, as an instant; 0 for never.
 local function deadline_of(jid)
-  local rules = redis.call('HGET', RULES, jid)
-  return rules and select(5, struct.unpack(RULE, rules)) or 0
+  local _, _, _, _, deadline = rules_of(jid)
+  return deadline or 0
 end
