@@ -114,9 +114,9 @@ class Bulk:
         while not (self.progress.done or self.progress.stopped):
             yield self.step()
 
-    def _meant(self, now: int) -> Callable[[Job], bool]:
+    def _meant(self, as_of: int) -> Callable[[Job], bool]:
         """Exactly the jobs that are meant: by the filter as of the moment, and not changed since."""
-        as_of, test = self.as_of or now, matcher(self._wanted, self.as_of or now)
+        test = matcher(self._wanted, as_of)
 
         def meant(job: Job) -> bool:
             asked = self.verb == "cancel" and job.cancel_asked
@@ -126,7 +126,7 @@ class Bulk:
 
     def _begun(self) -> Steps[Callable[[Job], bool]]:
         if self.as_of is None:
-            self.as_of = (yield (self._database.inspect(),)).now
+            self.as_of = yield (self._database.clock(),)
         return self._meant(self.as_of)
 
     def _previewed(self) -> Steps[Preview]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -62,10 +63,12 @@ def test_any_text_is_read_or_refused_with_a_place_in_it(text: str) -> None:
     try:
         tree = parse(text)
     except FilterError as error:
-        assert 0 <= error.position <= len(text)
-        assert text[error.position :].startswith(error.token)
+        wrong = error
     else:
         assert parse(str(tree)) == tree
+        return
+    assert 0 <= wrong.position <= len(text)
+    assert text[wrong.position :].startswith(wrong.token)
 
 
 @given(trees)
@@ -169,3 +172,11 @@ def test_the_examples_in_the_docstrings_are_true() -> None:
 
     for module in (query, why):
         assert doctest.testmod(module).failed == 0
+
+
+def test_the_example_of_the_page_says_what_it_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "finding.md").read_text("utf-8")
+    example = page.split("```python\n")[1].split("```")[0]
+    exec(compile(example, "finding.md", "exec"), {"__name__": "example"})  # noqa: S102
+    printed = [line.split("# ")[1] for line in example.splitlines() if line.startswith("print(")]
+    assert capsys.readouterr().out.splitlines() == printed

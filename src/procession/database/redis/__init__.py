@@ -218,6 +218,10 @@ class RedisDatabase:
         """See `Queues.purge`."""
         return self._ask("purge", [queue, limit], int)
 
+    def clock(self) -> Operation[int]:
+        """See `Watch.clock`."""
+        return self._ask("clock", [], int)
+
     def counts(self) -> Operation[Counts]:
         """See `Watch.counts`."""
 
