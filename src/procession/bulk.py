@@ -150,6 +150,8 @@ class Bulk:
             return self.progress
         meant = yield from self._begun()
         found: Found = yield from search(self._database, self._wanted, self._cursor, TRIP, now=self.as_of)
+        if self.progress.stopped:  # meanwhile, by another task
+            return self.progress
         jids = [job.jid for job in found.jobs if meant(job)]
         states = (yield (self._change(jids),)) if jids else []
         changed = sum(state in APPLIES[self.verb] for state in states)

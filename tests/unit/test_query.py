@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import re
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,17 @@ def test_a_failed_job_does_not_pass(text: str) -> None:
     assert not matches(parse(text), FAILED, NOW)
 
 
+@given(st.text(alphabet="ab*", max_size=8), st.text(alphabet="ab", max_size=12))
+def test_a_star_stands_for_any_characters(pattern: str, text: str) -> None:
+    wanted = re.fullmatch(".*".join(pattern.split("*")), text) is not None
+    assert matching.fits(text, pattern.split("*")) is wanted
+
+
+def test_many_stars_cost_no_more_than_looking_once() -> None:
+    tree = parse(f"args.x:{'*a' * 500}*b")
+    assert not matches(tree, job(args={"x": "a" * 250_000}), NOW)
+
+
 def test_retrying_is_delayed_after_an_attempt() -> None:
     tree = parse("state:retrying")
     assert matches(tree, job(state=State.DELAYED, attempt=1), NOW)
@@ -177,6 +189,6 @@ def test_the_examples_in_the_docstrings_are_true() -> None:
 def test_the_example_of_the_page_says_what_it_prints(capsys: pytest.CaptureFixture[str]) -> None:
     page = (Path(__file__).parents[2] / "docs" / "finding.md").read_text("utf-8")
     example = page.split("```python\n")[1].split("```")[0]
-    exec(compile(example, "finding.md", "exec"), {"__name__": "example"})  # noqa: S102
+    exec(compile(example, "finding.md", "exec"), {"__name__": "example"})
     printed = [line.split("# ")[1] for line in example.splitlines() if line.startswith("print(")]
     assert capsys.readouterr().out.splitlines() == printed
