@@ -75,7 +75,7 @@ class Bulk:
     ) -> None:
         if verb not in get_args(Verb):
             raise ConfigError(f"no bulk {verb!r}; it is one of {', '.join(get_args(Verb))}")
-        self.verb = verb
+        self.verb: Verb = verb
         self.filter = tree
         self.as_of = as_of
         """The moment by the store's clock, milliseconds since the epoch; None until it is first asked."""
@@ -170,10 +170,6 @@ class Bulk:
         return self.progress
 
     def _change(self, jids: list[UUID]) -> Operation[list[State | None]]:
-        match self.verb:
-            case "retry":
-                return self._database.retry(jids)
-            case "cancel":
-                return self._database.cancel(jids)
-            case "remove":
-                return self._database.remove(jids)
+        if self.verb == "retry":
+            return self._database.retry(jids)
+        return self._database.cancel(jids) if self.verb == "cancel" else self._database.remove(jids)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from procession import matching, query
@@ -53,12 +53,14 @@ def job(**fields: Any) -> Job:
     return Job(**{"jid": new_jid(), "state": State.QUEUED, **given, **times, **fields})
 
 
+@settings(deadline=None)
 @given(trees)
 def test_a_written_tree_reads_as_the_same_tree(tree: Filter) -> None:
     if len(str(tree)) <= query.LONGEST:
         assert parse(str(tree)) == tree
 
 
+@settings(deadline=None)
 @given(st.text(alphabet='ab:"\\()-,*<>= ORAND.5hstaequ', max_size=60))
 def test_any_text_is_read_or_refused_with_a_place_in_it(text: str) -> None:
     try:
@@ -72,6 +74,7 @@ def test_any_text_is_read_or_refused_with_a_place_in_it(text: str) -> None:
     assert text[wrong.position :].startswith(wrong.token)
 
 
+@settings(deadline=None)
 @given(trees)
 def test_a_job_that_passes_is_in_one_of_the_states_to_look_into(tree: Filter) -> None:
     for state in State:
@@ -147,6 +150,7 @@ def test_a_failed_job_does_not_pass(text: str) -> None:
     assert not matches(parse(text), FAILED, NOW)
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="ab*", max_size=8), st.text(alphabet="ab", max_size=12))
 def test_a_star_stands_for_any_characters(pattern: str, text: str) -> None:
     wanted = re.fullmatch(".*".join(pattern.split("*")), text) is not None
