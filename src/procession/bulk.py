@@ -75,7 +75,7 @@ class Bulk:
     ) -> None:
         if verb not in get_args(Verb):
             raise ConfigError(f"no bulk {verb!r}; it is one of {', '.join(get_args(Verb))}")
-        self.verb = verb
+        self.verb: Verb = verb
         self.filter = tree
         self.as_of = as_of
         """The moment by the store's clock, milliseconds since the epoch; None until it is first asked."""
@@ -114,9 +114,9 @@ class Bulk:
         while not (self.progress.done or self.progress.stopped):
             yield self.step()
 
-    def _meant(self, now: int) -> Callable[[Job], bool]:
+    def _meant(self, as_of: int) -> Callable[[Job], bool]:
         """Exactly the jobs that are meant: by the filter as of the moment, and not changed since."""
-        as_of, test = self.as_of or now, matcher(self._wanted, self.as_of or now)
+        test = matcher(self._wanted, as_of)
 
         def meant(job: Job) -> bool:
             asked = self.verb == "cancel" and job.cancel_asked
@@ -126,7 +126,7 @@ class Bulk:
 
     def _begun(self) -> Steps[Callable[[Job], bool]]:
         if self.as_of is None:
-            self.as_of = (yield (self._database.inspect(),)).now
+            self.as_of = yield (self._database.clock(),)
         return self._meant(self.as_of)
 
     def _previewed(self) -> Steps[Preview]:
@@ -150,6 +150,8 @@ class Bulk:
             return self.progress
         meant = yield from self._begun()
         found: Found = yield from search(self._database, self._wanted, self._cursor, TRIP, now=self.as_of)
+        if self.progress.stopped:  # meanwhile, by another task
+            return self.progress
         jids = [job.jid for job in found.jobs if meant(job)]
         states = (yield (self._change(jids),)) if jids else []
         changed = sum(state in APPLIES[self.verb] for state in states)
@@ -168,10 +170,6 @@ class Bulk:
         return self.progress
 
     def _change(self, jids: list[UUID]) -> Operation[list[State | None]]:
-        match self.verb:
-            case "retry":
-                return self._database.retry(jids)
-            case "cancel":
-                return self._database.cancel(jids)
-            case "remove":
-                return self._database.remove(jids)
+        if self.verb == "retry":
+            return self._database.retry(jids)
+        return self._database.cancel(jids) if self.verb == "cancel" else self._database.remove(jids)

@@ -24,7 +24,7 @@ T = TypeVar("T")
 class Inquiry(Asker):
     """The verbs that ask after jobs."""
 
-    def search(self, filter: Filter | str = "", *, cursor: str | None = None, limit: int = 50) -> Found:  # noqa: A002
+    def search(self, text: Filter | str = "", *, cursor: str | None = None, limit: int = 50) -> Found:
         """Jobs that a filter lets through (docs/finding.md), at most `limit` (up to 1,000) of them.
 
         One call looks at 20,000 jobs at most and begins no trip after 250 ms; `cursor` of what it returns goes on
@@ -33,19 +33,13 @@ class Inquiry(Asker):
         Raises:
             FilterError: the filter cannot be read; it says where, and what would be right.
         """
-        return self._asked(search(self.database, filter, cursor, limit))
+        return self._asked(search(self.database, text, cursor, limit))
 
-    async def search_async(
-        self,
-        filter: Filter | str = "",  # noqa: A002
-        *,
-        cursor: str | None = None,
-        limit: int = 50,
-    ) -> Found:
+    async def search_async(self, text: Filter | str = "", *, cursor: str | None = None, limit: int = 50) -> Found:
         """See `search`."""
-        return await self._asked_async(search(self.database, filter, cursor, limit))
+        return await self._asked_async(search(self.database, text, cursor, limit))
 
-    def bulk(self, verb: Verb, filter: Filter | str, *, as_of: datetime | None = None) -> Bulk:  # noqa: A002
+    def bulk(self, verb: Verb, text: Filter | str, *, as_of: datetime | None = None) -> Bulk:
         """Retry, cancel or remove every job that a filter lets through. Asks nothing yet: see `Bulk`.
 
         Args:
@@ -56,7 +50,7 @@ class Inquiry(Asker):
             FilterError: the filter cannot be read.
         """
         moment = None if as_of is None else instant(as_of, "as_of")
-        return Bulk(self.database, self._asked, self._asked_async, verb, read(filter), moment)
+        return Bulk(self.database, self._asked, self._asked_async, verb, read(text), moment)
 
     def why(self, jid: str | UUID) -> Why:
         """Why a job is where it is, in plain words, and what to do about it. Two trips.

@@ -227,7 +227,7 @@ class _Reader:
         if key in DURATIONS:
             raise self.wrong(f"{key}: compares with one duration; write {_EXAMPLES[key]}")
         if key in MOMENTS:
-            if len(values) > 1:
+            if len(values) != 1:
                 raise self.wrong(f"{key}: takes one moment; write {_EXAMPLES[key]}")
             try:
                 moment(values[0], now=0)

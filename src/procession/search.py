@@ -78,7 +78,7 @@ def search(
         raise ConfigError(f"limit={limit} must lie between 1 and {MOST_FOUND:,}")
     place = _placed(cursor) if cursor else _Place(ORDER[0])
     if now is None:
-        now = (yield (database.inspect(),)).now if is_timed(tree) else wall()
+        now = (yield (database.clock(),)) if is_timed(tree) else wall()
     test, states, queue = matcher(tree, now), states_of(tree), queue_of(tree)
     found: list[Job] = []
     scanned, trip = 0, TRIP if place.seen else min(limit, TRIP)  # a page that was begun is read as long as it was

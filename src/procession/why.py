@@ -45,13 +45,13 @@ class Facts(Struct, frozen=True, kw_only=True):
 
 def why(database: Database, jid: UUID) -> Steps[Why]:
     """Read the facts in two trips and explain. Raises JobNotFound."""
-    found, seen = yield (database.find([jid]), database.inspect())
+    found, now = yield (database.find([jid]), database.clock())
     job: Job | None = found[0]
     if job is None:
         raise JobNotFound(f"no job {jid}: never enqueued, removed, or its retention is over", jid=jid)
     queues, workers, ahead = yield (database.queues(), database.workers(), database.peek(job.queue, limit=AHEAD))
     queue = next((it for it in queues if it.name == job.queue), None)
-    facts = Facts(now=seen.now, queue=queue, workers=tuple(workers), ahead=tuple(it.jid for it in ahead))
+    facts = Facts(now=now, queue=queue, workers=tuple(workers), ahead=tuple(it.jid for it in ahead))
     return explain(job, facts)
 
 

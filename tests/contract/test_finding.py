@@ -85,9 +85,7 @@ def test_pages_of_a_search_hold_each_job_once(database: Database, ask: Ask, driv
         assert (len(found), len(set(found))) == (count, count), text
 
 
-def test_a_search_begins_where_it_ended_though_newer_jobs_have_come(
-    database: Database, ask: Ask, drive: Drive
-) -> None:
+def test_a_search_begins_where_it_ended_though_newer_jobs_have_come(database: Database, ask: Ask, drive: Drive) -> None:
     done = failed(database, ask, 6)
     first = drive(search(database, "state:failed args.n:>0", None, 2))
     failed(database, ask, 3)
@@ -108,9 +106,7 @@ def test_a_search_stops_at_its_budget_and_goes_on_from_there(
     assert everything(database, drive, "args.n:9") == [jobs[9].jid]
 
 
-def test_time_in_a_filter_is_the_clock_of_the_store(
-    database: Database, ask: Ask, drive: Drive, clock: Clock
-) -> None:
+def test_time_in_a_filter_is_the_clock_of_the_store(database: Database, ask: Ask, drive: Drive, clock: Clock) -> None:
     old, young = new(), new()
     ask(database.enqueue([old]))
     clock.pass_(3_600_000)

@@ -84,6 +84,30 @@ def test_queues_are_paused_resumed_and_purged(run: Run) -> None:
     run("flush", "--confirm", "procession")
 
 
+def test_jobs_are_found_and_changed_by_a_filter_and_say_why_they_wait(run: Run) -> None:
+    jids = [run("enqueue", "shop:app", "shop.send", to).stdout.strip() for to in ("ada", "nobody", "nobody")]
+    assert json.loads(run("why", jids[0], "--json").stdout)["kind"] == "no_worker"
+    run("queues", "pause", "mail", "--reason", "too hot", "--by", "ada")
+    assert "paused by ada" in run("why", jids[0]).stdout
+    assert "by ada too hot" in run("queues").stdout
+    run("queues", "resume", "mail")
+    run("worker", "shop:app", "--burst")
+    found = json.loads(run("jobs", "error:ValueError since:1h", "--json").stdout)
+    assert {job["jid"] for job in found["jobs"]} == {*jids[1:]}
+    assert jids[0] in run("jobs", "list", "args.to:ada").stdout
+    assert jids[0] in run("jobs", "list", "--state", "processed", "--queue", "mail", "--name", "shop.*").stdout
+    assert "sate" in run("jobs", "sate:failed", code=2).stderr
+    asked = run("jobs", "retry", "--filter", "error:ValueError", code=1).stderr  # nobody answers
+    assert "2 jobs would be queued again" in asked
+    assert "2  shop.send" in asked
+    assert "2 jobs queued again" in run("jobs", "retry", "--filter", "error:ValueError", "--yes").stdout
+    assert json.loads(run("jobs", "cancel", "--filter", "state:queued", "--yes", "--json").stdout)["changed"] == 2
+    assert "3 jobs removed" in run("jobs", "remove", "--filter", "queue:mail", "--yes").stdout
+    run("jobs", "remove", code=2)
+    run("jobs", "remove", jids[0], "--filter", "queue:mail", code=2)
+    run("why", jids[0], code=3)
+
+
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from procession import JobHandle, Procession, __version__
+from procession.bulk import Bulk
 from procession.database import AsyncConnection, Connection
+from procession.inquiry import Inquiry
 from procession.journal import Journal
 from procession.schedules import Schedules
 from procession.steering import Steering
@@ -80,7 +82,7 @@ def test_every_file_has_a_doorplate_and_is_one_idea(path: Path) -> None:
     assert len(text.splitlines()) <= 500
 
 
-@pytest.mark.parametrize("kind", [Procession, Steering, Schedules, Journal, JobHandle, Caller])
+@pytest.mark.parametrize("kind", [Procession, Steering, Inquiry, Bulk, Schedules, Journal, JobHandle, Caller])
 def test_every_verb_stands_beside_its_async_twin(kind: type) -> None:
     twins = [name for name in vars(kind) if name.endswith("_async")]
     assert twins

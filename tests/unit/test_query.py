@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import doctest
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from procession import matching, query
@@ -51,23 +53,28 @@ def job(**fields: Any) -> Job:
     return Job(**{"jid": new_jid(), "state": State.QUEUED, **given, **times, **fields})
 
 
+@settings(deadline=None)
 @given(trees)
 def test_a_written_tree_reads_as_the_same_tree(tree: Filter) -> None:
     if len(str(tree)) <= query.LONGEST:
         assert parse(str(tree)) == tree
 
 
+@settings(deadline=None)
 @given(st.text(alphabet='ab:"\\()-,*<>= ORAND.5hstaequ', max_size=60))
 def test_any_text_is_read_or_refused_with_a_place_in_it(text: str) -> None:
     try:
         tree = parse(text)
     except FilterError as error:
-        assert 0 <= error.position <= len(text)
-        assert text[error.position :].startswith(error.token)
+        wrong = error
     else:
         assert parse(str(tree)) == tree
+        return
+    assert 0 <= wrong.position <= len(text)
+    assert text[wrong.position :].startswith(wrong.token)
 
 
+@settings(deadline=None)
 @given(trees)
 def test_a_job_that_passes_is_in_one_of_the_states_to_look_into(tree: Filter) -> None:
     for state in State:
@@ -143,6 +150,18 @@ def test_a_failed_job_does_not_pass(text: str) -> None:
     assert not matches(parse(text), FAILED, NOW)
 
 
+@settings(deadline=None)
+@given(st.text(alphabet="ab*", max_size=8), st.text(alphabet="ab", max_size=12))
+def test_a_star_stands_for_any_characters(pattern: str, text: str) -> None:
+    wanted = re.fullmatch(".*".join(pattern.split("*")), text) is not None
+    assert matching.fits(text, pattern.split("*")) is wanted
+
+
+def test_many_stars_cost_no_more_than_looking_once() -> None:
+    tree = parse(f"args.x:{'*a' * 500}*b")
+    assert not matches(tree, job(args={"x": "a" * 250_000}), NOW)
+
+
 def test_retrying_is_delayed_after_an_attempt() -> None:
     tree = parse("state:retrying")
     assert matches(tree, job(state=State.DELAYED, attempt=1), NOW)
@@ -169,3 +188,11 @@ def test_the_examples_in_the_docstrings_are_true() -> None:
 
     for module in (query, why):
         assert doctest.testmod(module).failed == 0
+
+
+def test_the_example_of_the_page_says_what_it_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "finding.md").read_text("utf-8")
+    example = page.split("```python\n")[1].split("```")[0]
+    exec(compile(example, "finding.md", "exec"), {"__name__": "example"})
+    printed = [line.split("# ")[1] for line in example.splitlines() if line.startswith("print(")]
+    assert capsys.readouterr().out.splitlines() == printed

@@ -177,6 +177,10 @@ class Watch(Protocol):
         """All counters, in O(1)."""
         ...
 
+    def clock(self) -> Operation[int]:
+        """The store's clock: what its times are by, in milliseconds since the epoch."""
+        ...
+
     def workers(self) -> Operation[list[WorkerInfo]]:
         """Every queue worker that has a lease, or whose jobs were not taken back yet."""
         ...

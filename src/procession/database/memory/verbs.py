@@ -405,6 +405,10 @@ class Verbs(ABC):
 
         return self.operation(run)
 
+    def clock(self) -> Operation[int]:
+        """See `Watch.clock`."""
+        return self.operation(self.now)
+
     def counts(self) -> Operation[Counts]:
         """See `Watch.counts`."""
 

@@ -228,6 +228,10 @@ class RedisDatabase(NoteVerbs, ScheduleVerbs):
         """See `Queues.purge`."""
         return self._ask("purge", [queue, limit], int)
 
+    def clock(self) -> Operation[int]:
+        """See `Watch.clock`."""
+        return self._ask("clock", [], int)
+
     def counts(self) -> Operation[Counts]:
         """See `Watch.counts`."""
 
