@@ -37,7 +37,7 @@ class Lifespan:
     @asynccontextmanager
     async def opened(self, app: object) -> AsyncIterator[None]:
         """Open all, in order; close them in reverse. Within one process they are opened once: a second queue worker
-        there shares them, and the last to go closes nothing that is not its own to close.
+        that begins there meanwhile shares what the first has opened and will close, so it should end before that one.
 
         Raises:
             ConfigError: one yields something else than a dict, or two yield the same name.

@@ -126,7 +126,8 @@ class Encrypted:
     def seal(self, data: bytes, what: bytes) -> bytes:
         """See `Codec.seal`."""
         nonce = os.urandom(NONCE)
-        return self._first + nonce + self._for(self._keys[self._first], what).encrypt(nonce, data, what)
+        sealed: bytes = self._for(self._keys[self._first], what).encrypt(nonce, data, what)
+        return self._first + nonce + sealed
 
     def open(self, data: bytes, what: bytes) -> bytes:
         """See `Codec.open`."""
@@ -134,9 +135,10 @@ class Encrypted:
         if key is None:
             raise Sealed(f"none of the {len(self._keys)} keys here opens it: it was sealed with key {data[:ID].hex()}")
         try:
-            return self._for(key, what).decrypt(data[ID : ID + NONCE], data[ID + NONCE :], what)
+            opened: bytes = self._for(key, what).decrypt(data[ID : ID + NONCE], data[ID + NONCE :], what)
         except (self._wrong, ValueError):
             raise Sealed("it was changed after it was sealed, or belongs to another job") from None
+        return opened
 
     def _for(self, key: bytes, what: bytes) -> Any:
         return self._cipher(hmac.digest(key, b"procession 1 " + what, "sha256"))
