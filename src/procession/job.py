@@ -96,6 +96,9 @@ class Claimed(Struct, frozen=True):
     crashes: int
     fence: int
     """A number that only rises, for outside systems (DDIA, chapter 8, calls it a fencing token)."""
+    waited: int | None = None
+    """Milliseconds from when it was ready to this claim, by the store's clock; None where the store cannot say (it was
+    given back, taken back or retried by hand)."""
 
 
 class Outcome(Struct, frozen=True, kw_only=True):

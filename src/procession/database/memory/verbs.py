@@ -22,6 +22,7 @@ from procession.database import (
     WorkerInfo,
 )
 from procession.database.memory.health import contradictions, last_words
+from procession.database.memory.measures import MeasureVerbs
 from procession.database.memory.store import Record, Store, job_of
 from procession.database.shelf import described_worker
 from procession.job import FINAL, Claimed, Crash, Job, NewJob, Outcome, State, Stored
@@ -33,7 +34,7 @@ UNCHARGED = (Move.SNOOZE, Move.RELEASE, Move.POSTPONE)
 AGES = {State.PROCESSED: "processed_age", State.FAILED: "failed_age", State.CANCELLED: "cancelled_age"}
 
 
-class Verbs(ABC):
+class Verbs(MeasureVerbs, ABC):
     """All verbs; `operation` turns a function into a question."""
 
     def __init__(self, store: Store, now: Callable[[], int]) -> None:
@@ -60,7 +61,7 @@ class Verbs(ABC):
         first = store.next_due()
         store.jobs[job.jid] = record
         store.queue_names.add(job.queue)
-        store.counters["enqueued"] += 1
+        store.happened("enqueued", job.queue, now)
         if due > now:
             record.state, record.due_at = State.DELAYED, due
             if not first or due < first:
@@ -86,9 +87,19 @@ class Verbs(ABC):
             store.info.setdefault(worker, (now, b"{}"))
             jobs = []
             for record in taken:
+                waited = None if last == token else record.waited
                 store.fence = max(now * 1_000, store.fence + 1)
                 jobs.append(
-                    Claimed(record.jid, token, record.queue, record.spec, record.attempt, record.crashes, store.fence)
+                    Claimed(
+                        record.jid,
+                        token,
+                        record.queue,
+                        record.spec,
+                        record.attempt,
+                        record.crashes,
+                        store.fence,
+                        waited,
+                    )
                 )
             return Claims(jobs, now, store.next_due(), store.heard([f"@{worker}"]) is not None)
 
@@ -106,6 +117,7 @@ class Verbs(ABC):
                 if 0 < record.expires_at <= now:
                     store.move(record, Move.EXPIRE, now, reason="expired")
                     continue
+                record.waited = record.waits(now)
                 store.move(record, Move.CLAIM, now)
                 record.attempt = min(record.attempt + 1, 65_535)
                 record.worker, record.token, record.start_at, record.finish_at = worker, token, now, 0
@@ -147,7 +159,7 @@ class Verbs(ABC):
         if move is Move.PROCESS:
             record.result = outcome.value
         if move is Move.RETRY:
-            store.counters["retried"] += 1
+            store.happened("retried", record.queue, now)
         due = now + outcome.delay if move in (Move.RETRY, Move.SNOOZE, Move.POSTPONE) else 0
         first = store.next_due()
         store.move(record, move, now, reason=outcome.reason, due=due, front=True)
@@ -194,7 +206,7 @@ class Verbs(ABC):
             if 0 < record.expires_at <= now:
                 store.move(record, Move.EXPIRE, now, reason="expired")
             else:
-                store.move(record, Move.PROMOTE, now, reason=record.reason)
+                store.move(record, Move.PROMOTE, now, reason=record.reason, due=record.due_at)
                 store.ring(record.queue)
         return len(due)
 
@@ -227,9 +239,7 @@ class Verbs(ABC):
 
         return self.operation(run)
 
-    def _take_back_all(
-        self, worker: str, limit: int, how: str, taken: list[UUID], crash: Crash | None = None
-    ) -> bool:
+    def _take_back_all(self, worker: str, limit: int, how: str, taken: list[UUID], crash: Crash | None = None) -> bool:
         held = self.store.held_by(worker)[::-1]
         for record in held[:limit]:
             self.store.take_back(record, self.now(), how, crash)
@@ -312,7 +322,7 @@ class Verbs(ABC):
         def retry(record: Record) -> None:
             if not record.state.final:
                 return
-            self.store.move(record, Move.REVIVE, self.now())
+            self.store.move(record, Move.REVIVE, self.now(), due=self.now())
             record.attempt = record.crashes = record.start_at = record.finish_at = record.expires_at = 0
             record.worker, record.token, record.cancel, record.result = "", b"", False, None
             self.store.ring(record.queue)

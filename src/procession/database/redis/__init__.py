@@ -21,6 +21,7 @@ from procession.database.redis.connection_async import RedisAsyncConnection
 from procession.database.redis.health import audit_from, inspection_from, split_cursor
 from procession.database.redis.joining import Jobs
 from procession.database.redis.keys import tag
+from procession.database.redis.measures import MeasureScripts
 from procession.database.redis.records import CLAIMED, enqueue_arguments, job_from, settle_arguments
 from procession.database.redis.scripts import Script, script
 from procession.database.redis.target import Login, Target
@@ -47,7 +48,7 @@ class RedisOperation(Operation[T], Generic[T]):
         self.jobs = jobs
 
 
-class RedisDatabase:
+class RedisDatabase(MeasureScripts):
     """See `Database`. One shard; `{namespace:0}` is its hash tag."""
 
     def __init__(
@@ -98,9 +99,11 @@ class RedisDatabase:
             now, next_due, first, called, *rows = reply
             jobs = []
             for fence, row in enumerate(rows, start=int(first)):
-                jid, attempt, crashes, place = CLAIMED.unpack_from(row)
+                jid, ready, attempt, crashes, place = CLAIMED.unpack_from(row)
                 queue, spec = queues[int(place)], row[CLAIMED.size :]
-                jobs.append(Claimed(jid_of(int.from_bytes(jid)), token, queue, spec, attempt, crashes, fence))
+                at = int.from_bytes(ready)
+                waited = max(now - at, 0) if at else None
+                jobs.append(Claimed(jid_of(int.from_bytes(jid)), token, queue, spec, attempt, crashes, fence, waited))
             return Claims(jobs, now, next_due, bool(called))
 
         return self._ask("claim", [worker, token, after, limit, lease, *queues], read)

@@ -27,8 +27,8 @@ STATES = (
     State.CANCELLED,
 )
 
-CLAIMED = struct.Struct(">16sHBH")
-"""What a claim answers of each job, in front of its spec: jid, attempt, crashes, number of the queue."""
+CLAIMED = struct.Struct(">16s6sHBH")
+"""What a claim answers of each job, in front of its spec: jid, ready since, attempt, crashes, number of the queue."""
 
 _spec = msgspec.json.Decoder(Spec)
 _args = msgspec.json.Decoder(dict[str, Any])

@@ -6,14 +6,14 @@
 -- reply: 1 stored | 0 known, in order
 -- uses: record lanes
 
-local answers, answered, there, used, delayed, enqueued = {}, 0, {}, {}, {}, 0
+local answers, answered, there, used, delayed = {}, 0, {}, {}, {}
 local first_due = tonumber(redis.call('ZRANGE', DUE, 0, 0, 'WITHSCORES')[2] or math.huge)
 local fresh = string.char(VERSION, QUEUED)
 
 local function run_of(first, queue, priority, number, planned)
   local width, jids = planned and 6 or 2, {}
   local whose = struct.pack('>I6bBc0', now, priority, #queue, queue)
-  local queued, usual = 0, nil
+  local queued, enqueued, usual = 0, 0, nil
   for i = 1, number do jids[i] = jobs[first + (i - 1) * width] end
   for i, raw in ipairs(values(JOBS, jids)) do
     local jid, at = jids[i], first + (i - 1) * width
@@ -52,6 +52,7 @@ local function run_of(first, queue, priority, number, planned)
     end
   end
   deepen(queue, queued)
+  happened('enqueued', queue, enqueued)
   return first + number * width
 end
 
@@ -59,7 +60,6 @@ local at = 1
 while jobs[at] do
   at = run_of(at + 4, jobs[at], tonumber(jobs[at + 1]), tonumber(jobs[at + 2]), jobs[at + 3] == '1')
 end
-count('enqueued', enqueued)
 each_chunk(delayed, 4000, function(...) redis.call('ZADD', DUE, ...) end)
 for queue in pairs(used) do redis.call('HSETNX', T .. ':depth', queue, 0) end
 commit()

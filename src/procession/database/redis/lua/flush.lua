@@ -19,7 +19,12 @@ end
 for _, name in ipairs({
   'jobs', 'specs', 'errors', 'results', 'due', 'depth', 'paused', 'leases', 'workers', 'tokens', 'counters',
   'processed', 'failed', 'cancelled', 'processed:front', 'failed:front', 'cancelled:front', 'watching', 'meta', 'doubts',
+  'groups', 'groups:seen',
 }) do
   redis.call('UNLINK', T .. ':' .. name)
+end
+for _, it in ipairs(BUCKETS) do
+  local latest = math.floor(now / it[2])
+  for at = latest - it[3] * 1000 / it[2], latest + 1 do redis.call('UNLINK', T .. it[1] .. at) end
 end
 return 0

@@ -133,6 +133,63 @@ local function deepen(queue, by)
   count('queued', by)
 end
 
+-- What happened is counted by minute and by hour: one hash for each, a series → counts by slot, five bytes a slot that is not 0.
+-- A series is a kind (`e` events, `h` histograms) and a scope ('' all, `q` a queue, `n` a job's name). It is written once per
+-- script, whatever the number of jobs. See `database/measures.py`.
+local EVENTS = {enqueued = 0, processed = 1, failed = 2, retried = 3, cancelled = 4}
+local BUCKETS = {{':minute:', 60000, 90000}, {':hour:', 3600000, 691200}}  -- name, its width in ms, kept for so many seconds
+local SERIES, SLOT, SLOT_BYTES = 2000, '>BI4', 5
+local tallies, tallied = {}, false
+
+local function tally(series, slot, by)
+  local counts = tallies[series] or {}
+  tallies[series], tallied = counts, true
+  counts[slot] = (counts[slot] or 0) + by
+end
+
+local function happened(event, queue, by)
+  if by == 0 then return end
+  count(event, by)
+  tally('e', EVENTS[event], by)
+  tally('eq' .. queue, EVENTS[event], by)
+end
+
+local function added(raw, counts)
+  local sums, parts = {}, {}
+  for at = 1, #raw, SLOT_BYTES do
+    local slot, number = struct.unpack(SLOT, raw, at)
+    sums[slot] = number
+  end
+  for slot, by in pairs(counts) do sums[slot] = (sums[slot] or 0) + by end
+  for slot, number in pairs(sums) do parts[#parts + 1] = struct.pack(SLOT, slot, math.min(number, 4294967295)) end
+  return table.concat(parts)
+end
+
+local function add_tallies(key, seconds)
+  local names, rows, others, room, fresh = {}, {}, {}, nil, false
+  for series in pairs(tallies) do names[#names + 1] = series end
+  local before = values(key, names)
+  for i, series in ipairs(names) do
+    local raw = before[i]
+    if not raw then
+      room = (room or SERIES - redis.call('HLEN', key)) - 1
+      fresh = fresh or room == SERIES - 1
+    end
+    if not raw and room < 0 and #series > 2 then
+      others[#others + 1] = series
+    else
+      rows[#rows + 1] = series
+      rows[#rows + 1] = added(raw or '', tallies[series])
+    end
+  end
+  each_chunk(rows, 4000, function(...) redis.call('HSET', key, ...) end)
+  for _, series in ipairs(others) do  -- there are too many, so its name is left out
+    local other = string.sub(series, 1, 2)
+    redis.call('HSET', key, other, added(redis.call('HGET', key, other) or '', tallies[series]))
+  end
+  if fresh then redis.call('EXPIRE', key, seconds) end
+end
+
 -- A bell holds at most one ring; a ring that nobody waited for is heard by the next who waits, or fades in a minute.
 local function ring(name)
   rung[name] = true
@@ -179,6 +236,10 @@ local function commit()
   end
   for name, by in pairs(deltas) do
     if by ~= 0 then redis.call('HINCRBY', T .. ':counters', name, by) end
+  end
+  if tallied then
+    for _, it in ipairs(BUCKETS) do add_tallies(T .. it[1] .. math.floor(now / it[2]), it[3]) end
+    tallies, tallied = {}, false
   end
   for name in pairs(rung) do
     local bell = T .. ':bell:' .. name
