@@ -28,6 +28,7 @@ from procession.dequeuer import Dequeuer
 from procession.enqueuer import Call, Enqueuer, Options, durability_of, joined, new_job, trips
 from procession.errors import ConfigError, DatabaseError
 from procession.handle import JobHandle, Waiter
+from procession.insight import Insight
 from procession.job import Job, NewJob, State, Stored, parse_jid
 from procession.names import check_queue, is_reserved_queue
 from procession.registry import JobOptions, Registry, register
@@ -40,7 +41,7 @@ T = TypeVar("T")
 W = TypeVar("W", bound=type)
 Jid = str | UUID
 
-class Procession(Steering):
+class Procession(Steering, Insight):
     """Jobs of one application in one namespace of one store.
 
     Args:

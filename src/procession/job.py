@@ -147,6 +147,8 @@ class Failure(Struct, frozen=True, kw_only=True, omit_defaults=True):
     worker: str = ""
     crash: Crash | None = None
     """The dossier, when the attempt ended with its process."""
+    where: str = ""
+    """`module:function`, the innermost frame of the application's own code; "" when there was none."""
 
 
 class Job(Struct, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ import pytest
 
 from procession import JobHandle, Procession, __version__
 from procession.database import AsyncConnection, Connection
+from procession.insight import Insight
 from procession.steering import Steering
 from procession.worker import Caller
 
@@ -20,10 +21,10 @@ ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "procession"
 FILES = sorted(SOURCE.rglob("*.py"))
 FLOORS = [
-    ("job", "moves", "errors", "codec", "retry", "clock", "names", "sizes"),
+    ("job", "fingerprint", "moves", "errors", "codec", "retry", "clock", "names", "sizes"),
     ("database",),
     ("config", "connections", "context", "registry", "enqueuer", "dequeuer", "stats", "handle", "worker", "client",
-     "doctor", "repair", "steering"),
+     "insight", "doctor", "repair", "steering"),
     ("runtime",),
     ("cli", "demo", "testing", "__main__"),
 ]
@@ -76,7 +77,7 @@ def test_every_file_has_a_doorplate_and_is_one_idea(path: Path) -> None:
     assert len(text.splitlines()) <= 500
 
 
-@pytest.mark.parametrize("kind", [Procession, Steering, JobHandle, Caller])
+@pytest.mark.parametrize("kind", [Procession, Steering, Insight, JobHandle, Caller])
 def test_every_verb_stands_beside_its_async_twin(kind: type) -> None:
     twins = [name for name in vars(kind) if name.endswith("_async")]
     assert twins

@@ -11,7 +11,7 @@ import sys
 
 import click
 
-from procession.cli import demo, doctor, jobs, queues, server, worker
+from procession.cli import demo, doctor, insight, jobs, queues, server, worker
 from procession.cli.shared import FAILED, NOT_FOUND, UNAVAILABLE, USAGE
 from procession.errors import (
     ConfigError,
@@ -42,6 +42,8 @@ for command in (
     queues.queues,
     queues.workers,
     queues.flush,
+    insight.errors,
+    insight.history,
     doctor.doctor,
     doctor.repair,
     server.server,

@@ -30,7 +30,7 @@ SERIES_KEPT = 2_000
 GROUPS_KEPT, UNSEEN = 500, 14 * 24 * HOUR
 """How many groups of errors are kept, the last seen ones, and how many milliseconds after they were last seen."""
 NAMES_KEPT, SAMPLES_KEPT, MINUTES_KEPT = 10, 20, 60
-"""What a group keeps: the newest names of jobs, the newest jids, and counts of the newest minutes in which it was seen."""
+"""What a group keeps: the newest names of jobs and jids, and counts of the newest minutes in which it was seen."""
 
 Step = Literal[60_000, 3_600_000]
 Counts = Mapping[int, int]
@@ -50,8 +50,10 @@ class Seen(Struct, frozen=True, kw_only=True):
 
 
 class ErrorGroup(Struct, frozen=True, kw_only=True):
-    """Failures that are one error: the same class, message (but for values in it) and place. Times in milliseconds since
-    the epoch by the store's clock."""
+    """Failures that are one error: the same class, message (but for values in it) and place.
+
+    Times are milliseconds since the epoch by the store's clock.
+    """
 
     fingerprint: str
     type: str

@@ -19,6 +19,8 @@ class Active(msgspec.Struct, eq=False):
     run: Run
     executor: Executor
     started: float = 0.0
+    took: float | None = None
+    """Seconds that it ran, once it ended; None when it never began."""
     done: bool = False
     """Its outcome is known; what its code still does no longer counts."""
 

@@ -138,11 +138,12 @@ class Performer:
         are safe from it."""
         return "process" in self._executors and claimed.crashes >= max(1, self._capacity.max_crashes - 1)
 
-    def settled(self, outcome: Outcome) -> None:
-        """The store has answered for this outcome: the run is forgotten."""
+    def settled(self, outcome: Outcome) -> Active | None:
+        """The store has answered for this outcome: the run is forgotten, and returned if it was here."""
         active = self._active.get(outcome.jid.int)
-        if active is not None and active.run.claimed.token == outcome.token:
-            del self._active[outcome.jid.int]
+        if active is None or active.run.claimed.token != outcome.token:
+            return None
+        return self._active.pop(outcome.jid.int)
 
     # Ending a run
 
@@ -225,7 +226,9 @@ class Performer:
         if active.done:
             return
         self._close(active)
-        self._log.finished(active.run, verdict, monotonic() - active.started)
+        seconds = monotonic() - active.started
+        active.took = seconds if active.started else None
+        self._log.finished(active.run, verdict, seconds)
         self._report(verdict.outcome)
         self._wake()
 
