@@ -7,7 +7,6 @@ on the number of buckets or groups asked for, never on the number of jobs. What 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from datetime import timedelta
 from typing import TypeVar
 
@@ -70,7 +69,10 @@ class History(Struct, frozen=True):
 class Insight(ABC):
     """The verbs that look back."""
 
-    database: Database
+    @property
+    @abstractmethod
+    def database(self) -> Database:
+        """The store."""
 
     @abstractmethod
     def ask(self, operation: Operation[T]) -> T:
@@ -126,12 +128,12 @@ class Insight(ABC):
             raise ConfigError(f"since={since!r} must be 7 days at most: hours are kept for so long")
         if queue is not None and name is not None:
             raise ConfigError("history takes a queue or a name, not both: they are counted apart")
-        step: Step = MINUTE if length <= MINUTES * MINUTE else HOUR
+        step: Step = 60_000 if length <= MINUTES * MINUTE else 3_600_000
         scope = f"q{queue}" if queue is not None else f"n{name}" if name is not None else ""
         return step, self.database.history(step=step, number=max(-(-length // step), 1), scope=scope)
 
 
-def _history(step: int, buckets: Sequence[Bucket]) -> History:
+def _history(step: int, buckets: list[Bucket]) -> History:
     return History(step, tuple(_point(it) for it in buckets))
 
 

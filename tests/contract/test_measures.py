@@ -164,3 +164,14 @@ def test_a_quantile_is_at_most_a_fifth_off() -> None:
         assert abs(found / true - 1) < 0.19
     assert quantile(counts, WAIT, 0.5) is None
     assert class_of(1e12) == class_of(1e20)
+
+
+def test_the_last_minute_before_a_long_silence_is_in_its_hour(database: Database, ask: Ask, clock: Clock) -> None:
+    ask(database.enqueue([new()]))
+    clock.pass_(3 * 24 * HOUR)
+    assert events(database, ask, step=HOUR, number=73)[0] == {0: 1}
+    for _ in range(2):
+        ask(database.enqueue([new()]))
+        clock.pass_(MINUTE)
+    hours = events(database, ask, step=HOUR, number=73)
+    assert (hours[0], hours[-1]) == ({0: 1}, {0: 2})

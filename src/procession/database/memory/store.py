@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from procession.codec import decode_spec, encode_failure
 from procession.database import Policy
-from procession.database.memory.measures import Ledger
+from procession.database.memory.ledger import Ledger
 from procession.job import FINAL, Crash, Failure, Job, State
 from procession.moves import Move, target
 

@@ -16,6 +16,8 @@ end
 for _, worker in ipairs(redis.call('ZRANGE', T .. ':leases', 0, -1)) do
   redis.call('UNLINK', T .. ':held:' .. worker, T .. ':bell:@' .. worker)
 end
+local last = redis.call('HGET', T .. ':meta', 'minute')
+if last then redis.call('UNLINK', minute_key(last)) end
 for _, name in ipairs({
   'jobs', 'specs', 'errors', 'results', 'due', 'depth', 'paused', 'leases', 'workers', 'tokens', 'counters',
   'processed', 'failed', 'cancelled', 'processed:front', 'failed:front', 'cancelled:front', 'watching', 'meta', 'doubts',
