@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -20,7 +21,7 @@ def app(request: pytest.FixtureRequest, namespace: str) -> Procession:
     return Procession(url, namespace=namespace, lease=2.0, heartbeat=0.2, grace=0.3)
 
 
-def performed(app: Procession, *enqueue: Callable[[], JobHandle[object]]) -> list[UUID]:
+def performed(app: Procession, *enqueue: Callable[[], JobHandle[Any]]) -> list[UUID]:
     """Perform jobs to their end, and close the worker."""
 
     async def main() -> list[UUID]:

@@ -63,10 +63,9 @@ def test_the_place_is_the_innermost_frame_of_the_application() -> None:
     def reads() -> None:
         json.loads("{")
 
-    try:
+    with pytest.raises(ValueError, match="Expecting") as caught:
         reads()
-    except ValueError as error:
-        found = failure_of(error, attempt=1)
+    found = failure_of(caught.value, attempt=1)
     assert found.where == f"{__name__}:test_the_place_is_the_innermost_frame_of_the_application.<locals>.reads"
     assert place(None) == ""
 
