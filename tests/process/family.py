@@ -51,6 +51,7 @@ def die_once(path: str, how: str = "SIGKILL") -> str:
 async def return_and_die_once(path: str) -> str:
     ran("return_and_die_once")
     if first_time(path):  # after this function has returned, before anybody can have said so to the store
+        await asyncio.sleep(0.1)  # until the worker only waits: a trip under way could take the word along
         asyncio.get_running_loop().call_soon(os.kill, os.getpid(), signal.SIGKILL)
     return "returned"
 

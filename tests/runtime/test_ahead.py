@@ -27,6 +27,10 @@ def test_what_waits_does_not_begin_while_the_lease_may_have_ended(namespace: str
         async with working(app, queues=["q"]) as worker:
             await note.enqueue(0).wait_async(10)
             performer = worker._performer
+            turns = -1
+            while turns != worker._turn:  # until it only waits: no answer that says "alive" is on its way
+                turns = worker._turn
+                await asyncio.sleep(0.05)
             performer.alive_until = 0.0
             claimed = app.ask(app.database.enqueue([_new(note.bind(1).registered.spec, b'{"n":1}')]))
             jobs = app.ask(app.database.claim(["q"], worker.id, b"u" * 16, limit=1, lease=15_000)).jobs

@@ -94,14 +94,18 @@ class Waiting:
         self.performance = performance
         self.waiting: deque[Active] = deque()
         self.loop = asyncio.get_running_loop()
+        self._filling = False
         self._eldest: Active | None = None
         self._watch: asyncio.TimerHandle | None = None
 
     def put(self, active: Active) -> None:
-        """See `Executor.put`."""
+        """See `Executor.put`. Begun a moment later, all that was claimed together at once: so the next question to the
+        store, which the queue worker asks now, is on its way before the loop is busy with these jobs."""
         self.waiting.append(active)
-        self.fill()
-        if self.waiting and self._watch is None:
+        if not self._filling:
+            self._filling = True
+            self.loop.call_soon(self._begin_those_put)
+        if self._watch is None:
             self._eldest = self.waiting[0]
             self._watch = self.loop.call_later(OVERDUE, self._look)
 
@@ -110,9 +114,14 @@ class Waiting:
         return 0
 
     def close_waiting(self) -> None:
-        """Give nothing back any more."""
+        """Begin nothing and give nothing back any more."""
+        self.waiting.clear()
         if self._watch is not None:
             self._watch.cancel()
+
+    def _begin_those_put(self) -> None:
+        self._filling = False
+        self.fill()
 
     def _look(self) -> None:
         self._watch = None

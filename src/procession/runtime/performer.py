@@ -113,7 +113,10 @@ class Performer:
         """How many more jobs fit."""
         served = [self._executors[name].places() for name in self._capacity.served]
         ahead = served[0].ahead if len(served) == 1 else 0
-        return claimable(self._capacity.concurrency + ahead - self.executing, served, mixed=len(served) > 1)
+        most = self._capacity.concurrency + ahead
+        room = claimable(most - self.executing, served, mixed=len(served) > 1)
+        # Two halves take turns: one is performed while the other is on its way. Claimed whole, nothing ran meanwhile.
+        return min(room, -(-most // 2)) if ahead else room
 
     # From claim to outcome
 

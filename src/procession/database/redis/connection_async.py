@@ -38,18 +38,21 @@ class Trips:
         self._durability: Durability = durability
         self._waiting: list[Asked] = []
         self._task: asyncio.Task[None] | None = None
+        self._alone = False
+        self._closing = False
 
     @property
     def is_idle(self) -> bool:
         """True when nobody waits."""
-        return self._task is None or self._task.done()
+        return not self._alone and (self._task is None or self._task.done())
 
     async def ask(self, questions: list[Question], jobs: Jobs | None = None) -> list[Any]:
-        """The replies of the next trip to these questions."""
+        """The replies of the next trip to these questions. Where none is under way, the caller makes it, and at once:
+        it does not wait until the loop has had its turn with all else."""
+        if self.is_idle:
+            return await self._travel_alone(questions)
         future: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
         self._waiting.append(Asked(questions, jobs, future))
-        if self.is_idle:
-            self._task = asyncio.ensure_future(self._travel())
         return await future
 
     async def close(self) -> None:
@@ -57,16 +60,34 @@ class Trips:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        self._closing = self._alone
         self.slot.drop()
 
-    async def _travel(self) -> None:
+    async def _travel_alone(self, questions: list[Question]) -> list[Any]:
+        self._alone, deadline, answered = True, Deadline(self._budget), False
+        try:
+            replies = await _conducted(self._talk(questions, deadline), deadline)
+            answered = True
+        finally:
+            self._alone = False
+            if self._closing:
+                self._closing = False
+                self.slot.drop()
+            if self._waiting:
+                self._task = asyncio.ensure_future(self._travel(Deadline(self._budget) if answered else deadline))
+        return replies
+
+    def _talk(self, questions: list[Question], deadline: Deadline) -> Talk[list[Any]]:
+        return asking(self._target, self.slot, questions, deadline, durability=self._durability)
+
+    async def _travel(self, deadline: Deadline) -> None:
+        """Make trips while somebody waits. After one without an answer the next has what is left of its time: so nobody
+        waits longer than the budget."""
         while self._waiting:
             batch, self._waiting = self._waiting, []
             trip = Trip(batch, self._target.tag)
-            deadline = Deadline(self._budget)
-            talk = asking(self._target, self.slot, trip.questions, deadline, durability=self._durability)
             try:
-                replies = await _conducted(talk, deadline)
+                replies = await _conducted(self._talk(trip.questions, deadline), deadline)
             except BaseException as error:
                 stranded = batch if isinstance(error, Exception) else [*batch, *self._waiting]
                 for it in stranded:
@@ -76,6 +97,7 @@ class Trips:
                     raise
                 continue
             trip.hand_out(replies)
+            deadline = Deadline(self._budget)
 
 
 class RedisAsyncConnection:
