@@ -20,10 +20,11 @@ PLACE_KEPT = 200
 
 _VALUES = re.compile(
     r"(?P<text>\"(?:[^\"\\\n]|\\.)*\"|(?<!\w)'(?:[^'\\\n]|\\.)*')"
-    r"|(?P<uuid>\b[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}\b)"
-    r"|(?P<hex>\b0[xX][0-9a-fA-F]+\b|\b(?=[0-9a-fA-F]*[0-9])(?=[0-9a-fA-F]*[a-fA-F])[0-9a-fA-F]{7,}\b)"
-    r"|(?P<number>\d+(?:[.,:]\d+)*)"
+    r"|(?P<number>\b[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}\b"  # a UUID
+    r"|\b0[xX][0-9a-fA-F]+\b|\b(?=[0-9a-fA-F]*[0-9])[0-9a-fA-F]{7,}\b"  # a hash
+    r"|\d+(?:[.,:]\d+)*)"
 )
+"""What is a value in a message. All numbers have one name: a UUID or a hash may consist of decimal digits alone."""
 
 
 def fingerprint(failure: Failure) -> str:
@@ -36,7 +37,7 @@ def normalised(message: str) -> str:
     """A message without the values in it: what is quoted, UUIDs, hexadecimal and decimal numbers.
 
     >>> normalised("user 17 has no 'mail' (job 0x7f3a)")
-    'user <number> has no <text> (job <hex>)'
+    'user <number> has no <text> (job <number>)'
 
     At most its first 500 characters count, and as many are returned.
     """
