@@ -41,6 +41,7 @@ from procession.errors import ConfigError, DatabaseError
 from procession.extending import Extending
 from procession.handle import JobHandle, Waiter
 from procession.inquiry import Inquiry
+from procession.insight import Insight
 from procession.job import Job, NewJob, State, Stored, parse_jid
 from procession.journal import Journal
 from procession.middleware import Enqueuing
@@ -59,7 +60,7 @@ W = TypeVar("W", bound=type)
 Jid = str | UUID
 Span = float | str | timedelta
 
-class Procession(Extending, Inquiry, Journal, Scheduling, Steering):
+class Procession(Extending, Inquiry, Insight, Journal, Scheduling, Steering):
     """Jobs of one application in one namespace of one store.
 
     Args:

@@ -23,6 +23,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from procession.depends import Dependency
 from procession.errors import BadArguments, ConfigError, NotEncodable, TooLarge
+from procession.fingerprint import place
 from procession.job import Failure, Spec
 
 LARGEST = 256 * 1024
@@ -392,6 +393,7 @@ def failure_of(error: BaseException, *, attempt: int, worker: str = "", at: int 
         traceback=_traceback(error),
         worker=worker,
         at=at,
+        where=place(error.__traceback__),
     )
 
 

@@ -109,6 +109,9 @@ class Claimed(Struct, frozen=True):
     """A number that only rises, for outside systems (DDIA, chapter 8, calls it a fencing token)."""
     left: int | None = None
     """Milliseconds from the claim until the job's deadline, 0 or less when it has passed; None without one."""
+    waited: int | None = None
+    """Milliseconds from when it was ready to this claim, by the store's clock; None where the store cannot say (it was
+    given back, taken back or retried by hand)."""
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
@@ -157,6 +160,8 @@ class Failure(Struct, frozen=True, kw_only=True, omit_defaults=True):
     worker: str = ""
     crash: Crash | None = None
     """The dossier, when the attempt ended with its process."""
+    where: str = ""
+    """`module:function`, the innermost frame of the application's own code; "" when there was none."""
 
 
 class Job(Struct, frozen=True, kw_only=True):

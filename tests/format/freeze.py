@@ -84,7 +84,7 @@ def frozen(server: Redis, prefix: str) -> dict[str, Any]:
             keys[name] = {"list": [text(it) for it in server.lrange(key, 0, -1)]}
         elif kind == "set":
             keys[name] = {"set": sorted(text(it) for it in server.smembers(key))}
-    return {name: value for name, value in keys.items() if not name.startswith(("bell:", "watch"))}
+    return {name: value for name, value in keys.items() if not name.startswith(("bell:", "watch", "minute:", "hour:"))}
 
 
 def thaw(server: Redis, prefix: str, keys: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from procession import JobHandle, Procession, __version__
 from procession.bulk import Bulk
 from procession.database import AsyncConnection, Connection
 from procession.inquiry import Inquiry
+from procession.insight import Insight
 from procession.journal import Journal
 from procession.schedules import Schedules
 from procession.steering import Steering
@@ -24,12 +25,12 @@ ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "procession"
 FILES = sorted(SOURCE.rglob("*.py"))
 FLOORS = [
-    ("job", "moves", "errors", "codec", "retry", "clock", "names", "sizes", "unique", "cron", "schedule", "notes",
-     "query", "matching", "retry_after", "depends"),
+    ("job", "fingerprint", "moves", "errors", "codec", "retry", "clock", "names", "sizes", "unique", "cron", "schedule",
+     "notes", "query", "matching", "retry_after", "depends"),
     ("database",),
     ("config", "connections", "context", "registry", "enqueuer", "dequeuer", "stats", "handle", "worker", "client",
      "doctor", "repair", "asker", "steering", "schedules", "scheduling", "notebook", "journal", "search", "bulk", "why",
-     "inquiry", "extending", "middleware", "policies", "waiting", "events", "lifespan", "sealing"),
+     "inquiry", "insight", "extending", "middleware", "policies", "waiting", "events", "lifespan", "sealing"),
     ("runtime",),
     ("cli", "demo", "testing", "__main__"),
 ]
@@ -82,7 +83,7 @@ def test_every_file_has_a_doorplate_and_is_one_idea(path: Path) -> None:
     assert len(text.splitlines()) <= 500
 
 
-@pytest.mark.parametrize("kind", [Procession, Steering, Inquiry, Bulk, Schedules, Journal, JobHandle, Caller])
+@pytest.mark.parametrize("kind", [Procession, Steering, Inquiry, Insight, Bulk, Schedules, Journal, JobHandle, Caller])
 def test_every_verb_stands_beside_its_async_twin(kind: type) -> None:
     twins = [name for name in vars(kind) if name.endswith("_async")]
     assert twins

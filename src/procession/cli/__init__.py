@@ -11,7 +11,7 @@ import sys
 
 import click
 
-from procession.cli import demo, doctor, jobs, logs, queues, schedules, server, why, worker
+from procession.cli import demo, doctor, insight, jobs, logs, queues, schedules, server, why, worker
 from procession.cli.shared import FAILED, NOT_FOUND, UNAVAILABLE, USAGE
 from procession.errors import (
     ConfigError,
@@ -47,6 +47,8 @@ for command in (
     queues.workers,
     queues.flush,
     schedules.schedules,
+    insight.errors,
+    insight.history,
     doctor.doctor,
     doctor.repair,
     server.server,

@@ -13,6 +13,7 @@ from typing import Protocol, cast
 from msgspec import Struct
 
 from procession.database.health import Audit, Finding, Health, Inspection
+from procession.database.measures import Measures
 from procession.database.notes import Notes
 from procession.database.operation import AsyncConnection, Connection, Durability, Operation
 from procession.database.queue import Beat, Claims, Held, Promoted, Queue
@@ -60,7 +61,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     max_crashes: int = 3
 
 
-class Database(Queue, Jobs, Queues, Watch, Health, Notes, Schedules, Protocol):
+class Database(Queue, Jobs, Queues, Watch, Health, Measures, Notes, Schedules, Protocol):
     """A store of jobs: verbs that make operations, and connections that ask them."""
 
     namespace: str

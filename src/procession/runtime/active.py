@@ -22,6 +22,8 @@ class Active(msgspec.Struct, eq=False):
     started: float = 0.0
     event: Event | None = None
     """What handlers are told once its outcome is settled."""
+    took: float | None = None
+    """Seconds that it ran, once it ended; None when it never began."""
     done: bool = False
     """Its outcome is known; what its code still does no longer counts."""
 

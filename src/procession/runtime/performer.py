@@ -152,13 +152,16 @@ class Performer:
         are safe from it."""
         return "process" in self._executors and claimed.crashes >= max(1, self._capacity.max_crashes - 1)
 
-    def settled(self, outcome: Outcome, kept: bool) -> None:
-        """The store has answered for this outcome: the run is forgotten, and if it was kept, handlers are told."""
+    def settled(self, outcome: Outcome, kept: bool) -> Active | None:
+        """The store has answered for this outcome: the run is forgotten, and returned if it was here; if the outcome was
+        kept, handlers are told."""
         active = self._active.get(outcome.jid.int)
-        if active is not None and active.run.claimed.token == outcome.token:
-            del self._active[outcome.jid.int]
-            if kept and active.event is not None and self._announcer is not None:
-                self._announcer.say(active.event)
+        if active is None or active.run.claimed.token != outcome.token:
+            return None
+        del self._active[outcome.jid.int]
+        if kept and active.event is not None and self._announcer is not None:
+            self._announcer.say(active.event)
+        return active
 
     # Ending a run
 
@@ -244,10 +247,12 @@ class Performer:
         if active.done:
             return
         self._close(active)
-        self._log.finished(active.run, verdict, monotonic() - active.started)
+        seconds = monotonic() - active.started
+        active.took = seconds if active.started else None
+        self._log.finished(active.run, verdict, seconds)
         self.notes.ended(active.run)
         if self._announcer is not None:
-            active.event = self._announcer.outcome(active.run, verdict, monotonic() - active.started)
+            active.event = self._announcer.outcome(active.run, verdict, seconds)
         self._report(verdict.outcome)
         self._wake()
 

@@ -26,7 +26,7 @@ import msgspec
 
 from procession.client import Procession
 from procession.clock import milliseconds, monotonic
-from procession.database import Beat, Claims, Promoted
+from procession.database import Beat, Claims, Operation, Promoted
 from procession.errors import ConfigError, DatabaseError, StoreRefused, Unavailable
 from procession.job import Outcome
 from procession.moves import Move
@@ -36,6 +36,7 @@ from procession.runtime.capture import capturing
 from procession.runtime.executor import CANCEL_GRACE
 from procession.runtime.heartbeat import LeaseKeeper, compare
 from procession.runtime.joblog import JobLog
+from procession.runtime.meter import Meter
 from procession.runtime.notetaker import EVERY
 from procession.runtime.outage import LONGEST_PAUSE, Patient
 from procession.runtime.outbox import Outbox
@@ -109,6 +110,7 @@ class QueueWorker:
         self._hearing: asyncio.Future[str | None] | None = None
         self._stopping = asyncio.Event()
         self._outbox = Outbox()
+        self._meter = Meter()
         self._hungry = True
         self._last_token, self._token = os.urandom(16), os.urandom(16)
         self._turn = 0
@@ -243,6 +245,8 @@ class QueueWorker:
             self._hungry = False  # a bell that rings while the answer is on its way means what comes after the claim
         if not operations:
             return False
+        if self._meter.due(now):
+            operations.append(("measured", self._measured(now)))
         self._turn += 1
         self._pulse.turned()
         answers = await self._patient.ask(*(operation for _, operation in operations))
@@ -265,13 +269,19 @@ class QueueWorker:
 
     def _settled(self, outcomes: list[Outcome], accepted: list[bool]) -> None:
         for outcome, kept in zip(outcomes, accepted, strict=True):
-            self._performer.settled(outcome, kept)
+            active = self._performer.settled(outcome, kept)
+            if kept and active is not None:
+                self._meter.add(active.run.claimed, active.run.registered.name, outcome, active.took)
             if not kept:
                 log.warning("job %s: the lease was lost, so its outcome (%s) counts no more", outcome.jid, outcome.move)
         self._outbox.settled(len(outcomes))
         self._settled_jobs += len(outcomes)
         if len(self._outbox):
             self._wake.set()
+
+    def _measured(self, now: float) -> Operation[None]:
+        report = self._meter.taken(now)
+        return self._database.measure(report.series, report.errors)
 
     def _beat(self, beat: Beat) -> None:
         self._keeper.touched()
@@ -401,7 +411,7 @@ class QueueWorker:
                 self._beat_at = 0.0  # it says what the store believes to be here and is not, to be given back
                 await self._one_turn(claiming=False)
                 if not len(self._outbox):
-                    await self._patient.ask(self._database.leave(self.id))
+                    await self._patient.ask(self._measured(monotonic()), self._database.leave(self.id))
                     return
             except (Unavailable, StoreRefused):
                 if not len(self._outbox):

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from procession.codec import decode_spec, encode_failure
 from procession.database import Policy
+from procession.database.memory.ledger import Ledger
 from procession.job import FINAL, Crash, Failure, Job, State
 from procession.moves import Move, target
 from procession.notes import Progress
@@ -58,6 +59,13 @@ class Record(Struct):
     """The claim token and the number of the last note."""
     filed: int = 0
     """Which of all the jobs that ever finished here it is: two may finish in the same millisecond."""
+    waited: int | None = None
+
+    def waits(self, now: int) -> int | None:
+        """For how long a queued job has been ready; None where that is not known any more."""
+        fresh = self.attempt == 0 and self.start_at == 0
+        ready = self.due_at or (self.enqueued_at if fresh else 0)
+        return max(now - ready, 0) if ready else None
 
 
 class Store:
@@ -83,6 +91,7 @@ class Store:
         self.watchers: defaultdict[UUID, set[str]] = defaultdict(set)
         self.schedules: dict[str, ScheduleInfo] = {}
         self.due_at: dict[str, int] = {}
+        self.ledger = Ledger()
         self.fence = 0
         self.filed = 0
         self.recovered_at: int | None = None
@@ -140,10 +149,15 @@ class Store:
         elif after in FINAL:
             self.filed += 1
             record.finish_at, record.filed = now, self.filed
-            self.counters[after.value] += 1
+            self.happened(after.value, record.queue, now)
             self.ring_watchers(record.jid)
         if before is State.RUNNING and after not in FINAL:
             record.worker, record.token = "", b""
+
+    def happened(self, event: str, queue: str, now: int) -> None:
+        """Count an event, in all and in its minute and hour."""
+        self.counters[event] += 1
+        self.ledger.happened(event, queue, now)
 
     def into_lane(self, record: Record, *, front: bool = False) -> None:
         """Put a queued job at one end of its lane."""

@@ -24,6 +24,7 @@ from procession.database import (
     WorkerInfo,
 )
 from procession.database.memory.health import contradictions, last_words
+from procession.database.memory.measures import MeasureVerbs
 from procession.database.memory.store import Record, Store, job_of
 from procession.database.memory.unique import bind, conflict, take_key
 from procession.database.shelf import described_worker
@@ -36,7 +37,7 @@ UNCHARGED = (Move.SNOOZE, Move.RELEASE, Move.POSTPONE)
 AGES = {State.PROCESSED: "processed_age", State.FAILED: "failed_age", State.CANCELLED: "cancelled_age"}
 
 
-class Verbs(ABC):
+class Verbs(MeasureVerbs, ABC):
     """All verbs; `operation` turns a function into a question."""
 
     def __init__(self, store: Store, now: Callable[[], int]) -> None:
@@ -66,7 +67,7 @@ class Verbs(ABC):
         first = store.next_due()
         store.jobs[job.jid] = record
         store.queue_names.add(job.queue)
-        store.counters["enqueued"] += 1
+        store.happened("enqueued", job.queue, now)
         if due > now:
             record.state, record.due_at = State.DELAYED, due
             if not first or due < first:
@@ -92,9 +93,11 @@ class Verbs(ABC):
             store.info.setdefault(worker, (now, b"{}"))
             jobs = []
             for record in taken:
+                waited = None if last == token else record.waited
                 store.fence = max(now * 1_000, store.fence + 1)
                 it, left = record, record.deadline - now if record.deadline else None
-                jobs.append(Claimed(it.jid, token, it.queue, it.spec, it.attempt, it.crashes, store.fence, left))
+                facts = (it.jid, token, it.queue, it.spec, it.attempt, it.crashes, store.fence)
+                jobs.append(Claimed(*facts, left, waited))
             return Claims(jobs, now, store.next_due(), store.heard([f"@{worker}"]) is not None)
 
         return self.operation(run)
@@ -111,6 +114,7 @@ class Verbs(ABC):
                 if 0 < record.expires_at <= now and not record.attempt:
                     store.move(record, Move.EXPIRE, now, reason="expired")
                     continue
+                record.waited = record.waits(now)
                 store.move(record, Move.CLAIM, now)
                 record.attempt = min(record.attempt + 1, 65_535)
                 record.worker, record.token, record.start_at, record.finish_at = worker, token, now, 0
@@ -152,7 +156,7 @@ class Verbs(ABC):
         if move is Move.PROCESS:
             record.result = outcome.value
         if move is Move.RETRY:
-            store.counters["retried"] += 1
+            store.happened("retried", record.queue, now)
         due = now + outcome.delay if move in (Move.RETRY, Move.SNOOZE, Move.POSTPONE) else 0
         first = store.next_due()
         store.move(record, move, now, reason=outcome.reason, due=due, front=True)
@@ -199,7 +203,7 @@ class Verbs(ABC):
             if 0 < record.expires_at <= now and not record.attempt:
                 store.move(record, Move.EXPIRE, now, reason="expired")
             else:
-                store.move(record, Move.PROMOTE, now, reason=record.reason)
+                store.move(record, Move.PROMOTE, now, reason=record.reason, due=record.due_at)
                 store.ring(record.queue)
         return len(due)
 
@@ -232,9 +236,7 @@ class Verbs(ABC):
 
         return self.operation(run)
 
-    def _take_back_all(
-        self, worker: str, limit: int, how: str, taken: list[UUID], crash: Crash | None = None
-    ) -> bool:
+    def _take_back_all(self, worker: str, limit: int, how: str, taken: list[UUID], crash: Crash | None = None) -> bool:
         held = self.store.held_by(worker)[::-1]
         for record in held[:limit]:
             self.store.take_back(record, self.now(), how, crash)
@@ -319,7 +321,7 @@ class Verbs(ABC):
                 return None
             if not take_key(self.store, record, self.now()):
                 return State.BLOCKED
-            self.store.move(record, Move.REVIVE, self.now())
+            self.store.move(record, Move.REVIVE, self.now(), due=self.now())
             record.attempt = record.crashes = record.start_at = record.finish_at = record.expires_at = 0
             record.worker, record.token, record.cancel, record.result = "", b"", False, None
             self.store.ring(record.queue)

@@ -21,6 +21,7 @@ from procession.database.redis.connection_async import RedisAsyncConnection
 from procession.database.redis.health import audit_from, inspection_from, split_cursor
 from procession.database.redis.joining import Jobs
 from procession.database.redis.keys import tag
+from procession.database.redis.measures import MeasureScripts
 from procession.database.redis.notes import NoteVerbs
 from procession.database.redis.records import CLAIMED, HAS_DEADLINE, enqueue_arguments, job_from, settle_arguments
 from procession.database.redis.rules import stored
@@ -50,7 +51,7 @@ class RedisOperation(Operation[T], Generic[T]):
         self.jobs = jobs
 
 
-class RedisDatabase(NoteVerbs, ScheduleVerbs):
+class RedisDatabase(MeasureScripts, NoteVerbs, ScheduleVerbs):
     """See `Database`. One shard; `{namespace:0}` is its hash tag."""
 
     def __init__(
@@ -105,12 +106,13 @@ class RedisDatabase(NoteVerbs, ScheduleVerbs):
             now, next_due, first, called, *rows = reply
             jobs = []
             for fence, row in enumerate(rows, start=int(first)):
-                jid, attempt, crashes, place = CLAIMED.unpack_from(row)
-                at, left = CLAIMED.size, None
+                jid, ready, attempt, crashes, place = CLAIMED.unpack_from(row)
+                at, left, since = CLAIMED.size, None, int.from_bytes(ready)
                 if place & HAS_DEADLINE:
                     place, at, left = place - HAS_DEADLINE, at + 6, int.from_bytes(row[at : at + 6]) - now
-                queue, spec = queues[int(place)], row[at:]
-                jobs.append(Claimed(jid_of(int.from_bytes(jid)), token, queue, spec, attempt, crashes, fence, left))
+                waited = max(now - since, 0) if since else None
+                it, queue, spec = jid_of(int.from_bytes(jid)), queues[int(place)], row[at:]
+                jobs.append(Claimed(it, token, queue, spec, attempt, crashes, fence, left, waited))
             return Claims(jobs, now, next_due, bool(called))
 
         return self._ask("claim", [worker, token, after, limit, lease, *queues], read)

@@ -29,8 +29,8 @@ STATES = (
     State.CANCELLED,
 )
 
-CLAIMED = struct.Struct(">16sHBH")
-"""What a claim answers of each job, in front of its spec: jid, attempt, crashes, number of the queue."""
+CLAIMED = struct.Struct(">16s6sHBH")
+"""What a claim answers of each job, in front of its spec: jid, ready since, attempt, crashes, number of the queue."""
 HAS_DEADLINE = 32_768
 """Added to the number of the queue: the deadline follows, as an instant in six bytes."""
 

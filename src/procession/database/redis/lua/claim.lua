@@ -2,22 +2,23 @@
 -- moves: claim expire
 -- flags: allow-oom
 -- args: now:int worker token after limit:int lease:int *queues
--- reply: now next_due fence called rows…; a row is jid, attempt, crashes, number of the queue (and 32768 with a deadline, and the deadline), spec; its fence is one more each
+-- reply: now next_due fence called rows…; a row is jid, since when it was ready, attempt, crashes, number of the queue (and 32768 with a deadline, and the deadline), spec; its fence is one more each
 -- uses: record held lanes finish unique
 
 local claimed, reply, taken = {}, {now, 0, '0', 0}, 0
+local UNKNOWN = '\0\0\0\0\0\0'
 
-local function row(jid, facts, spec)
+local function row(jid, ready, facts, spec)
   taken = taken + 1
-  claimed[taken], reply[4 + taken] = jid, jid .. facts .. spec
+  claimed[taken], reply[4 + taken] = jid, jid .. ready .. facts .. spec
 end
 
 -- A row of a job that was taken apart.
-local function add(jid, r, number)
+local function add(jid, ready, r, number)
   local deadline = r.rules and deadline_of(jid) or 0
   local facts = struct.pack('>HBH', r.attempt, r.crashes, deadline > 0 and number + 32768 or number)
   if deadline > 0 then facts = facts .. struct.pack('>I6', deadline) end
-  row(jid, facts, r.apart and redis.call('HGET', SPECS, jid) or r.spec)
+  row(jid, ready, facts, r.apart and redis.call('HGET', SPECS, jid) or r.spec)
 end
 
 -- A job that has run, been planned or lies apart is taken apart.
@@ -27,10 +28,11 @@ local function take(jid, r, number)
     finish(jid, r, CANCELLED, 'expired')
     return false
   end
+  local ready = struct.pack('>I6', r.due > 0 and r.due or r.attempt == 0 and r.started == 0 and r.enqueued or 0)
   r.state, r.place, r.attempt, r.started, r.finished, r.due = RUNNING, 0, math.min(r.attempt + 1, 65535), now, 0, 0
   r.worker, r.token, r.reason, r.cancel = worker, token, '', false
   save(jid, r)
-  add(jid, r, number)
+  add(jid, ready, r, number)
   return true
 end
 
@@ -41,7 +43,7 @@ if last == token or held then
   for i, queue in ipairs(queues) do numbers[queue] = i - 1 end
   for _, jid in ipairs(held_of(worker, token, held or '')) do
     local r = load(jid)
-    add(jid, r, numbers[r.queue] or 32767)
+    add(jid, UNKNOWN, r, numbers[r.queue] or 32767)
   end
 else
   redis.call('HSET', T .. ':tokens', worker, token)
@@ -55,7 +57,7 @@ else
         if sub(raw, 5, 8) ~= '\0\0\0\0' then return take(jid, unpacked(raw), i - 1) end
         local spec = sub(raw, spec_at)
         write(jid, running .. sub(raw, 9, spec_at - 1) .. past .. spec)
-        row(jid, facts, spec)
+        row(jid, sub(raw, 9, 14), facts, spec)
         return true
       end)
     end

@@ -6,7 +6,7 @@
 -- reply: 1 stored | 0 known | the jid that holds its unique key, in order
 -- uses: record lanes unique ruled
 
-local answers, answered, there, used, delayed, enqueued = {}, 0, {}, {}, {}, 0
+local answers, answered, there, used, delayed = {}, 0, {}, {}, {}
 local first_due = tonumber(redis.call('ZRANGE', DUE, 0, 0, 'WITHSCORES')[2] or math.huge)
 local fresh = string.char(VERSION, QUEUED)
 
@@ -35,7 +35,7 @@ end
 local function run_of(first, queue, priority, number, planned)
   local width, jids = planned and 6 or 2, {}
   local whose = struct.pack('>I6bBc0', now, priority, #queue, queue)
-  local queued, usual = 0, nil
+  local queued, enqueued, usual = 0, 0, nil
   for i = 1, number do jids[i] = jobs[first + (i - 1) * width] end
   for i, raw in ipairs(values(JOBS, jids)) do
     local jid, at = jids[i], first + (i - 1) * width
@@ -72,6 +72,7 @@ local function run_of(first, queue, priority, number, planned)
     end
   end
   deepen(queue, queued)
+  happened('enqueued', queue, enqueued)
   return first + number * width
 end
 
@@ -84,7 +85,6 @@ while jobs[at] do
     at = run_of(at + 4, queue, priority, number, kind == '1')
   end
 end
-count('enqueued', enqueued)
 each_chunk(delayed, 4000, function(...) redis.call('ZADD', DUE, ...) end)
 for queue in pairs(used) do redis.call('HSETNX', T .. ':depth', queue, 0) end
 commit()

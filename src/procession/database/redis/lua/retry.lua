@@ -14,7 +14,7 @@ for i, jid in ipairs(jids) do
   elseif r and r.state >= PROCESSED then
     leave_state(jid, r)
     if r.result then redis.call('HDEL', RESULTS, jid) end
-    r.attempt, r.crashes, r.cancel, r.started, r.finished, r.expires = 0, 0, false, 0, 0, 0
+    r.attempt, r.crashes, r.cancel, r.started, r.finished, r.expires, r.due = 0, 0, false, 0, 0, 0, now
     r.result = false
     r.worker, r.token, r.reason = '', '', ''
     to_lane(jid, r)

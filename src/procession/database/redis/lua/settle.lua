@@ -46,7 +46,7 @@ local function settle(jid, r, move, delay, reason, value)
     return
   end
   r.worker, r.token, r.reason = '', '', string.sub(reason, 1, 200)
-  if move == 'retry' then count('retried', 1) end
+  if move == 'retry' then happened('retried', r.queue, 1) end
   if move == 'release' then
     to_lane(jid, r, true)
   else
@@ -78,7 +78,7 @@ local function settle_processed(first, token, number)
   local jids, kept, sub, byte = {}, pushing('RPUSH', KEPT[PROCESSED]), string.sub, string.byte
   local before, after = sub(history(0, 0, worker, token, ''), 7), sub(history(0, now, worker, sub(token, 1, 4), ''), 7)
   new_place()
-  local processed, plain = string.char(VERSION, PROCESSED) .. suffix, 0
+  local processed, plain, per_queue = string.char(VERSION, PROCESSED) .. suffix, 0, {}
   for i = 1, number do jids[i] = outcomes[first + 2 * (i - 1)] end
   for i, raw in ipairs(values(JOBS, jids)) do
     local jid, value = jids[i], outcomes[first + 2 * i - 1]
@@ -94,7 +94,8 @@ local function settle_processed(first, token, number)
       write(jid, processed .. middle .. after .. sub(raw, past + 6 + #before))
       file(kept, jid)
       ring_watchers(jid)
-      plain, done[jid] = plain + 1, token
+      local queue = sub(raw, 17, past - 1)
+      plain, per_queue[queue], done[jid] = plain + 1, (per_queue[queue] or 0) + 1, token
       answer(true)
     elseif done[jid] then
       answer(done[jid] == token)
@@ -103,7 +104,7 @@ local function settle_processed(first, token, number)
     end
   end
   if plain > 0 then
-    count('processed', plain)
+    for queue, number in pairs(per_queue) do happened('processed', queue, number) end
     count('kept_processed', plain)
     frees(token, plain)
     ends(PROCESSED, plain)

@@ -37,7 +37,7 @@ local function finish(jid, r, state, reason)
   file(pushing('RPUSH', KEPT[state]), jid)
   r.place = place_now
   save(jid, r)
-  count(NAMES[state], 1)
+  happened(NAMES[state], r.queue, 1)
   count('kept_' .. NAMES[state], 1)
   ring_watchers(jid)
 end

@@ -151,6 +151,88 @@ local function deepen(queue, by)
   count('queued', by)
 end
 
+-- What happened is counted by minute and by hour: one hash for each, a series → counts by slot, five bytes a slot that is not 0.
+-- A series is a kind (`e` events, `h` histograms) and a scope ('' all, `q` a queue, `n` a job's name). Two commands per script
+-- write it, whatever the number of jobs: into its minute. Whoever begins a minute adds the one before to its hour; until then
+-- `meta` names it, and it is kept as long as an hour. See `database/measures.py`.
+local EVENTS = {enqueued = 0, processed = 1, failed = 2, retried = 3, cancelled = 4}
+local BUCKETS = {{':minute:', 60000, 90000}, {':hour:', 3600000, 691200}}  -- name, its width in ms, kept for so many seconds
+local HOUR_KEPT = BUCKETS[2][3]
+local SERIES, SLOT, SLOT_BYTES = 2000, '>BI4', 5
+local tallies, tallied = {}, false
+
+local function tally(series, slot, by)
+  local counts = tallies[series] or {}
+  tallies[series], tallied = counts, true
+  counts[slot] = (counts[slot] or 0) + by
+end
+
+local function happened(event, queue, by)
+  if by == 0 then return end
+  count(event, by)
+  tally('e', EVENTS[event], by)
+  tally('eq' .. queue, EVENTS[event], by)
+end
+
+local function counts_in(raw)
+  local counts = {}
+  for at = 1, #raw, SLOT_BYTES do
+    local slot, number = struct.unpack(SLOT, raw, at)
+    counts[slot] = number
+  end
+  return counts
+end
+
+local function added(raw, counts)
+  local sums, parts = counts_in(raw), {}
+  for slot, by in pairs(counts) do sums[slot] = (sums[slot] or 0) + by end
+  for slot, number in pairs(sums) do parts[#parts + 1] = struct.pack(SLOT, slot, math.min(number, 4294967295)) end
+  return table.concat(parts)
+end
+
+-- True when the bucket is new.
+local function add_tallies(key, tallies)
+  local names, rows, others, room, fresh = {}, {}, {}, nil, false
+  for series in pairs(tallies) do names[#names + 1] = series end
+  local before = values(key, names)
+  for i, series in ipairs(names) do
+    local raw = before[i]
+    if not raw then
+      room = (room or SERIES - redis.call('HLEN', key)) - 1
+      fresh = fresh or room == SERIES - 1
+    end
+    if not raw and room < 0 and #series > 2 then
+      others[#others + 1] = series
+    else
+      rows[#rows + 1] = series
+      rows[#rows + 1] = added(raw or '', tallies[series])
+    end
+  end
+  each_chunk(rows, 4000, function(...) redis.call('HSET', key, ...) end)
+  for _, series in ipairs(others) do  -- there are too many, so its name is left out
+    local other = string.sub(series, 1, 2)
+    redis.call('HSET', key, other, added(redis.call('HGET', key, other) or '', tallies[series]))
+  end
+  if fresh then redis.call('EXPIRE', key, HOUR_KEPT) end
+  return fresh
+end
+
+local function minute_key(minute)
+  return T .. ':minute:' .. minute
+end
+
+local function write_tallies()
+  local minute = math.floor(now / 60000)
+  if not add_tallies(minute_key(minute), tallies) then return end
+  local last = redis.call('HGET', T .. ':meta', 'minute')
+  redis.call('HSET', T .. ':meta', 'minute', minute)
+  if not last or tonumber(last) == minute then return end
+  local sums, found = {}, redis.call('HGETALL', minute_key(last))
+  for i = 1, #found, 2 do sums[found[i]] = counts_in(found[i + 1]) end
+  if next(sums) then add_tallies(T .. ':hour:' .. math.floor(last / 60), sums) end
+  redis.call('EXPIRE', minute_key(last), BUCKETS[1][3])
+end
+
 -- A bell holds at most one ring; a ring that nobody waited for is heard by the next who waits, or fades in a minute.
 local function ring(name)
   rung[name] = true
@@ -197,6 +279,10 @@ local function commit()
   end
   for name, by in pairs(deltas) do
     if by ~= 0 then redis.call('HINCRBY', T .. ':counters', name, by) end
+  end
+  if tallied then
+    write_tallies()
+    tallies, tallied = {}, false
   end
   for name in pairs(rung) do
     local bell = T .. ':bell:' .. name

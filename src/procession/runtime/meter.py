@@ -1,0 +1,104 @@
+"""What a queue worker counts of the jobs it ran, until it tells the store: outcomes, waits, runs and errors by name.
+
+The queue worker adds each outcome that the store accepted, and takes the report along in a trip that it makes anyway,
+at most once a second. A worker that is killed loses what it has not told. Nothing here waits or speaks to a store.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from uuid import UUID
+
+import msgspec
+from msgspec import Struct
+
+from procession.codec import decode_failure
+from procession.database.measures import (
+    EVENTS,
+    NAMES_KEPT,
+    RUN,
+    SAMPLES_KEPT,
+    WAIT,
+    Counts,
+    Seen,
+    class_of,
+)
+from procession.fingerprint import fingerprint, normalised
+from procession.job import Claimed, Outcome
+from procession.moves import Move
+
+EVERY = 1.0
+"""Seconds between two reports, at least."""
+NAMES = 500
+"""Names of jobs, and queues, that one report tells apart; what comes after is counted under no name."""
+ERRORS = 100
+"""Errors that one report tells apart; what comes after waits in no group."""
+
+COUNTED = {
+    Move.PROCESS: EVENTS.index("processed"),
+    Move.FAIL: EVENTS.index("failed"),
+    Move.RETRY: EVENTS.index("retried"),
+    Move.DISCARD: EVENTS.index("cancelled"),
+}
+
+
+class Report(Struct, frozen=True):
+    """What is told: the arguments of `measure`."""
+
+    series: dict[str, Counts]
+    errors: list[Seen]
+
+
+class Meter:
+    """The counts of one queue worker since its last report. Used on its loop."""
+
+    def __init__(self) -> None:
+        self._series: dict[str, defaultdict[int, int]] = {}
+        self._errors: dict[str, Seen] = {}
+        self._told = 0.0
+
+    def add(self, claimed: Claimed, name: str, outcome: Outcome, seconds: float | None) -> None:
+        """Count one attempt that came to an outcome; `seconds` is how long it ran, None when it never began."""
+        if outcome.move in COUNTED:
+            self._named(f"en{name}")[COUNTED[Move(outcome.move)]] += 1
+        if seconds is not None:
+            slots = [RUN + class_of(seconds * 1_000)]
+            if claimed.waited is not None:
+                slots.append(WAIT + class_of(claimed.waited))
+            for series in (self._named(f"hn{name}"), self._named(f"hq{claimed.queue}"), self._named("h")):
+                for slot in slots:
+                    series[slot] += 1
+        if outcome.failure:
+            self._failed(outcome.failure, name, claimed.jid)
+
+    def due(self, now: float) -> bool:
+        """True when there is something to tell, and the last time is a second ago."""
+        return bool(self._series or self._errors) and now - self._told >= EVERY
+
+    def taken(self, now: float) -> Report:
+        """What there is to tell; it counts as told."""
+        report = Report(dict(self._series), list(self._errors.values()))
+        self._series, self._errors, self._told = {}, {}, now
+        return report
+
+    def _named(self, name: str) -> defaultdict[int, int]:
+        series = self._series.get(name)
+        if series is None:
+            name = name if len(self._series) < 3 * NAMES else name[:2]
+            series = self._series.setdefault(name, defaultdict(int))
+        return series
+
+    def _failed(self, raw: bytes, name: str, jid: UUID) -> None:
+        failure = decode_failure(raw)
+        key = fingerprint(failure)
+        known = self._errors.get(key)
+        if known is None:
+            if len(self._errors) < ERRORS:
+                self._errors[key] = Seen(
+                    fingerprint=key, type=failure.type, message=normalised(failure.message), where=failure.where,
+                    count=1, names=(name,), samples=(jid,),
+                )  # fmt: skip
+            return
+        names = known.names if name in known.names else (*known.names, name)[-NAMES_KEPT:]
+        samples = (*known.samples, jid)[-SAMPLES_KEPT:]
+        self._errors[key] = msgspec.structs.replace(known, count=known.count + 1, names=names, samples=samples)

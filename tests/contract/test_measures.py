@@ -1,0 +1,177 @@
+"""What is measured, sentence by sentence of the docstrings: buckets, histograms, groups of errors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from procession.database import Database
+from procession.database.measures import HOUR, MINUTE, RUN, WAIT, Seen, class_of, quantile
+from procession.job import new_jid
+from procession.moves import Move
+from tests.contract.conftest import NOW, Clock
+from tests.contract.test_queue import FAILURE, claim, new, settle
+
+Ask = Callable[..., Any]
+
+
+def events(database: Database, ask: Ask, scope: str = "", *, step: Any = MINUTE, number: int = 1) -> list[Any]:
+    return [dict(it.events) for it in ask(database.history(step=step, number=number, scope=scope))]
+
+
+def error(fingerprint: str = "f", **fields: Any) -> Seen:
+    given = {"type": "KeyError", "message": "no", "where": "app:f", "count": 1, "names": ("app.f",), **fields}
+    return Seen(fingerprint=fingerprint, **{"samples": (new_jid(),), **given})
+
+
+def test_every_event_is_counted_in_its_minute_and_hour_by_queue_and_in_all(
+    database: Database, ask: Ask, clock: Clock
+) -> None:
+    ask(database.enqueue([new(), new(), new(queue="b"), new(), new(delay=1)]))
+    jobs = claim(database, ask, queues=("mail", "b")).jobs
+    assert len(jobs) == 4
+    moves = (Move.PROCESS, Move.FAIL, Move.RETRY, Move.PROCESS)
+    for job, move in zip(jobs, moves, strict=True):
+        assert settle(database, ask, job, move, failure=None if move is Move.PROCESS else FAILURE)
+    delayed = new(delay=1_000)
+    ask(database.enqueue([delayed]), database.cancel([delayed.jid]))
+    assert events(database, ask) == [{0: 6, 1: 2, 2: 1, 3: 1, 4: 1}]
+    assert events(database, ask, "qmail") == [{0: 5, 1: 1, 2: 1, 3: 1, 4: 1}]
+    assert events(database, ask, "qb", step=HOUR) == [{0: 1, 1: 1}]
+    clock.pass_(MINUTE)
+    ask(database.enqueue([new()]))
+    assert events(database, ask, number=3) == [{}, {0: 6, 1: 2, 2: 1, 3: 1, 4: 1}, {0: 1}]
+    assert [it.at for it in ask(database.history(step=MINUTE, number=2))] == [NOW, NOW + MINUTE]
+    assert events(database, ask, step=HOUR) == [{0: 7, 1: 2, 2: 1, 3: 1, 4: 1}]
+
+
+def test_an_outcome_that_is_refused_or_repeated_counts_nothing(database: Database, ask: Ask) -> None:
+    ask(database.enqueue([new()]))
+    (job,) = claim(database, ask).jobs
+    settle(database, ask, job, Move.PROCESS)
+    settle(database, ask, job, Move.PROCESS)
+    settle(database, ask, job, Move.FAIL, failure=FAILURE)
+    ask(database.enqueue([]))
+    assert events(database, ask) == [{0: 1, 1: 1}]
+
+
+def test_what_workers_measure_adds_up(database: Database, ask: Ask) -> None:
+    for _ in range(2):
+        ask(database.measure({"enapp.f": {1: 3, 2: 1}, "hnapp.f": {WAIT: 1, RUN + 7: 3}, "h": {RUN + 7: 3}}))
+    (bucket,) = ask(database.history(step=MINUTE, number=1, scope="napp.f"))
+    assert (bucket.events, bucket.histograms) == ({1: 6, 2: 2}, {WAIT: 2, RUN + 7: 6})
+    (bucket,) = ask(database.history(step=HOUR, number=1))
+    assert (bucket.events, bucket.histograms) == ({}, {RUN + 7: 6})
+
+
+def test_series_beyond_the_bound_are_counted_without_their_name(database: Database, ask: Ask) -> None:
+    ask(database.measure({f"enjob{at}": {1: 1} for at in range(1_990)}))
+    ask(database.measure({f"en{letter}{at}": {1: 1} for letter in "ab" for at in range(10)}))
+    assert events(database, ask, "n") == [{1: 10}]
+    ask(database.measure({"enz": {1: 4}, "en0": {2: 1}, "enjob0": {1: 1}}))
+    assert events(database, ask, "n") == [{1: 14, 2: 1}]
+    assert events(database, ask, "njob0") == [{1: 2}]
+
+
+@pytest.mark.parametrize("fields", [{}, {"delay": 2_000}])
+def test_a_claim_says_how_long_the_job_was_ready(
+    database: Database, ask: Ask, clock: Clock, fields: dict[str, int]
+) -> None:
+    job = new(**fields)
+    ask(database.enqueue([job]))
+    clock.pass_(fields.get("delay", 0))
+    ask(database.promote(10))
+    clock.pass_(300)
+    (claimed,) = claim(database, ask).jobs
+    assert claimed.waited == 300
+    settle(database, ask, claimed, Move.RETRY, delay=1_000)
+    clock.pass_(1_000)
+    ask(database.promote(10))
+    clock.pass_(50)
+    (claimed,) = claim(database, ask).jobs
+    assert claimed.waited == 50
+    settle(database, ask, claimed, Move.RELEASE)
+    (claimed,) = claim(database, ask).jobs
+    assert claimed.waited is None
+    settle(database, ask, claimed, Move.PROCESS)
+    ask(database.retry([job.jid]))
+    clock.pass_(7)
+    assert claim(database, ask).jobs[0].waited == 7
+
+
+def test_errors_are_grouped(database: Database, ask: Ask, clock: Clock) -> None:
+    one, two = error(count=2), error(names=("app.g", "app.f"))
+    ask(database.measure({}, [one, error("other")]))
+    clock.pass_(MINUTE)
+    ask(database.measure({}, [two]))
+    group, other = ask(database.groups(10))
+    assert (group.fingerprint, group.type, group.message, group.where) == ("f", "KeyError", "no", "app:f")
+    assert (group.count, group.first_at, group.last_at) == (3, NOW, NOW + MINUTE)
+    assert (group.names, group.samples) == (("app.g", "app.f"), (*one.samples, *two.samples))
+    assert group.sample == two.samples[0]
+    assert group.minutes == ((NOW, 2), (NOW + MINUTE, 1))
+    assert other.fingerprint == "other"
+    assert ask(database.groups(1)) == [group]
+
+
+def test_a_group_is_bounded(database: Database, ask: Ask, clock: Clock) -> None:
+    for at in range(70):
+        ask(database.measure({}, [error(names=(f"app.f{at}",))]))
+        clock.pass_(MINUTE)
+    (group,) = ask(database.groups(10))
+    assert (group.count, len(group.minutes), len(group.samples)) == (70, 60, 20)
+    assert group.names == tuple(f"app.f{at}" for at in range(60, 70))
+
+
+def test_the_group_seen_longest_ago_makes_way(database: Database, ask: Ask, clock: Clock) -> None:
+    for at in range(502):
+        ask(database.measure({}, [error(f"f{at:03}")]))
+        clock.pass_(1)
+    groups = ask(database.groups(1_000))
+    assert (len(groups), groups[0].fingerprint, groups[-1].fingerprint) == (500, "f501", "f002")
+
+
+def test_a_group_not_seen_for_fourteen_days_is_forgotten(database: Database, ask: Ask, clock: Clock) -> None:
+    ask(database.measure({}, [error("old")]))
+    clock.pass_(14 * 24 * HOUR)
+    assert ask(database.groups(10)) == []
+    ask(database.measure({}, [error("new")]))
+    assert ask(database.mute("old", 1)) is False
+
+
+def test_a_group_is_muted_for_a_while(database: Database, ask: Ask, clock: Clock) -> None:
+    ask(database.measure({}, [error()]))
+    assert ask(database.mute("f", HOUR)) is True
+    assert ask(database.groups(1))[0].muted_until == clock.now + HOUR
+    ask(database.measure({}, [error()]))
+    assert ask(database.groups(1))[0].muted_until == clock.now + HOUR
+    assert ask(database.mute("f", 0)) is True
+    assert ask(database.groups(1))[0].muted_until == 0
+    assert ask(database.mute("nobody", HOUR)) is False
+
+
+def test_a_quantile_is_at_most_a_fifth_off() -> None:
+    durations = [1.2**at for at in range(2, 100)]
+    counts: dict[int, int] = {}
+    for duration in durations:
+        counts[RUN + class_of(duration)] = counts.get(RUN + class_of(duration), 0) + 1
+    for part in (0.01, 0.5, 0.95, 0.99, 1.0):
+        true = durations[max(0, -(-round(part * 10_000) * len(durations) // 10_000) - 1)]
+        found = quantile(counts, RUN, part)
+        assert found is not None
+        assert abs(found / true - 1) < 0.19
+    assert quantile(counts, WAIT, 0.5) is None
+    assert class_of(1e12) == class_of(1e20)
+
+
+def test_the_last_minute_before_a_long_silence_is_in_its_hour(database: Database, ask: Ask, clock: Clock) -> None:
+    ask(database.enqueue([new()]))
+    clock.pass_(3 * 24 * HOUR)
+    assert events(database, ask, step=HOUR, number=73)[0] == {0: 1}
+    for _ in range(2):
+        ask(database.enqueue([new()]))
+        clock.pass_(MINUTE)
+    hours = events(database, ask, step=HOUR, number=73)
+    assert (hours[0], hours[-1]) == ({0: 1}, {0: 2})
