@@ -138,7 +138,7 @@ def register(source: Any, **options: Unpack[JobOptions]) -> Registered:
         aliases=tuple(options.get("aliases", ())),
         queue=check_queue(options.get("queue", "default")),
         priority=check_priority(options.get("priority", 0)),
-        retry=None if options.get("retry") is None else Retry.of(options["retry"]),
+        retry=None if options.get("retry") is None else Retry.of(options.get("retry")),
         backoff=_hook(source, "backoff", inside),
         exhausted=_heard(options.get("on_exhausted"), inside) or _hook(source, "exhausted", inside),
         timeout=_timeout(options),
