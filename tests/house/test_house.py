@@ -25,7 +25,7 @@ FLOORS = [
     ("config", "connections", "context", "registry", "enqueuer", "dequeuer", "stats", "handle", "worker", "client",
      "doctor", "repair", "steering"),
     ("runtime",),
-    ("cli", "demo", "testing", "__main__"),
+    ("cli", "demo", "testing", "web", "__main__"),
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 EMBEDDED_ASKS_CONFIG = ("database/redis/embedded.py", "config")

@@ -11,7 +11,7 @@ import sys
 
 import click
 
-from procession.cli import demo, doctor, jobs, queues, server, worker
+from procession.cli import demo, doctor, jobs, queues, server, web, worker
 from procession.cli.shared import FAILED, NOT_FOUND, UNAVAILABLE, USAGE
 from procession.errors import (
     ConfigError,
@@ -46,6 +46,7 @@ for command in (
     doctor.repair,
     server.server,
     demo.demo,
+    web.web,
 ):
     cli.add_command(command)
 
