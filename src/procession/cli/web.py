@@ -39,15 +39,12 @@ def web(
 
     Needs no MODULE:APP: all that it shows is in the store. Given one, that app's own settings say where the store is.
     """
-    try:
-        import uvicorn
+    needed()
+    import uvicorn
 
-        from procession.web import Dashboard, Passwords
-        from procession.web.access import is_loopback
-    except ImportError as missing:
-        raise ConfigError(
-            f'the dashboard needs {missing.name or "more packages"}: pip install "procession[web]"'
-        ) from None
+    from procession.web import Dashboard, Passwords
+    from procession.web.access import is_loopback
+
     if not is_loopback(host) and password_file is None:
         raise ConfigError(
             f"--host {host} would show every job to whoever finds it: give --password-file FILE, or stay on 127.0.0.1"
@@ -70,9 +67,23 @@ def web(
         )
     )
     line = server.config.bind_socket()
+    line.listen()  # so that whoever reads the address below is answered
     shown = f"[{host}]" if ":" in host else host
     click.echo(f"the dashboard of {app.settings.namespace!r} is at http://{shown}:{line.getsockname()[1]}/")
     server.run(sockets=[line])
+
+
+def needed() -> None:
+    """Raises ConfigError, naming the extra, where a package of the dashboard is missing."""
+    try:
+        import uvicorn  # noqa: F401
+        import websockets  # noqa: F401
+
+        import procession.web  # noqa: F401
+    except ImportError as missing:
+        raise ConfigError(
+            f'the dashboard needs {missing.name or "more packages"}: pip install "procession[web]"'
+        ) from None
 
 
 def _app(target: str | None, url: str | None, namespace: str | None) -> Procession:

@@ -10,6 +10,8 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
+
 from procession.job import Job
 
 LONGEST = 20_000
@@ -39,8 +41,9 @@ def pretty(value: Any) -> str:
     return plain(json.dumps(value, ensure_ascii=False, indent=2, default=str))
 
 
-def json_text(text: str) -> str:
+def json_text(encoded: msgspec.Raw | None) -> str:
     """Encoded JSON, indented; as it is where it is too long to be shown whole."""
+    text = bytes(encoded or b"null").decode(errors="replace")
     if len(text) > LONGEST:
         return plain(text)
     try:

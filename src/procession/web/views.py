@@ -193,8 +193,10 @@ async def load_jobs(source: Source, params: Mapping[str, str]) -> Jobs:
     page, counts, queues = await connection.ask(
         database.page(query, cursor=params.get("cursor") or None, limit=PAGE), database.counts(), database.queues()
     )
+    now = wall()
+    source.meter.take(now, counts)
     return Jobs(
-        at=wall(),
+        at=now,
         state=state,
         queue=params.get("queue", ""),
         name=params.get("name", ""),
