@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -50,7 +51,8 @@ def perform(app: Procession) -> None:
         await QueueWorker(app, burst=True).run()
         await app.close_async()
 
-    asyncio.run(run())
+    with ThreadPoolExecutor(1) as pool:  # a browser's driver has a loop running in this thread
+        pool.submit(asyncio.run, run()).result()
 
 
 @pytest.fixture(params=["memory", "valkey", "redis"])
