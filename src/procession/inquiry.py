@@ -33,11 +33,11 @@ class Inquiry(Asker):
         Raises:
             FilterError: the filter cannot be read; it says where, and what would be right.
         """
-        return self._asked(search(self.database, text, cursor, limit))
+        return self._conducted(search(self.database, text, cursor, limit))
 
     async def search_async(self, text: Filter | str = "", *, cursor: str | None = None, limit: int = 50) -> Found:
         """See `search`."""
-        return await self._asked_async(search(self.database, text, cursor, limit))
+        return await self._conducted_async(search(self.database, text, cursor, limit))
 
     def bulk(self, verb: Verb, text: Filter | str, *, as_of: datetime | None = None) -> Bulk:
         """Retry, cancel or remove every job that a filter lets through. Asks nothing yet: see `Bulk`.
@@ -50,7 +50,7 @@ class Inquiry(Asker):
             FilterError: the filter cannot be read.
         """
         moment = None if as_of is None else instant(as_of, "as_of")
-        return Bulk(self.database, self._asked, self._asked_async, verb, read(text), moment)
+        return Bulk(self.database, self._conducted, self._conducted_async, verb, read(text), moment)
 
     def why(self, jid: str | UUID) -> Why:
         """Why a job is where it is, in plain words, and what to do about it. Two trips.
@@ -58,13 +58,13 @@ class Inquiry(Asker):
         Raises:
             JobNotFound: no job has this id.
         """
-        return self._asked(why(self.database, parse_jid(jid)))
+        return self._conducted(why(self.database, parse_jid(jid)))
 
     async def why_async(self, jid: str | UUID) -> Why:
         """See `why`."""
-        return await self._asked_async(why(self.database, parse_jid(jid)))
+        return await self._conducted_async(why(self.database, parse_jid(jid)))
 
-    def _asked(self, steps: Steps[T]) -> T:
+    def _conducted(self, steps: Steps[T]) -> T:
         answer: Any = None
         while True:
             try:
@@ -74,7 +74,7 @@ class Inquiry(Asker):
                 return value
             answer = self.connection().ask(*questions)
 
-    async def _asked_async(self, steps: Steps[T]) -> T:
+    async def _conducted_async(self, steps: Steps[T]) -> T:
         answer: Any = None
         while True:
             try:

@@ -32,7 +32,7 @@ FLOORS = [
      "doctor", "repair", "asker", "steering", "schedules", "scheduling", "notebook", "journal", "search", "bulk", "why",
      "inquiry", "insight", "extending", "middleware", "policies", "waiting", "events", "lifespan", "sealing"),
     ("runtime",),
-    ("cli", "demo", "testing", "__main__"),
+    ("cli", "demo", "testing", "web", "__main__"),
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 EMBEDDED_ASKS_CONFIG = ("database/redis/embedded.py", "config")

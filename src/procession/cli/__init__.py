@@ -11,7 +11,7 @@ import sys
 
 import click
 
-from procession.cli import demo, doctor, insight, jobs, logs, queues, schedules, server, why, worker
+from procession.cli import demo, doctor, insight, jobs, logs, queues, schedules, server, web, why, worker
 from procession.cli.shared import FAILED, NOT_FOUND, UNAVAILABLE, USAGE
 from procession.errors import (
     ConfigError,
@@ -53,6 +53,7 @@ for command in (
     doctor.repair,
     server.server,
     demo.demo,
+    web.web,
 ):
     cli.add_command(command)
 

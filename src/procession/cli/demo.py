@@ -14,6 +14,7 @@ from typing import Protocol
 
 import click
 
+from procession.cli.beside import dashboard, stay
 from procession.cli.shared import FAILED
 from procession.clock import monotonic
 from procession.job import Job, State
@@ -40,7 +41,8 @@ class Screen(Protocol):
 @click.option("--processes", type=click.IntRange(1, 16), default=2, show_default=True)
 @click.option("--seed", type=int, default=0, help="Make the chances repeatable.")
 @click.option("--pace", type=float, default=1.0, show_default=True, help="Times 1–3 seconds per job.")
-def demo(count: int, processes: int, seed: int, pace: float) -> None:
+@click.option("--web", is_flag=True, help="Show it on the dashboard, too, until Ctrl-C.")
+def demo(count: int, processes: int, seed: int, pace: float, web: bool) -> None:
     """Ten jobs that sleep and fail at random, seen moving: scheduled → running → processed / failed."""
     with tempfile.TemporaryDirectory(prefix="procession-demo-") as home:
         os.environ.update(PROCESSION_HOME=home, PROCESSION_URL="embedded", PROCESSION_DEMO_PACE=str(pace))
@@ -49,9 +51,10 @@ def demo(count: int, processes: int, seed: int, pace: float) -> None:
         from procession.demo import DummyWorker, app
 
         try:
-            with _screen() as screen, _workers(processes, Path(home)) as process:
+            with dashboard(web), _screen() as screen, _workers(processes, Path(home)) as process:
                 handles = app.enqueue_many(DummyWorker.bind(number, seed) for number in range(1, count + 1))
                 seen = _watch([handle.jid for handle in handles], screen, process)
+                stay(web)
             found = app.stats()
             app.close()
         finally:

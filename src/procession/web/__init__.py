@@ -1,0 +1,18 @@
+"""The dashboard: an ASGI app that shows the jobs of one `Procession`, live, and lets operators act on them.
+
+`procession web` serves it, or any ASGI application mounts it. Needs `pip install "procession[web]"`. It keeps nothing
+but the last two minutes of rates: everything it shows is read from the store through the client's verbs.
+"""
+
+from __future__ import annotations
+
+try:
+    import jinja2  # noqa: F401
+    import starlette  # noqa: F401
+except ImportError as missing:
+    raise ImportError(f'the dashboard needs {missing.name}: pip install "procession[web]"') from None
+
+from procession.web.access import Access, Auth, Passwords, Role
+from procession.web.dashboard import Dashboard
+
+__all__ = ["Access", "Auth", "Dashboard", "Passwords", "Role"]

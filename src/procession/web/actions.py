@@ -1,0 +1,151 @@
+"""What operators do: POST, by role, then back to where they were. Works without a script.
+
+Every action is one call of the store's own verbs, so it is as safe as the same call from code. Who did what is logged
+to `procession.web` at INFO. Where a request came from was checked before (`dashboard.py`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from urllib.parse import parse_qs, urlsplit
+from uuid import UUID
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from procession.client import Procession
+from procession.database import Operation
+from procession.errors import ConfigError
+from procession.job import State, parse_jid
+from procession.web.access import Role
+
+log = logging.getLogger("procession.web")
+
+MOST = 1_000
+"""Jobs of one action."""
+LONGEST = 64_000
+"""Bytes of one form."""
+
+NEEDED = {
+    "retry": Role.OPERATOR, "cancel": Role.OPERATOR, "pause": Role.OPERATOR, "resume": Role.OPERATOR,
+    "remove": Role.ADMIN,
+}  # fmt: skip
+FINAL = frozenset(state for state in State if state.final)
+FITTING: dict[str, frozenset[State]] = {
+    "retry": FINAL,
+    "cancel": frozenset(State) - FINAL,
+    "remove": frozenset(State) - {State.RUNNING},
+}
+"""The states in which each verb changes a job; in the others it leaves the job as it is."""
+DONE = {"retry": "queued again", "cancel": "cancelled", "remove": "removed"}
+Form = Mapping[str, Sequence[str]]
+
+
+def action_routes(app: Procession) -> list[Route]:
+    """Where forms are sent."""
+    return [
+        Route("/jobs/act", _acting(app, _act_on_jobs), methods=["POST"]),
+        Route("/queues/act", _acting(app, _act_on_queue), methods=["POST"]),
+        Route("/theme", _theme, methods=["POST"]),
+    ]
+
+
+def said(query: Mapping[str, str]) -> str:
+    """What the page says about the action that led to it; only words of ours."""
+    done, changed, asked = query.get("done", ""), query.get("n", ""), query.get("of", "")
+    if done in DONE and changed.isdecimal() and asked.isdecimal() and len(asked) < 6:
+        left = int(asked) - int(changed)
+        rest = f"; {left} left as {'it is' if left == 1 else 'they are'}: not in a state for this" if left > 0 else ""
+        return f"{changed} {'job' if changed == '1' else 'jobs'} {DONE[done]}{rest}."
+    return {"pause": "The queue is paused.", "resume": "The queue is served again."}.get(done, "")
+
+
+Act = Callable[[Procession, str, Form], Awaitable[tuple[int, int]]]
+
+
+def _acting(app: Procession, act: Act) -> Callable[[Request], Awaitable[Response]]:
+    """Read the form, check the role, act, say so, and lead back."""
+
+    async def acting(request: Request) -> Response:
+        form = await _form(request)
+        verb = form.get("do", [""])[0]
+        access = request.scope["procession.access"]
+        needed = NEEDED.get(verb)
+        if needed is None:
+            raise ConfigError(f"do={verb!r} is not one of {', '.join(NEEDED)}")
+        if not access.may(needed):
+            return PlainTextResponse(f"Refused: to {verb}, one must be {needed.name.lower()} or more.", 403)
+        changed, asked = await act(app, verb, form)
+        log.info("%s: %s changed %d of %d: %s", access.user or "this machine", verb, changed, asked, _named(form))
+        if "application/json" in request.headers.get("accept", ""):
+            return JSONResponse({"changed": changed, "asked": asked})
+        back = _back(form.get("back", [""])[0], request.scope.get("root_path", ""))
+        mark = "&" if "?" in back else "?"
+        return RedirectResponse(f"{back}{mark}done={verb}&n={changed}&of={asked}", 303)
+
+    return acting
+
+
+async def _act_on_jobs(app: Procession, verb: str, form: Form) -> tuple[int, int]:
+    jids = [parse_jid(jid) for jid in form.get("jid", ())]
+    if verb not in FITTING:
+        raise ConfigError(f"jobs cannot be told to {verb}")
+    if len(jids) > MOST:
+        raise ConfigError(f"{len(jids)} jobs are more than the {MOST} of one action")
+    states = await app.ask_async(_verb(app, verb, jids)) if jids else []
+    return sum(state in FITTING[verb] for state in states), len(jids)
+
+
+def _verb(app: Procession, verb: str, jids: list[UUID]) -> Operation[list[State | None]]:
+    if verb == "retry":
+        return app.database.retry(jids)
+    return app.database.cancel(jids) if verb == "cancel" else app.database.remove(jids)
+
+
+async def _act_on_queue(app: Procession, verb: str, form: Form) -> tuple[int, int]:
+    queue = form.get("queue", [""])[0]
+    if verb == "pause":
+        await app.pause_async(queue, form.get("reason", [""])[0][:200])
+    elif verb == "resume":
+        await app.resume_async(queue)
+    else:
+        raise ConfigError(f"a queue cannot be told to {verb}")
+    return 1, 1
+
+
+async def _theme(request: Request) -> Response:
+    form = await _form(request)
+    base = request.scope.get("root_path", "")
+    answer = RedirectResponse(_back(form.get("back", [""])[0], base), 303)
+    theme = form.get("theme", [""])[0]
+    if theme in ("light", "dark"):
+        answer.set_cookie("procession_theme", theme, 31_536_000, path=base or "/", httponly=True, samesite="strict")
+    else:
+        answer.delete_cookie("procession_theme", path=base or "/")
+    return answer
+
+
+async def _form(request: Request) -> Form:
+    """The fields of a form; read here because starlette's own reader needs one more package."""
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > LONGEST:
+            raise ConfigError(f"the form is longer than {LONGEST:,} bytes; choose fewer jobs")
+    return parse_qs(body.decode(errors="replace"), keep_blank_values=True, max_num_fields=MOST + 10)
+
+
+def _back(asked: str, base: str) -> str:
+    """Where to lead back: a page of this dashboard, without what an earlier action said."""
+    parts = urlsplit(asked.replace("\\", "/"))
+    if parts.scheme or parts.netloc or not parts.path.startswith(f"{base}/") or not asked.isprintable():
+        return f"{base}/"
+    kept = [word for word in parts.query.split("&") if word and word.split("=")[0] not in ("done", "n", "of")]
+    return f"{parts.path}{'?' if kept else ''}{'&'.join(kept)}"
+
+
+def _named(form: Form) -> str:
+    words = [*form.get("jid", ()), *form.get("queue", ())]
+    return " ".join(words[:5]) + (f" and {len(words) - 5} more" if len(words) > 5 else "")

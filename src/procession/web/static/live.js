@@ -1,0 +1,174 @@
+// The page kept up to date: one WebSocket for this view; where none gets through, the same rows by GET. A list is held
+// still while somebody is in it. Loaded by every page; it starts the other modules.
+import { setClock, tellAges } from "./ages.js";
+import { charts } from "./chart.js";
+import { dots } from "./flow.js";
+import { keys } from "./keys.js";
+import { rows } from "./morph.js";
+
+/** @typedef {{ order?: string[], set?: Record<string, string> }} Changes */
+/** @typedef {{ at: number, trouble: string, regions: Record<string, Changes> }} Message */
+
+const address = document.body.dataset.live;
+const POLL = 2000;
+const HIDDEN = 30_000;
+const LONGEST_WAIT = 5000;
+
+let paused = false;
+/** @type {WebSocket | null} */
+let socket = null;
+let failures = 0;
+let everOpen = false;
+let stopped = false;
+/** @type {number | undefined} */
+let timer;
+/** @type {Map<Element, Changes>} what a held list will become */
+const held = new Map();
+
+/** @param {"live" | "away" | "paused"} state @param {string} words */
+function status(state, words) {
+  const shown = /** @type {HTMLElement} */ (document.getElementById("status"));
+  const text = /** @type {HTMLElement} */ (document.getElementById("status-text"));
+  shown.dataset.state = state;
+  if (text.textContent !== words) text.textContent = words;
+}
+
+/** Somebody is in this list: a row is chosen, focused, or some of its text is.
+ * @param {Element} region */
+function occupied(region) {
+  const text = getSelection();
+  return Boolean(
+    region.querySelector(":checked") ||
+      region.contains(document.activeElement) ||
+      (text && !text.isCollapsed && region.contains(text.anchorNode)),
+  );
+}
+
+/** @param {Element} region @param {Changes} changes */
+function take(region, changes) {
+  if (!region.hasAttribute("data-hold") || (!held.has(region) && (!changes.order || !occupied(region)))) {
+    rows(region, changes.set ?? {}, changes.order);
+    return;
+  }
+  const waiting = held.get(region) ?? {};
+  held.set(region, { order: changes.order ?? waiting.order, set: { ...waiting.set, ...changes.set } });
+  rows(region, changes.set ?? {}, undefined);
+  tellHeld(region);
+}
+
+/** @param {Element} region */
+function tellHeld(region) {
+  const order = held.get(region)?.order ?? [];
+  const there = new Set([...region.children].map((row) => row.id));
+  const fresh = order.filter((id) => !there.has(id)).length;
+  const button = /** @type {HTMLElement} */ (document.getElementById("show-held"));
+  const words = fresh ? `${fresh} newer – show` : "the list has changed – show";
+  if (button.textContent !== words) button.textContent = words;
+  /** @type {HTMLElement} */ (document.getElementById("held")).hidden = false;
+}
+
+function release() {
+  for (const [region, changes] of held) rows(region, changes.set ?? {}, changes.order);
+  held.clear();
+  const shown = document.getElementById("held");
+  if (shown) shown.hidden = true;
+  tellAges();
+}
+
+/** @param {Message} message */
+function receive(message) {
+  if (paused) return;
+  setClock(message.at);
+  for (const [name, changes] of Object.entries(message.regions)) {
+    const region = document.querySelector(`[data-region="${name}"]`);
+    if (region) take(region, changes);
+  }
+  const trouble = /** @type {HTMLElement} */ (document.getElementById("trouble"));
+  trouble.hidden = !message.trouble;
+  if (trouble.textContent !== message.trouble) trouble.textContent = message.trouble;
+  status(message.trouble ? "away" : "live", message.trouble ? "Store away" : "Live");
+  dots();
+  charts();
+  tellAges();
+}
+
+function connect() {
+  clearTimeout(timer);
+  if (!address || stopped || paused) return;
+  const opened = new WebSocket(new URL(address, location.href).href.replace(/^http/, "ws"));
+  socket = opened;
+  opened.onopen = () => {
+    failures = 0;
+    everOpen = true;
+  };
+  opened.onmessage = (event) => receive(JSON.parse(event.data));
+  opened.onclose = () => {
+    if (socket !== opened) return;
+    socket = null;
+    if (stopped || paused) return;
+    failures += 1;
+    if (!everOpen && failures > 1) void poll();
+    else {
+      status("away", "Reconnecting");
+      timer = setTimeout(connect, Math.min(LONGEST_WAIT, 250 * 2 ** failures));
+    }
+  };
+}
+
+async function poll() {
+  try {
+    const answer = await fetch(/** @type {string} */ (address), { headers: { accept: "application/json" } });
+    if (answer.ok) receive(await answer.json());
+    else status("away", `Answered ${answer.status}`);
+  } catch {
+    status("away", "Reconnecting");
+  }
+  if (!stopped && !paused) timer = setTimeout(poll, POLL);
+}
+
+function disconnect() {
+  clearTimeout(timer);
+  const open = socket;
+  socket = null;
+  open?.close();
+}
+
+/** Pause or go on. While paused nothing on the page changes. */
+export function togglePause() {
+  paused = !paused;
+  const button = /** @type {HTMLElement} */ (document.getElementById("pause"));
+  button.setAttribute("aria-pressed", String(paused));
+  button.textContent = paused ? "Go on" : "Pause";
+  if (paused) {
+    disconnect();
+    status("paused", "Paused");
+  } else connect();
+}
+
+/** @type {number | undefined} */
+let hiding;
+document.addEventListener("visibilitychange", () => {
+  clearTimeout(hiding);
+  if (document.hidden) {
+    hiding = setTimeout(() => {
+      stopped = true;
+      disconnect();
+    }, HIDDEN);
+  } else if (stopped) {
+    stopped = false;
+    connect();
+  }
+});
+
+document.getElementById("show-held")?.addEventListener("click", release);
+const pause = document.getElementById("pause");
+if (pause && address) {
+  pause.hidden = false;
+  pause.addEventListener("click", togglePause);
+}
+tellAges();
+setInterval(tellAges, 1000);
+dots();
+charts();
+keys(togglePause);
+connect();

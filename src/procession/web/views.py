@@ -1,0 +1,294 @@
+"""What each page shows, as frozen values: loaded through the client's verbs, in O(page), never a count on view.
+
+The page, its `.json` twin and its live updates are all made from the same value. A `View` names its regions: lists of
+items with a `key`, each drawn by one macro of `templates/rows.html`. Nothing here makes markup.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from msgspec import Struct
+
+from procession.client import Procession
+from procession.clock import wall
+from procession.database import Counts, Query, QueueInfo, WorkerInfo
+from procession.errors import ConfigError
+from procession.job import Job, State
+from procession.web.chart import Chart, Line
+from procession.web.flow import Need, Step, needs, steps
+from procession.web.meter import Meter
+from procession.web.timeline import Timeline, timeline
+
+FAILURES = 8
+"""Newest failures on the Overview."""
+PAGE = 50
+"""Jobs on one page."""
+HEADS = 3
+"""Jobs at the head of a queue that the Queues page shows,"""
+QUEUES = 50
+"""for this many queues."""
+RUNNING = 500
+"""Running jobs that the Workers page looks at."""
+
+
+class Source:
+    """Where views come from: an app, and the meter that watches its counters."""
+
+    def __init__(self, app: Procession) -> None:
+        self.app = app
+        self.meter = Meter()
+
+
+class QueueRow(Struct, frozen=True, kw_only=True):
+    """One queue, who serves it, and what is claimed next."""
+
+    key: str
+    info: QueueInfo
+    workers: int
+    heads: tuple[Job, ...] = ()
+
+
+class JobRow(Struct, frozen=True):
+    """One job of a list."""
+
+    key: str
+    job: Job
+
+
+class WorkerRow(Struct, frozen=True, kw_only=True):
+    """One queue worker and the jobs it runs."""
+
+    key: str
+    info: WorkerInfo
+    jobs: tuple[Job, ...]
+    silent: bool
+    """Its lease is over: its jobs are about to be taken back."""
+
+
+class Sums(Struct, frozen=True):
+    """The numbers in the words everybody uses."""
+
+    key: str
+    processed: int
+    scheduled: int
+    failed: int
+
+
+class Overview(Struct, frozen=True, kw_only=True):
+    """The whole at a glance."""
+
+    at: int
+    sums: tuple[Sums]
+    flow: tuple[Step, ...]
+    needs: tuple[Need, ...]
+    charts: tuple[Chart, ...]
+    queues: tuple[QueueRow, ...]
+    failures: tuple[JobRow, ...]
+
+
+class Tab(Struct, frozen=True):
+    """One state and how many jobs are in it; finished ones as far as they are kept."""
+
+    key: str
+    count: int
+    current: bool
+
+
+class Jobs(Struct, frozen=True, kw_only=True):
+    """One page of jobs of one state."""
+
+    at: int
+    state: State
+    queue: str
+    name: str
+    cursor: str
+    tabs: tuple[Tab, ...]
+    jobs: tuple[JobRow, ...]
+    next: str | None
+    queue_names: tuple[str, ...]
+
+
+class JobParts(Struct, frozen=True, kw_only=True):
+    """One job and its course; `job` is None once it is gone."""
+
+    key: str
+    job: Job | None
+    timeline: Timeline | None
+    at: int
+
+
+class OneJob(Struct, frozen=True, kw_only=True):
+    """The page of one job."""
+
+    at: int
+    jid: UUID
+    parts: tuple[JobParts]
+
+
+class Queues(Struct, frozen=True, kw_only=True):
+    """All queues."""
+
+    at: int
+    queues: tuple[QueueRow, ...]
+
+
+class Workers(Struct, frozen=True, kw_only=True):
+    """All queue workers; `unserved` are queues with jobs that none of them serves."""
+
+    at: int
+    workers: tuple[WorkerRow, ...]
+    needs: tuple[Need, ...]
+
+
+class View(Struct, frozen=True):
+    """One page: how it is loaded, which parameters it knows, its regions (id, macro, attribute), seconds per tick."""
+
+    name: str
+    load: Callable[[Source, Mapping[str, str]], Awaitable[Any]]
+    params: tuple[str, ...]
+    regions: tuple[tuple[str, str, str], ...]
+    tick: float
+
+
+async def load_overview(source: Source, _: Mapping[str, str]) -> Overview:
+    """See `Overview`."""
+    app, now = source.app, wall()
+    database, connection = app.database, app.connection_async()
+    counts, queues, workers = await connection.ask(database.counts(), database.queues(), database.workers())
+    failed = await connection.ask(database.page(Query(state=State.FAILED), limit=FAILURES))
+    look = source.meter.take(now, counts)
+    capacity = sum(worker.concurrency for worker in workers)
+    return Overview(
+        at=now,
+        sums=(Sums("all", counts.processed, counts.queued + counts.delayed + counts.blocked, counts.failed),),
+        flow=steps(look, source.meter.rates(), capacity),
+        needs=needs(queues, workers, now),
+        charts=(throughput(source.meter),),
+        queues=tuple(_row(queue, workers) for queue in queues[:QUEUES]),
+        failures=_rows(failed.jobs),
+    )
+
+
+def throughput(meter: Meter) -> Chart:
+    """Jobs ended and retried a second, over the last two minutes."""
+    names = ("processed", "failed", "retried")
+    at, values = meter.series(names)
+    lines = tuple(Line(name, name, tuple(found)) for name, found in zip(names, values, strict=True))
+    return Chart(key="throughput", title="Throughput, last two minutes", unit="jobs/s", at=at, lines=lines)
+
+
+async def load_jobs(source: Source, params: Mapping[str, str]) -> Jobs:
+    """See `Jobs`. Raises ConfigError for a state that there is not."""
+    app = source.app
+    try:
+        state = State(params.get("state") or State.FAILED)
+    except ValueError:
+        raise ConfigError(f"state must be one of {', '.join(State)}") from None
+    database, connection = app.database, app.connection_async()
+    query = Query(state=state, queue=params.get("queue") or None, name=params.get("name") or None)
+    page, counts, queues = await connection.ask(
+        database.page(query, cursor=params.get("cursor") or None, limit=PAGE), database.counts(), database.queues()
+    )
+    now = wall()
+    source.meter.take(now, counts)
+    return Jobs(
+        at=now,
+        state=state,
+        queue=params.get("queue", ""),
+        name=params.get("name", ""),
+        cursor=params.get("cursor", ""),
+        tabs=tuple(Tab(it.value, count_of(counts, it), it is state) for it in TABS),
+        jobs=_rows(page.jobs),
+        next=page.cursor,
+        queue_names=tuple(queue.name for queue in queues),
+    )
+
+
+TABS = (
+    State.QUEUED, State.DELAYED, State.BLOCKED, State.RUNNING, State.PROCESSED, State.FAILED, State.CANCELLED,
+)  # fmt: skip
+
+
+def count_of(counts: Counts, state: State) -> int:
+    """How many jobs are in a state now, as far as they are kept."""
+    found: int = getattr(counts, f"kept_{state}" if state.final else state.value)
+    return found
+
+
+async def load_job(source: Source, params: Mapping[str, str]) -> OneJob:
+    """See `OneJob`. Raises ConfigError for what is no jid."""
+    try:
+        jid = UUID(params.get("jid", ""))
+    except ValueError:
+        raise ConfigError(f"{params.get('jid', '')!r} is not a jid") from None
+    now, job = wall(), await source.app.find_job_async(jid)
+    part = JobParts(key="it", job=job, timeline=timeline(job) if job else None, at=now)
+    return OneJob(at=now, jid=jid, parts=(part,))
+
+
+async def load_queues(source: Source, _: Mapping[str, str]) -> Queues:
+    """See `Queues`."""
+    app = source.app
+    queues, workers = await app.connection_async().ask(app.database.queues(), app.database.workers())
+    asked = [queue.name for queue in queues if queue.queued][:QUEUES]
+    found = await asyncio.gather(*(app.ask_async(app.database.peek(name, limit=HEADS)) for name in asked))
+    heads = {name: tuple(jobs) for name, jobs in zip(asked, found, strict=True)}
+    return Queues(at=wall(), queues=tuple(_row(queue, workers, heads.get(queue.name, ())) for queue in queues))
+
+
+async def load_workers(source: Source, _: Mapping[str, str]) -> Workers:
+    """See `Workers`."""
+    app, now = source.app, wall()
+    database = app.database
+    workers, queues, running = await app.connection_async().ask(
+        database.workers(), database.queues(), database.page(Query(state=State.RUNNING), limit=RUNNING)
+    )
+    held: dict[str, list[Job]] = {}
+    for job in running.jobs:
+        held.setdefault(job.worker, []).append(job)
+    rows = (
+        WorkerRow(key=it.id, info=it, jobs=tuple(held.get(it.id, ())[:20]), silent=it.lease_until < now)
+        for it in sorted(workers, key=lambda it: (it.host, it.started_at, it.id))
+    )
+    unserved = tuple(need for need in needs(queues, workers, now) if need.kind == "unserved")
+    return Workers(at=now, workers=tuple(rows), needs=unserved)
+
+
+def _row(queue: QueueInfo, workers: Sequence[WorkerInfo], heads: tuple[Job, ...] = ()) -> QueueRow:
+    serving = sum(queue.name in worker.queues for worker in workers)
+    return QueueRow(key=queue.name, info=queue, workers=serving, heads=heads)
+
+
+def _rows(jobs: Sequence[Job]) -> tuple[JobRow, ...]:
+    return tuple(JobRow(str(job.jid), job) for job in jobs)
+
+
+VIEWS = {
+    view.name: view
+    for view in (
+        View(
+            "overview", load_overview, (),
+            (
+                ("sums", "sums", "sums"), ("flow", "step", "flow"), ("needs", "need", "needs"),
+                ("charts", "chart", "charts"), ("queues", "queue_line", "queues"), ("failures", "failure", "failures"),
+            ),
+            0.5,
+        ),
+        View(
+            "jobs", load_jobs, ("state", "queue", "name", "cursor"),
+            (("tabs", "tab", "tabs"), ("jobs", "job", "jobs")),
+            1.0,
+        ),
+        View(
+            "job", load_job, ("jid",),
+            (("head", "job_head", "parts"), ("course", "job_course", "parts"), ("outcome", "job_outcome", "parts")),
+            0.5,
+        ),
+        View("queues", load_queues, (), (("queues", "queue", "queues"),), 1.0),
+        View("workers", load_workers, (), (("needs", "need", "needs"), ("workers", "worker", "workers")), 1.0),
+    )
+}  # fmt: skip

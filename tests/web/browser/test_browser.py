@@ -1,0 +1,214 @@
+"""The dashboard as a person sees it: a real browser, a real server, a real store, real queue workers."""
+
+from __future__ import annotations
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+
+from procession import Procession
+from procession.web import Access, Dashboard, Role
+from tests.web.browser.conftest import Watched
+from tests.web.conftest import HOSTILE, enqueue, perform, served
+
+pytestmark = pytest.mark.timeout(120)
+
+
+def live(page: Page) -> None:
+    expect(page.locator("#status-text")).to_have_text("Live")
+
+
+def every_page(app: Procession) -> list[str]:
+    """All pages, with jobs of every fate and hostile words on them."""
+    bad, good, *_ = enqueue(app, f"fail{HOSTILE}", HOSTILE, "discard", "fail" + "long " * 50_000)
+    perform(app)
+    enqueue(app, "a", HOSTILE)
+    enqueue(app, "b", delay="1h")
+    enqueue(app, "c", queue="other")
+    app.pause("other", HOSTILE[:20])
+    states = ["queued", "delayed", "blocked", "running", "processed", "failed", "cancelled"]
+    lists = [f"/jobs?state={state}" for state in states]
+    return ["/", *lists, f"/jobs/{bad}", f"/jobs/{good}", "/queues", "/workers", "/jobs?done=retry&n=1&of=2"]
+
+
+def test_every_page_comes_alive_without_an_error_or_a_report(app: Procession, address: str, page: Page) -> None:
+    for path in every_page(app):
+        page.goto(address + path)
+        live(page)
+    # the watched fixture fails on any error, any refusal by the policy, any warning
+
+
+def test_jobs_are_seen_moving_without_a_reload(app: Procession, address: str, page: Page) -> None:
+    page.goto(address)
+    live(page)
+    expect(page.locator("#flow-queued .count")).to_have_text("0")
+    dots = page.locator("#flow-processed .dot")
+    enqueue(app, "a", "b", "c", "fail now")
+    expect(page.locator("#flow-queued .count")).to_have_text("4")
+    perform(app)
+    expect(dots.first).to_be_attached()
+    expect(page.locator("#flow-processed .count")).to_have_text("3")
+    expect(page.locator("#flow-failed .count")).to_have_text("1")
+    expect(page.locator("#flow-queued .count")).to_have_text("0")
+    expect(page.locator(".failure")).to_have_count(1)
+    expect(dots).to_have_count(0)
+
+
+def test_nothing_travels_for_those_who_want_no_motion(app: Procession, address: str, page: Page) -> None:
+    page.emulate_media(reduced_motion="reduce")
+    page.goto(address)
+    live(page)
+    enqueue(app, "a")
+    perform(app)
+    expect(page.locator("#flow-processed .count")).to_have_text("1")
+    expect(page.locator(".dot")).to_have_count(0)
+
+
+def test_a_row_that_is_selected_and_focused_stays_the_same_while_the_list_moves(
+    app: Procession, address: str, page: Page
+) -> None:
+    jids = enqueue(app, "fail 1", "fail 2", "fail 3")
+    perform(app)
+    page.goto(f"{address}/jobs?state=failed")
+    live(page)
+    box = page.locator(f"input[value='{jids[1]}']")
+    box.focus()
+    box.check()
+    node = box.element_handle()
+    for number in range(3):
+        enqueue(app, f"fail again {number}")
+        perform(app)
+        expect(page.locator("#show-held")).to_have_text(f"{number + 1} newer – show")
+    expect(page.locator("tbody tr")).to_have_count(3)
+    page.locator("#show-held").click()
+    expect(page.locator("tbody tr")).to_have_count(6)
+    expect(box).to_be_checked()
+    assert node is not None
+    assert node.evaluate("node => node.isConnected")
+
+
+def test_a_focused_row_that_moves_keeps_its_focus(app: Procession, address: str, page: Page) -> None:
+    for queue in ("b", "c", "d"):
+        enqueue(app, "x", queue=queue)
+    page.goto(f"{address}/queues")
+    live(page)
+    field = page.locator("#queues-c input[name=reason]")
+    field.fill("half a word")
+    enqueue(app, "x", queue="a")
+    enqueue(app, "x", queue="c")
+    expect(page.locator("tbody tr").first).to_have_id("queues-a")
+    expect(page.locator("#queues-c td").first).to_have_text("2")
+    expect(field).to_be_focused()
+    expect(field).to_have_value("half a word")
+
+
+def test_a_page_comes_back_after_its_server_was_restarted(
+    app: Procession, watched: Watched
+) -> None:
+    page = watched.page
+    with served(Dashboard(app)) as address:
+        page.goto(address)
+        live(page)
+        watched.away = True
+    expect(page.locator("#status-text")).to_have_text("Reconnecting")
+    enqueue(app, "meanwhile")
+    with served(Dashboard(app), int(address.rsplit(":", 1)[1])):
+        live(page)
+        expect(page.locator("#flow-queued .count")).to_have_text("1")
+
+
+def test_where_no_socket_gets_through_the_page_asks_instead(app: Procession, address: str, watched: Watched) -> None:
+    page = watched.page
+    watched.away = True
+    page.route_web_socket("**/live*", lambda socket: socket.close(code=1011))
+    page.goto(address)
+    live(page)
+    enqueue(app, "a")
+    expect(page.locator("#flow-queued .count")).to_have_text("1")
+
+
+def test_paused_means_that_nothing_changes(app: Procession, address: str, page: Page) -> None:
+    page.goto(address)
+    live(page)
+    page.keyboard.press("p")
+    expect(page.locator("#status-text")).to_have_text("Paused")
+    enqueue(app, "a")
+    perform(app)
+    page.keyboard.press("p")
+    live(page)
+    expect(page.locator("#flow-processed .count")).to_have_text("1")
+
+
+def test_without_a_script_all_is_there_and_actions_work(app: Procession, address: str, chromium: Browser) -> None:
+    (jid,) = enqueue(app, "fail hard")
+    perform(app)
+    context = chromium.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(address)
+    expect(page.locator("#flow-failed .count")).to_have_text("1")
+    page.get_by_role("link", name="Jobs").click()
+    page.get_by_role("link", name="shop.deliver").click()
+    expect(page.locator("pre.trace")).to_contain_text("ValueError")
+    page.get_by_role("button", name="Retry").click()
+    expect(page.locator(".done")).to_have_text("1 job queued again.")
+    page.get_by_role("link", name="Queues").click()
+    page.get_by_label("Why mail is paused").fill("lunch")
+    page.get_by_role("button", name="Pause mail").click()
+    expect(page.locator("tbody")).to_contain_text("lunch")
+    job = app.find_job(jid)
+    assert job is not None
+    assert job.state == "queued"
+    context.close()
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("light", 390), ("dark", 390)])
+def test_axe_finds_nothing(app: Procession, address: str, page: Page, scheme: str, width: int) -> None:
+    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
+    page.set_viewport_size({"width": width, "height": 900})
+    paths = every_page(app)
+    for path in [paths[0], paths[1], paths[6], *paths[8:]]:
+        page.goto(address + path)
+        live(page)
+        found = Axe().run(page).response["violations"]
+        assert [(it["id"], [node["html"][:200] for node in it["nodes"]]) for it in found] == [], path
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+
+
+def test_keys_lead_from_page_to_page_and_row_to_row(app: Procession, address: str, page: Page) -> None:
+    enqueue(app, "fail 1", "fail 2")
+    perform(app)
+    page.goto(address)
+    live(page)
+    page.keyboard.press("g")
+    page.keyboard.press("j")
+    page.wait_for_url("**/jobs")
+    live(page)
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    page.keyboard.press("x")
+    expect(page.locator("tbody tr").nth(1).locator("input")).to_be_checked()
+    page.keyboard.press("/")
+    expect(page.locator("#find")).to_be_focused()
+    page.keyboard.type("shop.deliver?")
+    expect(page.locator("#keys")).to_be_hidden()
+
+
+def test_a_chart_is_read_out_by_arrow_keys(app: Procession, address: str, page: Page) -> None:
+    page.goto(address)
+    live(page)
+    enqueue(app, "a", "b")
+    perform(app)
+    expect(page.locator("#flow-processed .count")).to_have_text("2")
+    page.locator(".plot").focus()
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator(".readout")).to_contain_text("processed")
+
+
+def test_a_viewer_sees_it_live_and_is_offered_nothing(app: Procession, page: Page) -> None:
+    enqueue(app, "fail")
+    perform(app)
+    with served(Dashboard(app, auth=lambda _: Access("eve", Role.VIEWER))) as address:
+        page.goto(f"{address}/jobs")
+        live(page)
+        expect(page.locator(".who")).to_have_text("eve · viewer")
+        expect(page.get_by_role("button", name="Retry")).to_have_count(0)
