@@ -153,8 +153,8 @@ class Performer:
         return "process" in self._executors and claimed.crashes >= max(1, self._capacity.max_crashes - 1)
 
     def settled(self, outcome: Outcome, kept: bool) -> Active | None:
-        """The store has answered for this outcome: the run is forgotten, and returned if it was here. Of an outcome that
-        was kept, handlers are told."""
+        """The store has answered for this outcome: the run is forgotten, and returned if it was here. Of one that was
+        kept, handlers are told."""
         active = self._active.get(outcome.jid.int)
         if active is None or active.run.claimed.token != outcome.token:
             return None
