@@ -246,7 +246,7 @@ class QueueWorker:
         if not operations:
             return False
         if self._meter.due(now):
-            operations.append(("measured", self._measured(now)))
+            operations.insert(0, ("measured", self._measured(now)))
         self._turn += 1
         self._pulse.turned()
         answers = await self._patient.ask(*(operation for _, operation in operations))

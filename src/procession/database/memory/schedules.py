@@ -142,7 +142,7 @@ class ScheduleVerbs(Verbs):
         runs, last_at = [*info.runs], info.last_at
         if not firing.expected:
             for run, job in firing.runs:
-                if self._enqueue(job):
+                if self._enqueue(job).new:
                     runs.append(run)
             self._put(msgspec.structs.replace(info, runs=tuple(runs[-KEPT:])), look=False)
             return "fired"

@@ -29,6 +29,9 @@ SLACK = 2.0
 """Seconds that a blocking read may take longer than it asked for, before the line counts as dead."""
 HOPS = 5
 """Most times that a question is put within one call."""
+IN_FRONT = frozenset({"note"})
+"""Scripts that mean something only in front of what else is in their trip, so they go out as text: one that the server did
+not know would be put again when the others have run, and the last words of an attempt come after its end."""
 
 
 def of_script(script: Script, arguments: Sequence[Any], tag: str) -> Question:
@@ -39,7 +42,8 @@ def of_script(script: Script, arguments: Sequence[Any], tag: str) -> Question:
     of the shard and make the other half anew.
     """
     rest = (1, tag, *arguments)
-    return Question(("EVALSHA", script.sha, *rest), ("EVAL", script.text, *rest))
+    whole = ("EVAL", script.text, *rest)
+    return Question(whole if script.name in IN_FRONT else ("EVALSHA", script.sha, *rest), whole)
 
 
 def of_bells(bells: Sequence[str], timeout: float, tag: str) -> Question:

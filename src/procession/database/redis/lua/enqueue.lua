@@ -18,6 +18,7 @@ local function plan_of(at)
 end
 
 local function ruled_run(first, queue, priority, number)
+  local enqueued = 0
   for at = first, first + 7 * (number - 1), 7 do
     local jid = jobs[at]
     local known_already = there[jid] or redis.call('HEXISTS', JOBS, jid) == 1
@@ -29,6 +30,7 @@ local function ruled_run(first, queue, priority, number)
     answered = answered + 1
     answers[answered] = known_already and 0 or other or 1
   end
+  happened('enqueued', queue, enqueued)
   return first + 7 * number
 end
 
