@@ -140,6 +140,7 @@ def test_last_words_are_kept_by_a_server_that_knows_no_script(valkey_url: str, n
     job = running(database, connection.ask)
     with Redis.from_url(valkey_url) as server:
         server.script_flush()
+    connection.ask(database.settle("w1", []))  # of the two scripts, this one is known
     settled = database.settle("w1", [Outcome(jid=job.jid, token=job.token, move=Move.RETRY)])
     assert connection.ask(database.note([note(job, 1, "bye")]), settled) == ([True], [True])
     assert texts(database, connection.ask, job) == [(1, "bye")]

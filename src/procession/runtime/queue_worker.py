@@ -110,6 +110,7 @@ class QueueWorker:
         self._hearing: asyncio.Future[str | None] | None = None
         self._stopping = asyncio.Event()
         self._outbox = Outbox()
+        self._schedules = Scheduler(app.database, lambda: [*app.schedules.declared.values()])
         self._meter = Meter()
         self._hungry = True
         self._last_token, self._token = os.urandom(16), os.urandom(16)
@@ -167,7 +168,7 @@ class QueueWorker:
             asyncio.ensure_future(self._listen()),
             asyncio.ensure_future(self._pulse.run(self._look)),
             asyncio.ensure_future(pruning(self._patient, self._database)),
-            asyncio.ensure_future(self._scheduler().run(self._patient)),
+            asyncio.ensure_future(self._schedules.run(self._patient)),
             asyncio.ensure_future(self._take_notes()),
         ]
         try:
@@ -337,7 +338,9 @@ class QueueWorker:
         self._keeper.touched()
         self._due(claims.next_due, claims.now)
         self._hungry = self._hungry or len(claims.jobs) >= limit
-        if claims.called or not self._performer.may_begin():
+        if claims.called:
+            self._called()
+        if not self._performer.may_begin():
             self._beat_at = 0.0
             self._wake.set()
         for claimed in claims.jobs:
@@ -351,6 +354,12 @@ class QueueWorker:
         if places and len(self._outbox) < 10 * self.concurrency:
             return places
         return 0
+
+    def _called(self) -> None:
+        """Our own bell rang: a job here was cancelled, or a schedule was changed."""
+        self._beat_at = 0.0
+        self._schedules.wanted.set()
+        self._wake.set()
 
     # Waiting
 
@@ -390,7 +399,7 @@ class QueueWorker:
                 await asyncio.sleep(1.0)  # the turn logs the outage and waits for its end
                 bell = None
             if bell == bells[-1]:
-                self._beat_at = 0.0
+                self._called()
             elif bell is not None:
                 self._hungry = True
             self._wake.set()
@@ -451,9 +460,6 @@ class QueueWorker:
             target=self._target,
             max_crashes=settings.max_crashes,
         )
-
-    def _scheduler(self) -> Scheduler:
-        return Scheduler(self._database, lambda: [*self.app.schedules.declared.values()])
 
     def _info(self) -> bytes:
         return msgspec.json.encode(

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from procession.clock import monotonic
 from procession.database import Database, Scheduled
@@ -20,8 +21,10 @@ from procession.schedule import Firing, Schedule, ScheduleInfo, due, planned
 
 log = logging.getLogger("procession.worker")
 
-LOOK = 5.0
-"""Longest time between two looks, in seconds: how late a schedule that was made or edited just now may be noticed."""
+LOOK = 60.0
+"""Longest time between two looks, in seconds. One that was made or edited just now rings the workers, who look at once."""
+AWAY = 5.0
+"""Seconds until another look while the store is away."""
 APART = 0.05
 """Looks at the same instant are this far apart at most, so that most workers find nothing left to do."""
 DECLARE = 60.0
@@ -39,18 +42,23 @@ class Scheduler:
         self._unreadable: set[str] = set()
         self._stored = False
         self._declare_at = 0.0
+        self.wanted = asyncio.Event()
+        """Set by whoever has heard that there is something to look at."""
 
     async def run(self, patient: Patient) -> None:
-        """Look whenever something is due, and at least every five seconds. During an outage, wait for its end."""
+        """Look whenever something is due or wanted, and at least once a minute. During an outage, wait for its end."""
         while True:
             try:
-                pause = LOOK if patient.away else await self.look(patient)
+                pause = AWAY if patient.away else await self.look(patient)
             except (Unavailable, StoreRefused):
-                pause = LOOK
+                pause = AWAY
             except Exception:  # a schedule must not end because something about another one was wrong
                 log.exception("schedules could not be looked at")
                 pause = LOOK
-            await asyncio.sleep(pause)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self.wanted.wait()
+            self.wanted.clear()
 
     async def look(self, patient: Patient) -> float:
         """Fire what is due; returns after how many seconds to look again."""

@@ -70,7 +70,13 @@ class ScheduleVerbs(Verbs):
         rested = info.lapsed(self.now())
         info = msgspec.structs.replace(info, declared_at=self.now() if declared else 0)
         self._put(info, look=changed or rested)
+        if changed or rested:
+            self._call_workers()
         return changed
+
+    def _call_workers(self) -> None:
+        for worker in self.store.leases:
+            self.store.ring(f"@{worker}")
 
     def touch_schedules(self, names: Sequence[str]) -> Operation[None]:
         """See `Schedules.touch_schedules`."""
@@ -102,6 +108,7 @@ class ScheduleVerbs(Verbs):
             if not info.paused or info.asked != by_name[info.name].asked:
                 return False
             self._put(msgspec.structs.replace(info, paused_at=0, reason="", next_at=by_name[info.name].next_at))
+            self._call_workers()
             return True
 
         return self._each_schedule([it.name for it in plans], resume)

@@ -30,8 +30,8 @@ SLACK = 2.0
 HOPS = 5
 """Most times that a question is put within one call."""
 IN_FRONT = frozenset({"note"})
-"""Scripts that mean something only in front of what else is in their trip, so they go out as text: one that the server did
-not know would be put again when the others have run, and the last words of an attempt come after its end."""
+"""Scripts that mean something only in front of what else is in their trip, so they go out as text: one that the server
+did not know would be put again when the others have run, and the last words of an attempt come after its end."""
 
 
 def of_script(script: Script, arguments: Sequence[Any], tag: str) -> Question:

@@ -20,7 +20,7 @@ local function insert(jid, queue, priority, due, expires_in, spec)
     redis.call('HSET', SPECS, jid, spec)
     r.spec, r.apart = '', true
   end
-  count('enqueued', 1)
+  happened('enqueued', queue, 1)
   redis.call('HSETNX', T .. ':depth', queue, 0)
   if due > now then
     r.due = due

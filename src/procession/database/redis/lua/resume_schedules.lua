@@ -13,6 +13,7 @@ for i = 1, #plans, 3 do
   if done then
     s.paused_at, s.reason, s.next_at = nil, nil, tonumber(plans[i + 2])
     stand(name, s, true)
+    call_workers()
   end
   reply[#reply + 1] = done and 1 or 0
 end

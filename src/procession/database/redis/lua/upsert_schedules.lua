@@ -10,7 +10,7 @@ local number = redis.call('HLEN', ASKED)
 for i = 1, #plans, 3 do number = number + 1 - redis.call('HEXISTS', ASKED, plans[i]) end
 if number > most then return {-1} end
 
-local reply = {}
+local reply, news = {}, false
 for i = 1, #plans, 3 do
   local name, asked = plans[i], plans[i + 1]
   local changed, rested = redis.call('HGET', ASKED, name) ~= asked, lapsed(name)
@@ -22,7 +22,9 @@ for i = 1, #plans, 3 do
       redis.call('HSET', ASKED, name, asked)
     end
     stand(name, s, true)
+    news = true
   end
   reply[#reply + 1] = changed and 1 or 0
 end
+if news then call_workers() end
 return reply

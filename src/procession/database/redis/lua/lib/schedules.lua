@@ -24,6 +24,12 @@ local function stand(name, s, look)
   redis.call('HSET', STANDS, name, cjson.encode(s))
 end
 
+-- Something is to be looked at earlier than anybody expects: every worker hears it, for any may be the one that does.
+local function call_workers()
+  for _, worker in ipairs(redis.call('ZRANGE', T .. ':leases', 0, -1)) do ring('@' .. worker) end
+  commit()
+end
+
 local function declared_at(name)
   return tonumber(redis.call('ZSCORE', DECLARED, name) or 0)
 end
