@@ -271,7 +271,8 @@ class QueueWorker:
         for outcome, kept in zip(outcomes, accepted, strict=True):
             active = self._performer.settled(outcome, kept)
             if kept and active is not None:
-                self._meter.add(active.run.claimed, active.run.registered.name, outcome, active.took)
+                it = active.run.registered
+                self._meter.add(active.run.claimed, it.name, outcome, active.took, it.sealing)
             if not kept:
                 log.warning("job %s: the lease was lost, so its outcome (%s) counts no more", outcome.jid, outcome.move)
         self._outbox.settled(len(outcomes))
@@ -453,7 +454,8 @@ class QueueWorker:
         )
 
     def _scheduler(self) -> Scheduler:
-        return Scheduler(self._database, lambda: [*self.app.schedules.declared.values()])
+        sealing = self.app.registry.policies.sealing
+        return Scheduler(self._database, lambda: [*self.app.schedules.declared.values()], sealing)
 
     def _info(self) -> bytes:
         return msgspec.json.encode(
