@@ -12,6 +12,7 @@ import redis
 
 from procession import Encrypted, Procession, Retry, State, Zlib, constant, current_job
 from procession.sealing import CLOSED
+from tests.runtime import heavy_sealed
 from tests.runtime.working import until, working
 
 OLD, NEW = Encrypted.new_key(), Encrypted.new_key()
@@ -102,7 +103,7 @@ def test_no_key_of_the_store_holds_anything_of_all_that(valkey_url: str, namespa
             await until(app.errors)
             await until(lambda: app.log(again.jid))
             names = hidden(valkey_url, namespace)
-            for part in (":errors", "log:", ":notes", ":rules", "schedules"):
+            for part in (":errors", ":groups", "log:", ":notes", ":results", ":rules", ":schedules"):
                 assert any(part in name for name in names), (part, names)
 
     asyncio.run(main())
@@ -230,3 +231,27 @@ def test_progress_and_log_lines_open_with_the_key_and_have_a_placeholder_without
                 other.close()
 
     asyncio.run(main())
+
+
+def test_all_that_holds_for_jobs_in_processes_of_their_own() -> None:
+    app = heavy_sealed.app
+
+    async def main() -> None:
+        async with working(app):
+            asked = heavy_sealed.pay.using(unique=["user"], conflict="replace", delay="1h")
+            first = asked.enqueue("eu", "another")
+            handle = heavy_sealed.pay.using(unique=["user"], conflict="replace").enqueue("eu", SECRET)
+            assert handle.jid == first.jid
+            assert await handle.result_async(40) == SECRET
+            for card in (SECRET, f"{SECRET}7"):
+                await heavy_sealed.pay.enqueue("us", card, refuse=True).wait_async(40)
+            found = await until(lambda: (it := app.errors()) and it[0].count == 2 and it)
+            assert [(it.type, it.message) for it in found] == [("ValueError", CLOSED)]
+            stored = app.ask(app.database.log(handle.jid, 0))
+            assert [it.text for it in app.log(handle.jid)] == [f"card {SECRET}"]
+            assert "secret" not in str(stored)
+            assert handle.job().progress.text == f"with {SECRET}"  # type: ignore[union-attr]
+
+    asyncio.run(main())
+    app.flush(confirm="sealed")
+    app.close()

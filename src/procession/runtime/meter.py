@@ -7,6 +7,7 @@ at most once a second. A worker that is killed loses what it has not told. Nothi
 from __future__ import annotations
 
 from collections import defaultdict
+from contextlib import suppress
 from uuid import UUID
 
 import msgspec
@@ -23,6 +24,7 @@ from procession.database.measures import (
     Seen,
     class_of,
 )
+from procession.errors import Sealed
 from procession.fingerprint import fingerprint, normalised
 from procession.job import Claimed, Outcome
 from procession.moves import Move
@@ -95,7 +97,8 @@ class Meter:
     def _failed(self, raw: bytes, name: str, jid: UUID, sealing: Sealing | None) -> None:
         failure = decode_failure(raw)
         if sealing is not None:
-            failure = sealing.open_failure(failure, jid)  # it was sealed in this process, or in a child with its keys
+            with suppress(Sealed):  # it was sealed in this process, or in a child that has its keys, too
+                failure = sealing.open_failure(failure, jid)
         key = fingerprint(failure)
         known = self._errors.get(key)
         if known is None:
