@@ -88,8 +88,8 @@ def test_no_key_of_the_store_holds_anything_of_all_that(valkey_url: str, namespa
 
     async def main() -> None:
         async with working(app):
-            first = app.pay.using(unique=True, until="processed", conflict="replace", delay="1h").enqueue("eu", SECRET)
-            again = app.pay.using(unique=True, until="processed", conflict="replace").enqueue("eu", SECRET)
+            first = app.pay.using(unique=True, until="processed", conflict="replace", delay="1h").enqueue("europe", SECRET)
+            again = app.pay.using(unique=True, until="processed", conflict="replace").enqueue("europe", SECRET)
             app.pay.using(debounce="1h", unique=["card"]).enqueue("asia", SECRET)
             app.pay.using(unique="of {card}", delay="1h").enqueue("africa", SECRET)
             refused = [app.refuse.enqueue(card) for card in (SECRET, f"{SECRET}7")]
@@ -116,20 +116,20 @@ def test_arguments_that_replace_those_of_a_waiting_job_open_in_its_record(
 ) -> None:
     app = shop(url, namespace, NEW)
     asked = app.pay.using(unique=["user"], **words)
-    first, second = asked.enqueue("eu", "first"), asked.enqueue("eu", "second")
+    first, second = asked.enqueue("europe", "first"), asked.enqueue("europe", "second")
     assert (second.jid, second.job().args, second.job().unique) == (
-        first.jid, {"user": "eu", "card": "second"}, '{"user":"eu"}',
+        first.jid, {"user": "europe", "card": "second"}, '{"user":"europe"}',
     )  # fmt: skip
     stranger = shop(url, namespace)
     assert list(stranger.find_job(first.jid).args) == ["$sealed"]
-    assert "eu" not in stranger.find_job(first.jid).unique
+    assert "europe" not in stranger.find_job(first.jid).unique
 
     async def main() -> None:
         async with working(app):
             if "debounce" in words:
-                app.pay.using(unique=["user"], debounce=0.01).enqueue("eu", "third")
+                app.pay.using(unique=["user"], debounce=0.01).enqueue("europe", "third")
             else:
-                app.pay.using(unique=["user"], conflict="replace").enqueue("eu", "third")
+                app.pay.using(unique=["user"], conflict="replace").enqueue("europe", "third")
             assert await first.result_async(20) == "third"
 
     asyncio.run(main())
@@ -218,7 +218,7 @@ def test_progress_and_log_lines_open_with_the_key_and_have_a_placeholder_without
 
     async def main() -> None:
         async with working(app):
-            handle = app.pay.enqueue("eu", SECRET)
+            handle = app.pay.enqueue("europe", SECRET)
             await handle.wait_async(20)
             assert handle.job().state is State.PROCESSED
             assert handle.job().progress.text == f"with {SECRET}"
@@ -239,8 +239,8 @@ def test_all_that_holds_for_jobs_in_processes_of_their_own() -> None:
     async def main() -> None:
         async with working(app):
             asked = heavy_sealed.pay.using(unique=["user"], conflict="replace", delay="1h")
-            first = asked.enqueue("eu", "another")
-            handle = heavy_sealed.pay.using(unique=["user"], conflict="replace").enqueue("eu", SECRET)
+            first = asked.enqueue("europe", "another")
+            handle = heavy_sealed.pay.using(unique=["user"], conflict="replace").enqueue("europe", SECRET)
             assert handle.jid == first.jid
             assert await handle.result_async(40) == SECRET
             for card in (SECRET, f"{SECRET}7"):
