@@ -49,7 +49,7 @@ from procession.names import check_queue, is_reserved_queue
 from procession.registry import JobOptions, Registry
 from procession.retry import Retry
 from procession.scheduling import Scheduling
-from procession.sealing import Codec, J, Sealing
+from procession.sealing import Codec, J, Sealing, opened
 from procession.steering import Steering
 from procession.worker import AsyncPerform, Caller, JobFunction, SyncPerform, Worker
 
@@ -388,8 +388,7 @@ class Procession(Extending, Inquiry, Insight, Journal, Scheduling, Steering):
 
     def opened(self, job: J) -> J:
         """A record in plain, as far as the codec chain here opens it; without a chain, the record."""
-        sealing = self.registry.policies.sealing
-        return job if sealing is None else sealing.open_job(job)
+        return opened(job, self.registry.policies.sealing)
 
     def _listed(
         self, state: State | str, queue: str | None, name: str | None, cursor: str | None, limit: int

@@ -29,6 +29,7 @@ from procession.job import NewJob, Spec, Stored, new_jid, parse_jid
 from procession.names import check_queue, check_tags
 from procession.registry import Registered, check_priority
 from procession.retry import Random
+from procession.sealing import Keyed, Whose
 from procession.unique import LONGEST_KEY, UniqueOptions, for_call
 
 R = TypeVar("R")
@@ -93,20 +94,23 @@ def new_job(call: Call[Any], queue: str | None = None) -> NewJob:
         due = _debounced(due, unique.debounce)
     timeout, text = options.get("timeout"), unique.text(call.arguments) if unique else ""
     jid = parse_jid(options["jid"]) if options.get("jid") is not None else new_jid()  # type: ignore[arg-type]
+    key = unique.asked(it.name, text) if unique else None
+    whose = jid if key is None or key.conflict != "replace" else Keyed(it.name, key.key)
+    text = text[:LONGEST_KEY]
     asked = Spec(
         name=it.name,
-        args=msgspec.Raw(_stored(call, jid)),
+        args=msgspec.Raw(_stored(call, whose)),
         attempts=options.get("attempts"),
         timeout=None if timeout is None else milliseconds(timeout, "timeout"),
         tags=check_tags(options["tags"]) if "tags" in options else it.tags,
-        unique=text[:LONGEST_KEY],
+        unique=text if it.sealing is None else it.sealing.seal_text(text, whose, "unique"),
     )
     return NewJob(
         jid=jid,
         spec=encode_spec(asked),
         queue=check_queue(queue or options.get("queue") or it.queue),
         priority=check_priority(options["priority"]) if "priority" in options else it.priority,
-        unique=unique.asked(it.name, text) if unique else None,
+        unique=key,
         deadline=milliseconds(options["deadline"] or 0, "deadline") if "deadline" in options else it.deadline,
         **due,
         **expires,
@@ -126,10 +130,10 @@ def spread_over(calls: Sequence[Call[R]], span: float | str | timedelta, rng: Ra
     return spread
 
 
-def _stored(call: Call[Any], jid: UUID) -> bytes:
+def _stored(call: Call[Any], whose: Whose) -> bytes:
     """The arguments as the store gets them."""
     sealing = call.registered.sealing
-    return call.arguments if sealing is None else sealing.seal(call.arguments, jid, "args")
+    return call.arguments if sealing is None else sealing.seal(call.arguments, whose, "args")
 
 
 def sent_to(call: Call[R], queue: str | None) -> Call[R]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from msgspec.structs import replace
+
 from procession.asker import Asker
 from procession.job import parse_jid
 from procession.notes import LogLine
+from procession.sealing import Sealing, shown
 
 
 class Journal(Asker):
@@ -20,14 +23,18 @@ class Journal(Asker):
             after: only lines whose `index` is greater; to follow a job, pass the last one that you have seen.
 
         Returns:
-            Nothing for a job that said nothing, or is not there.
+            Nothing for a job that said nothing, or is not there. `(sealed)` is the text of a line that the app's codec
+            chain sealed and that cannot be opened here.
         """
-        return _of(self.ask(self.database.log(parse_jid(jid), after)), attempt)
+        its = parse_jid(jid)
+        return _of(self.ask(self.database.log(its, after)), attempt, its, self.registry.policies.sealing)
 
     async def log_async(self, jid: str | UUID, attempt: int | None = None, after: int = 0) -> list[LogLine]:
         """See `log`."""
-        return _of(await self.ask_async(self.database.log(parse_jid(jid), after)), attempt)
+        its = parse_jid(jid)
+        return _of(await self.ask_async(self.database.log(its, after)), attempt, its, self.registry.policies.sealing)
 
 
-def _of(lines: list[LogLine], attempt: int | None) -> list[LogLine]:
-    return lines if attempt is None else [line for line in lines if line.attempt == attempt]
+def _of(lines: list[LogLine], attempt: int | None, jid: UUID, sealing: Sealing | None) -> list[LogLine]:
+    wanted = lines if attempt is None else [line for line in lines if line.attempt == attempt]
+    return [replace(it, text=shown(it.text, jid, "log", sealing)) for it in wanted]

@@ -7,7 +7,7 @@ decided here. Whether a decision still holds is checked by the store, in one ste
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from itertools import islice
@@ -16,11 +16,13 @@ from uuid import UUID
 
 import msgspec
 from msgspec import Raw, Struct
+from msgspec.structs import replace
 
 from procession.codec import encode_spec
 from procession.cron import Cron, Dst, Every, Rule, between, upcoming
-from procession.errors import ConfigError
+from procession.errors import ConfigError, Sealed
 from procession.job import NewJob, Spec, jid_of
+from procession.sealing import Sealing, Timed, is_sealed
 
 Missed = Literal["skip", "once", "all"]
 """What becomes of instants that passed while no worker looked: none of them runs, the last one, or all."""
@@ -98,12 +100,26 @@ class Schedule(Struct, frozen=True, kw_only=True, omit_defaults=True):
         """The instants later than `after`, in milliseconds since the epoch; paused or not."""
         return upcoming(self.rule, after)
 
-    def run(self, slot: int, jid: UUID | None = None) -> NewJob:
-        """The job of one instant. Its jid follows from name and instant, so that inserting it twice makes one job."""
-        asked = Spec(name=self.job, args=self.args, attempts=self.attempts, timeout=self.timeout, tags=self.tags)
+    def opened(self, sealing: Sealing | None) -> Schedule:
+        """The same with its arguments in plain. Raises ConfigError when they are sealed and cannot be opened here."""
+        if not is_sealed(self.args):
+            return self
+        if sealing is None:
+            raise ConfigError(f"the args of schedule {self.name!r} are sealed; this app has no codec=")
+        try:
+            return replace(self, args=Raw(sealing.open(self.args, Timed(self.name, self.job), "args")))
+        except Sealed as error:
+            raise ConfigError(str(error)) from error
+
+    def run(self, slot: int, jid: UUID | None = None, sealing: Sealing | None = None) -> NewJob:
+        """The job of one instant, its arguments sealed for it; here they are in plain. Its jid follows from name and
+        instant, so that inserting it twice makes one job."""
+        its = jid or run_jid(self.name, slot)
+        args = self.args if sealing is None else Raw(sealing.seal(bytes(self.args), its, "args"))
+        asked = Spec(name=self.job, args=args, attempts=self.attempts, timeout=self.timeout, tags=self.tags)
         chance = _digest(self.name, slot)
         return NewJob(
-            jid=jid or run_jid(self.name, slot),
+            jid=its,
             spec=encode_spec(asked),
             queue=self.queue,
             priority=self.priority,
@@ -205,9 +221,28 @@ class Firing(Struct, frozen=True, kw_only=True):
     missed: Run | None = None
 
 
-def planned(schedule: Schedule, now: int) -> Planned:
-    """A schedule from now on: whatever was due until now is not made up for."""
-    return Planned(schedule.name, msgspec.json.encode(schedule), schedule.rule.next_after(now) or 0)
+def planned(
+    schedule: Schedule, now: int, sealing: Sealing | None = None, there: Sequence[ScheduleInfo] = ()
+) -> Planned:
+    """A schedule from now on: whatever was due until now is not made up for.
+
+    Sealing the same twice never comes to the same bytes. So with a chain, `there` tells what is stored, and what says
+    the same as this is left as it stands: the store then sees that nothing was changed.
+    """
+    asked = msgspec.json.encode(schedule)
+    if sealing is not None:
+        args = Raw(sealing.seal(bytes(schedule.args), Timed(schedule.name, schedule.job), "args"))
+        same = (it.asked for it in there if it.name == schedule.name and _is_sealed_as(it, asked, sealing))
+        asked = next(same, None) or msgspec.json.encode(replace(schedule, args=args))
+    return Planned(schedule.name, asked, schedule.rule.next_after(now) or 0)
+
+
+def _is_sealed_as(info: ScheduleInfo, asked: bytes, sealing: Sealing) -> bool:
+    try:
+        stored = info.schedule
+        return is_sealed(stored.args) and msgspec.json.encode(stored.opened(sealing)) == asked
+    except ConfigError:
+        return False
 
 
 def planned_again(info: ScheduleInfo, now: int) -> Planned:
@@ -215,9 +250,9 @@ def planned_again(info: ScheduleInfo, now: int) -> Planned:
     return Planned(info.name, info.asked, info.schedule.rule.next_after(now) or 0)
 
 
-def due(info: ScheduleInfo, now: int) -> Firing:
-    """What to do about a schedule that is due. Raises ConfigError when this version cannot read it."""
-    schedule = info.schedule
+def due(info: ScheduleInfo, now: int, sealing: Sealing | None = None) -> Firing:
+    """What to do about a schedule that is due. Raises ConfigError when this version cannot read or open it."""
+    schedule = info.schedule.opened(sealing)
     slots, more = between(schedule.rule, info.next_at - 1, now, schedule.catch_up)
     last = slots[-1:]
     if schedule.missed == "all":
@@ -234,30 +269,31 @@ def due(info: ScheduleInfo, now: int) -> Firing:
         expected=info.next_at,
         next_at=schedule.rule.next_after(max(now, info.next_at)) or 0,
         overlap=schedule.overlap,
-        runs=tuple(_run(schedule, slot) for slot in wanted),
+        runs=tuple(_run(schedule, slot, sealing) for slot in wanted),
         missed=Run(slots[0], note=note) if note else None,
     )
 
 
-def by_hand(info: ScheduleInfo, now: int, jid: UUID) -> Firing:
+def by_hand(info: ScheduleInfo, now: int, jid: UUID, sealing: Sealing | None = None) -> Firing:
     """One run more, now, whatever runs or is due."""
-    job = info.schedule.run(now, jid)
+    job = info.schedule.opened(sealing).run(now, jid, sealing)
     return Firing(name=info.name, asked=info.asked, runs=((Run(now, str(jid), "by hand"), job),))
 
 
-def backfill(info: ScheduleInfo, after: int, until: int) -> Firing:
+def backfill(info: ScheduleInfo, after: int, until: int, sealing: Sealing | None = None) -> Firing:
     """A run for each instant in (after, until]; where the job of one is still in the store, it stays as it is.
 
     Raises:
         ConfigError: these are more than 100.
     """
-    slots = [*islice(info.schedule.upcoming(after), CATCH_UP + 1)]
+    schedule = info.schedule.opened(sealing)
+    slots = [*islice(schedule.upcoming(after), CATCH_UP + 1)]
     if len(slots) > CATCH_UP and slots[-1] <= until:
         raise ConfigError(f"more than {CATCH_UP} instants lie between these moments; fill in a shorter time")
-    runs = tuple(_run(info.schedule, slot, "backfill") for slot in slots if slot <= until)
+    runs = tuple(_run(schedule, slot, sealing, "backfill") for slot in slots if slot <= until)
     return Firing(name=info.name, asked=info.asked, runs=runs)
 
 
-def _run(schedule: Schedule, slot: int, note: str = "") -> tuple[Run, NewJob]:
-    job = schedule.run(slot)
+def _run(schedule: Schedule, slot: int, sealing: Sealing | None, note: str = "") -> tuple[Run, NewJob]:
+    job = schedule.run(slot, sealing=sealing)
     return Run(slot, str(job.jid), note), job

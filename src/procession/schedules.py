@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, TypedDict, TypeVar, Unpack
 from uuid import UUID
 
+import msgspec
 from msgspec import Raw
 
 from procession.clock import instant, milliseconds
@@ -32,6 +33,7 @@ from procession.schedule import (
     planned,
     planned_again,
 )
+from procession.sealing import Sealing
 
 T = TypeVar("T")
 Infos = list[ScheduleInfo]
@@ -103,6 +105,7 @@ class Schedules:
         database: gives the store that they live in.
         ask, ask_async: ask it one question.
         calling: turns a job function, a worker class or a job's name into a call without arguments.
+        sealing: the app's codec chain, if it has one.
     """
 
     def __init__(
@@ -111,11 +114,13 @@ class Schedules:
         ask: Callable[[Operation[Any]], Any],
         ask_async: Callable[[Operation[Any]], Coroutine[Any, Any, Any]],
         calling: Callable[[Any], Call[Any]],
+        sealing: Callable[[], Sealing | None] = lambda: None,
     ) -> None:
         self._database = database
         self._ask = ask
         self._ask_async = ask_async
         self._calling = calling
+        self._sealing = sealing
         self.declared: dict[str, Schedule] = {}
         """What stands in code: workers store it when they begin."""
 
@@ -225,11 +230,20 @@ class Schedules:
 
     def _list(self) -> Steps[Infos]:
         found: Scheduled = yield self._database().schedules()
-        return found.schedules
+        return [self._opened(it) for it in found.schedules]
+
+    def _opened(self, info: ScheduleInfo) -> ScheduleInfo:
+        """For whoever reads it: with its arguments in plain, where they can be opened here."""
+        if self._sealing() is None:
+            return info
+        try:
+            return msgspec.structs.replace(info, asked=msgspec.json.encode(info.schedule.opened(self._sealing())))
+        except ConfigError:
+            return info
 
     def _find(self, name: str) -> Steps[ScheduleInfo | None]:
         found: Scheduled = yield self._database().schedules([name])
-        return found.schedules[0] if found.schedules else None
+        return self._opened(found.schedules[0]) if found.schedules else None
 
     def _there(self, name: str) -> Steps[tuple[ScheduleInfo, int]]:
         found: Scheduled = yield self._database().schedules([name])
@@ -239,7 +253,8 @@ class Schedules:
 
     def _upsert(self, schedule: Schedule) -> Steps[bool]:
         found: Scheduled = yield self._database().schedules([schedule.name])
-        changed: Truths = yield self._database().upsert_schedules([planned(schedule, found.now)])
+        plan = planned(schedule, found.now, self._sealing(), found.schedules)
+        changed: Truths = yield self._database().upsert_schedules([plan])
         return changed[0]
 
     def _pause(self, name: str, reason: str) -> Steps[None]:
@@ -253,7 +268,7 @@ class Schedules:
     def _run_now(self, name: str) -> Steps[UUID]:
         info, now = yield from self._there(name)
         jid = new_jid()
-        yield from self._fire(by_hand(info, now, jid))
+        yield from self._fire(by_hand(info, now, jid, self._sealing()))
         return jid
 
     def _remove(self, name: str) -> Steps[bool]:
@@ -262,7 +277,7 @@ class Schedules:
 
     def _backfill(self, name: str, after: int, until: int) -> Steps[Jids]:
         info, _ = yield from self._there(name)
-        firing = backfill(info, after, until)
+        firing = backfill(info, after, until, self._sealing())
         yield from self._fire(firing)
         return [job.jid for _, job in firing.runs]
 

@@ -14,7 +14,6 @@ from typing import Any, TypeVar, Unpack
 from procession.asker import Asker
 from procession.enqueuer import Call
 from procession.errors import ConfigError
-from procession.registry import register
 from procession.schedules import Schedules, Timing, scheduled
 from procession.worker import Caller
 
@@ -31,7 +30,8 @@ class Scheduling(Asker):
     @cached_property
     def schedules(self) -> Schedules:
         """Schedules at run time: list, find, upsert, pause, resume, run_now, remove, backfill; each with `_async`."""
-        return Schedules(lambda: self.database, self.ask, self.ask_async, self._calling)
+        policies = self.registry.policies
+        return Schedules(lambda: self.database, self.ask, self.ask_async, self._calling, lambda: policies.sealing)
 
     def cron(
         self,
@@ -83,7 +83,7 @@ class Scheduling(Asker):
         def declare(job: J) -> J:
             source: Any = job
             if not isinstance(source, Caller) and self.registry.of(source) is None:
-                self.registry.add(register(source))
+                self.registry.define(source)
             call = self.caller(source).bind(*args, **(kwargs or {}))
             self.schedules.declare(scheduled(name or call.registered.name, call, **rule))
             return job

@@ -21,6 +21,7 @@ from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 import msgspec
+from msgspec import Struct
 from msgspec.structs import replace
 
 from procession.codec import LARGEST
@@ -31,11 +32,39 @@ J = TypeVar("J", Job, Job | None)
 
 MARK = b'{"$sealed":'
 PREFIX = "$sealed:"
-"""How a sealed text begins: the message and the traceback of an error."""
+"""How a sealed text begins: the message and the traceback of an error, a unique key, progress, a log line."""
+CLOSED = "(sealed)"
+"""What stands for a text that cannot be opened here, or that is kept nowhere."""
 LARGEST_OPENED = 4 * LARGEST
 """Most bytes that a compressed value may come to: twice what is ever sealed in one piece, with room to spare."""
 ID, NONCE, KEY = 4, 12, 32
 """Bytes of a key's id, of a nonce, and of a key."""
+
+
+class Keyed(Struct, frozen=True):
+    """Jobs of one name and one unique key. With `conflict="replace"` or `debounce=` the arguments of a call may come to
+    stand in the record of the job that waits, so they are sealed for whichever of these jobs has them."""
+
+    name: str
+    key: bytes
+    """16 bytes, as `Unique.key`."""
+
+    def __str__(self) -> str:
+        return f"the {self.name} jobs with unique key {self.key.hex()}"
+
+
+class Timed(Struct, frozen=True):
+    """A schedule, by its name, and the job that it runs."""
+
+    name: str
+    job: str
+
+    def __str__(self) -> str:
+        return f"schedule {self.name!r}"
+
+
+Whose = UUID | Keyed | Timed
+"""What a value is sealed for: it opens nowhere else."""
 
 
 class Codec(Protocol):
@@ -165,6 +194,27 @@ def is_sealed(raw: bytes | msgspec.Raw) -> bool:
     return bytes(raw).startswith(MARK)
 
 
+def shown(text: str, jid: UUID, role: str, sealing: Sealing | None) -> str:
+    """A text of a job for whoever reads it: in plain, or `(sealed)` where it cannot be opened."""
+    if not text.startswith(PREFIX):
+        return text
+    try:
+        return CLOSED if sealing is None else sealing.open_text(text, jid, role)
+    except Sealed:
+        return CLOSED
+
+
+def opened(job: J, sealing: Sealing | None) -> J:
+    """A record for whoever reads it, as far as it can be opened here."""
+    if job is None:
+        return job
+    if job.progress is not None:
+        text = shown(job.progress.text, job.jid, "progress", sealing)
+        job = replace(job, progress=replace(job.progress, text=text))
+    plain: Any = job if sealing is None else sealing.open_job(job)
+    return plain  # type: ignore[no-any-return]
+
+
 class Sealing:
     """The chain of one app. Raises ConfigError when two links share a name."""
 
@@ -174,74 +224,91 @@ class Sealing:
         if len(self._by_name) < len(self._chain):
             raise ConfigError("two codecs of the chain have the same name; each link stands in it once")
 
-    def seal(self, raw: bytes, jid: UUID, role: str) -> bytes:
+    def seal(self, raw: bytes, whose: Whose, role: str) -> bytes:
         """A JSON value as the store gets it."""
-        text = self._sealed(raw, jid, role)
+        text = self._sealed(raw, whose, role)
         return raw if text is None else b'%s"%s"}' % (MARK, text)
 
-    def open(self, raw: bytes | msgspec.Raw, jid: UUID, role: str) -> bytes:
-        """The JSON value. What was stored before there was a chain is returned as it is. Raises Sealed."""
+    def open(self, raw: bytes | msgspec.Raw, whose: UUID | Timed, role: str, name: str = "") -> bytes:
+        """The JSON value. What was stored before there was a chain is returned as it is. Raises Sealed.
+
+        Args:
+            name: of the job, as it is stored with it; needed for arguments, which may be sealed for a unique key.
+        """
         raw = bytes(raw)
         if not raw.startswith(MARK):
             return raw
-        return self._opened(raw[len(MARK) + 1 : -2], jid, role)
+        return self._opened(raw[len(MARK) + 1 : -2], whose, role, name)
+
+    def seal_text(self, text: str, whose: Whose, role: str) -> str:
+        """A text as the store gets it; nothing stays nothing."""
+        sealed = self._sealed(text.encode(), whose, role) if text else None
+        return text if sealed is None else PREFIX + sealed.decode()
+
+    def open_text(self, text: str, jid: UUID, role: str, name: str = "") -> str:
+        """The reverse. Raises Sealed."""
+        if not text.startswith(PREFIX):
+            return text
+        return self._opened(text.removeprefix(PREFIX).encode(), jid, role, name).decode()
 
     def seal_failure(self, failure: Failure, jid: UUID) -> Failure:
         """An error whose message and traceback nobody else reads; its type stays."""
-
-        def seal(text: str) -> str:
-            sealed = self._sealed(text.encode(), jid, "error")
-            return text if sealed is None else PREFIX + sealed.decode()
-
-        return replace(failure, message=seal(failure.message), traceback=seal(failure.traceback))
+        message, traceback = (self.seal_text(text, jid, "error") for text in (failure.message, failure.traceback))
+        return replace(failure, message=message, traceback=traceback)
 
     def open_failure(self, failure: Failure, jid: UUID) -> Failure:
         """The reverse. Raises Sealed."""
+        message, traceback = (self.open_text(text, jid, "error") for text in (failure.message, failure.traceback))
+        return replace(failure, message=message, traceback=traceback)
 
-        def open_(text: str) -> str:
-            if not text.startswith(PREFIX):
-                return text
-            return self._opened(text.removeprefix(PREFIX).encode(), jid, "error").decode()
-
-        return replace(failure, message=open_(failure.message), traceback=open_(failure.traceback))
-
-    def open_job(self, job: J) -> J:
-        """A record with all that can be opened here in plain; what cannot stays sealed."""
-        if job is None:
-            return job
+    def open_job(self, job: Job) -> Job:
+        """A record in plain; when one part of it cannot be opened, all of it stays sealed."""
         try:
-            args = msgspec.json.decode(self.open(msgspec.json.encode(job.args), job.jid, "args"))
+            args = msgspec.json.decode(self.open(msgspec.json.encode(job.args), job.jid, "args", job.name))
+            unique = self.open_text(job.unique, job.jid, "unique", job.name)
             failures = tuple(self.open_failure(it, job.jid) for it in job.failures)
             result = None if job.result is None else msgspec.Raw(self.open(job.result, job.jid, "result"))
         except Sealed:
             return job
-        return replace(job, args=args, failures=failures, result=result)
+        return replace(job, args=args, unique=unique, failures=failures, result=result)
 
-    def _sealed(self, data: bytes, jid: UUID, role: str) -> bytes | None:
-        what, names = _what(jid, role), []
+    def _sealed(self, data: bytes, whose: Whose, role: str) -> bytes | None:
+        what, names = _what(whose, role), []
         for codec in self._chain:
             changed = codec.seal(data, what)
             if changed is not None:
                 data = changed
                 names.append(codec.name)
-        return b"%s:%s" % ("+".join(names).encode(), b64encode(data)) if names else None
+        key = f"@{whose.key.hex()}" if isinstance(whose, Keyed) else ""
+        return b"%s:%s" % (f"{'+'.join(names)}{key}".encode(), b64encode(data)) if names else None
 
-    def _opened(self, text: bytes, jid: UUID, role: str) -> bytes:
-        names, _, coded = text.partition(b":")
+    def _opened(self, text: bytes, its: UUID | Timed, role: str, job: str) -> bytes:
+        whose: Whose = its
+        said = f"the {role} of {its if isinstance(its, Timed) else f'job {its}'}"
+        links, _, coded = text.partition(b":")
+        names, _, key = links.decode(errors="replace").partition("@")
         try:
             data = b64decode(coded, validate=True)
+            if key:
+                whose = Keyed(job, bytes.fromhex(key))
         except (ValueError, NotBase64):
-            raise Sealed(f"the {role} of job {jid}: a sealed value is damaged") from None
-        for name in reversed(names.decode(errors="replace").split("+")):
+            raise Sealed(f"{said}: a sealed value is damaged") from None
+        for name in reversed(names.split("+")):
             codec = self._by_name.get(name)
             if codec is None:
-                raise Sealed(f"the {role} of job {jid}: the app's codec chain has no {name!r}")
+                raise Sealed(f"{said}: the app's codec chain has no {name!r}")
             try:
-                data = codec.open(data, _what(jid, role))
+                data = codec.open(data, _what(whose, role))
             except Sealed as error:
-                raise Sealed(f"the {role} of job {jid}: {error}") from None
+                raise Sealed(f"{said}: {error}") from None
         return data
 
 
-def _what(jid: UUID, role: str) -> bytes:
-    return b"%s %s" % (jid.bytes, role.encode())
+def _what(whose: Whose, role: str) -> bytes:
+    """What a value is authenticated with: no two of these read the same."""
+    match whose:
+        case Keyed(name, key):
+            return b"key %s %s %s" % (key, role.encode(), name.encode())
+        case Timed(name, job):
+            return f"schedule {name}\0{job}\0{role}".encode()
+    return b"%s %s" % (whose.bytes, role.encode())

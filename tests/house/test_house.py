@@ -26,11 +26,11 @@ SOURCE = ROOT / "src" / "procession"
 FILES = sorted(SOURCE.rglob("*.py"))
 FLOORS = [
     ("job", "fingerprint", "moves", "errors", "codec", "retry", "clock", "names", "sizes", "unique", "cron", "schedule",
-     "notes", "query", "matching", "retry_after", "depends"),
+     "notes", "query", "matching", "retry_after", "depends", "sealing"),
     ("database",),
     ("config", "connections", "context", "registry", "enqueuer", "dequeuer", "stats", "handle", "worker", "client",
      "doctor", "repair", "asker", "steering", "schedules", "scheduling", "notebook", "journal", "search", "bulk", "why",
-     "inquiry", "insight", "extending", "middleware", "policies", "waiting", "events", "lifespan", "sealing"),
+     "inquiry", "insight", "extending", "middleware", "policies", "waiting", "events", "lifespan"),
     ("runtime",),
     ("cli", "demo", "testing", "web", "__main__"),
 ]

@@ -9,7 +9,7 @@ import pytest
 
 from procession import ConfigError, Encrypted, Failure, Sealed, Zlib
 from procession.job import new_jid
-from procession.sealing import LARGEST_OPENED, Sealing, is_sealed
+from procession.sealing import CLOSED, LARGEST_OPENED, Keyed, Sealing, Timed, is_sealed, shown
 
 OLD, NEW = Encrypted.new_key(), Encrypted.new_key()
 JID = new_jid()
@@ -62,6 +62,40 @@ def test_a_value_that_was_moved_or_changed_does_not_open() -> None:
             sealing.open(changed, JID, "args")
     with pytest.raises(Sealed, match="belongs to another job"):
         sealing.open(stored[:40] + stored[-2:], JID, "args")
+
+
+def test_what_is_sealed_for_a_unique_key_opens_in_jobs_of_its_name_and_under_its_key_only() -> None:
+    sealing, key = Sealing([Encrypted([NEW])]), bytes(range(16))
+    stored = sealing.seal(SECRET, Keyed("pay", key), "args")
+    assert sealing.open(stored, JID, "args", "pay") == sealing.open(stored, new_jid(), "args", "pay") == SECRET
+    for role, name in (("args", "refund"), ("args", ""), ("result", "pay"), ("unique", "pay")):
+        with pytest.raises(Sealed, match="belongs to another job"):
+            sealing.open(stored, JID, role, name)
+    for other in (b"@" + bytes(16).hex().encode(), b""):
+        with pytest.raises(Sealed, match="belongs to another job"):
+            sealing.open(stored.replace(b"@" + key.hex().encode(), other), JID, "args", "pay")
+    with pytest.raises(Sealed, match="is damaged"):
+        sealing.open(stored.replace(b"@0001", b"@00zz"), JID, "args", "pay")
+
+
+def test_what_is_sealed_for_a_schedule_opens_for_its_name_and_its_job_only() -> None:
+    sealing = Sealing([Encrypted([NEW])])
+    stored = sealing.seal(SECRET, Timed("nightly", "pay"), "args")
+    assert sealing.open(stored, Timed("nightly", "pay"), "args") == SECRET
+    for whose in (Timed("daily", "pay"), Timed("nightly", "refund"), JID):
+        with pytest.raises(Sealed, match="belongs to another job"):
+            sealing.open(stored, whose, "args", "pay")
+
+
+def test_a_text_that_cannot_be_opened_has_a_placeholder() -> None:
+    sealing = Sealing([Encrypted([NEW])])
+    text = sealing.seal_text("card 4111", JID, "log")
+    assert "4111" not in text
+    assert shown(text, JID, "log", sealing) == "card 4111"
+    assert shown(text, new_jid(), "log", sealing) == shown(text, JID, "log", None) == CLOSED
+    assert shown(text[:-9], JID, "log", sealing) == shown(text + "?", JID, "log", sealing) == CLOSED
+    assert shown("plain", JID, "log", None) == sealing.open_text("plain", JID, "log") == "plain"
+    assert sealing.seal_text("", JID, "log") == ""
 
 
 def test_what_was_stored_before_there_was_a_chain_opens_as_it_is() -> None:

@@ -140,7 +140,8 @@ def _decoded(run: Run) -> tuple[tuple[Any, ...], dict[str, Any]]:
                 raise _Closed(f"the arguments of job {run.claimed.jid} are sealed; this app has no codec=") from None
             raise
     try:
-        return signature.decode(sealing.open(run.arguments, run.claimed.jid, "args"))
+        name = decode_spec(run.claimed.spec).name  # as stored, which may be an alias of this code
+        return signature.decode(sealing.open(run.arguments, run.claimed.jid, "args", name))
     except Sealed as error:
         raise _Closed(str(error)) from None
 

@@ -7,6 +7,7 @@ at most once a second. A worker that is killed loses what it has not told. Nothi
 from __future__ import annotations
 
 from collections import defaultdict
+from contextlib import suppress
 from uuid import UUID
 
 import msgspec
@@ -23,9 +24,11 @@ from procession.database.measures import (
     Seen,
     class_of,
 )
+from procession.errors import Sealed
 from procession.fingerprint import fingerprint, normalised
 from procession.job import Claimed, Outcome
 from procession.moves import Move
+from procession.sealing import CLOSED, Sealing
 
 EVERY = 1.0
 """Seconds between two reports, at least."""
@@ -57,8 +60,11 @@ class Meter:
         self._errors: dict[str, Seen] = {}
         self._told = 0.0
 
-    def add(self, claimed: Claimed, name: str, outcome: Outcome, seconds: float | None) -> None:
-        """Count one attempt that came to an outcome; `seconds` is how long it ran, None when it never began."""
+    def add(
+        self, claimed: Claimed, name: str, outcome: Outcome, seconds: float | None, sealing: Sealing | None = None
+    ) -> None:
+        """Count one attempt that came to an outcome; `seconds` is how long it ran, None when it never began. With
+        `sealing`, errors are told apart as ever, and what they say is not told."""
         if outcome.move in COUNTED:
             self._named(f"en{name}")[COUNTED[Move(outcome.move)]] += 1
         if seconds is not None:
@@ -69,7 +75,7 @@ class Meter:
                 for slot in slots:
                     series[slot] += 1
         if outcome.failure:
-            self._failed(outcome.failure, name, claimed.jid)
+            self._failed(outcome.failure, name, claimed.jid, sealing)
 
     def due(self, now: float) -> bool:
         """True when there is something to tell, and the last time is a second ago."""
@@ -88,14 +94,18 @@ class Meter:
             series = self._series.setdefault(name, defaultdict(int))
         return series
 
-    def _failed(self, raw: bytes, name: str, jid: UUID) -> None:
+    def _failed(self, raw: bytes, name: str, jid: UUID, sealing: Sealing | None) -> None:
         failure = decode_failure(raw)
+        if sealing is not None:
+            with suppress(Sealed):  # it was sealed in this process, or in a child that has its keys, too
+                failure = sealing.open_failure(failure, jid)
         key = fingerprint(failure)
         known = self._errors.get(key)
         if known is None:
             if len(self._errors) < ERRORS:
+                message = normalised(failure.message) if sealing is None else CLOSED
                 self._errors[key] = Seen(
-                    fingerprint=key, type=failure.type, message=normalised(failure.message), where=failure.where,
+                    fingerprint=key, type=failure.type, message=message, where=failure.where,
                     count=1, names=(name,), samples=(jid,),
                 )  # fmt: skip
             return

@@ -9,8 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from procession.notes import Note
+import msgspec
+from msgspec.structs import replace
+
+from procession.notes import Note, Progress, Said
 from procession.runtime.executor import Run
+from procession.sealing import Sealing
 
 EVERY = 1.0
 """Seconds between two notes of a running job."""
@@ -52,12 +56,26 @@ class NoteTaker:
         page = notebook.fetch(last=last)
         if page.progress or page.lines:
             notebook.numbered += 1
-            self._waiting.append(
-                Note(
-                    jid=claimed.jid,
-                    token=claimed.token,
-                    number=notebook.numbered,
-                    progress=page.progress,
-                    lines=page.lines,
-                )
+            note = Note(
+                jid=claimed.jid,
+                token=claimed.token,
+                number=notebook.numbered,
+                progress=page.progress,
+                lines=page.lines,
             )
+            sealing = run.registered.sealing
+            self._waiting.append(note if sealing is None else sealed(note, sealing))
+
+
+_progress, _line = msgspec.json.Decoder(Progress), msgspec.json.Decoder(Said)
+
+
+def sealed(note: Note, sealing: Sealing) -> Note:
+    """A note whose texts nobody reads without the key; levels, loggers, times and the part done stay."""
+    progress = note.progress
+    if progress:
+        told = _progress.decode(progress)
+        progress = msgspec.json.encode(replace(told, text=sealing.seal_text(told.text, note.jid, "progress")))
+    said = [_line.decode(line) for line in note.lines]
+    lines = [msgspec.json.encode(replace(it, text=sealing.seal_text(it.text, note.jid, "log"))) for it in said]
+    return replace(note, progress=progress, lines=tuple(lines))

@@ -110,7 +110,8 @@ class QueueWorker:
         self._hearing: asyncio.Future[str | None] | None = None
         self._stopping = asyncio.Event()
         self._outbox = Outbox()
-        self._schedules = Scheduler(app.database, lambda: [*app.schedules.declared.values()])
+        declared = lambda: [*app.schedules.declared.values()]  # noqa: E731
+        self._schedules = Scheduler(app.database, declared, app.registry.policies.sealing)
         self._meter = Meter()
         self._hungry = True
         self._last_token, self._token = os.urandom(16), os.urandom(16)
@@ -272,7 +273,8 @@ class QueueWorker:
         for outcome, kept in zip(outcomes, accepted, strict=True):
             active = self._performer.settled(outcome, kept)
             if kept and active is not None:
-                self._meter.add(active.run.claimed, active.run.registered.name, outcome, active.took)
+                it = active.run.registered
+                self._meter.add(active.run.claimed, it.name, outcome, active.took, it.sealing)
             if not kept:
                 log.warning("job %s: the lease was lost, so its outcome (%s) counts no more", outcome.jid, outcome.move)
         self._outbox.settled(len(outcomes))

@@ -18,11 +18,12 @@ from procession.database import Database, Scheduled
 from procession.errors import ConfigError, StoreRefused, Unavailable
 from procession.runtime.outage import Patient
 from procession.schedule import Firing, Schedule, ScheduleInfo, due, planned
+from procession.sealing import Sealing
 
 log = logging.getLogger("procession.worker")
 
 LOOK = 60.0
-"""Longest time between two looks, in seconds. One that was made or edited just now rings the workers, who look at once."""
+"""Longest time between two looks, in seconds. A schedule that is made or edited rings the workers, who look at once."""
 AWAY = 5.0
 """Seconds until another look while the store is away."""
 APART = 0.05
@@ -36,9 +37,12 @@ LIMIT = 100
 class Scheduler:
     """What one worker does about schedules. `look` is one step; `run` goes on until it is cancelled."""
 
-    def __init__(self, database: Database, declared: Callable[[], Sequence[Schedule]]) -> None:
+    def __init__(
+        self, database: Database, declared: Callable[[], Sequence[Schedule]], sealing: Sealing | None = None
+    ) -> None:
         self._database = database
         self._declared = declared
+        self._sealing = sealing
         self._unreadable: set[str] = set()
         self._stored = False
         self._declare_at = 0.0
@@ -84,15 +88,16 @@ class Scheduler:
         if self._stored:
             await patient.connection.ask(self._database.touch_schedules([it.name for it in declared]))
         else:
-            there: Scheduled = await patient.connection.ask(self._database.schedules([]))
-            plans = [planned(it, there.now) for it in declared]
+            compared = [it.name for it in declared if self._sealing is not None]
+            there: Scheduled = await patient.connection.ask(self._database.schedules(compared))
+            plans = [planned(it, there.now, self._sealing, there.schedules) for it in declared]
             await patient.connection.ask(self._database.upsert_schedules(plans, declared=True))
             self._stored = True
         self._declare_at = monotonic() + DECLARE
 
     def _decided(self, info: ScheduleInfo, now: int) -> Firing | None:
         try:
-            return due(info, now)
+            return due(info, now, self._sealing)
         except ConfigError as error:
             if info.name not in self._unreadable:
                 self._unreadable.add(info.name)
