@@ -18,9 +18,10 @@ from procession.clock import wall
 from procession.database import Counts, Query, QueueInfo, WorkerInfo
 from procession.errors import ConfigError
 from procession.job import Job, State
-from procession.web.chart import Chart, Line
+from procession.web.chart import Chart
 from procession.web.flow import Need, Step, needs, steps
 from procession.web.meter import Meter
+from procession.web.past import Latency, Memory, SpanLink
 from procession.web.timeline import Timeline, timeline
 
 FAILURES = 8
@@ -36,11 +37,12 @@ RUNNING = 500
 
 
 class Source:
-    """Where views come from: an app, and the meter that watches its counters."""
+    """Where views come from: an app, the meter that watches its counters, and its past as read last."""
 
     def __init__(self, app: Procession) -> None:
         self.app = app
         self.meter = Meter()
+        self.memory = Memory()
 
 
 class QueueRow(Struct, frozen=True, kw_only=True):
@@ -85,7 +87,9 @@ class Overview(Struct, frozen=True, kw_only=True):
     sums: tuple[Sums]
     flow: tuple[Step, ...]
     needs: tuple[Need, ...]
+    spans: tuple[SpanLink, ...]
     charts: tuple[Chart, ...]
+    latency: tuple[Latency, ...]
     queues: tuple[QueueRow, ...]
     failures: tuple[JobRow, ...]
 
@@ -154,12 +158,13 @@ class View(Struct, frozen=True):
     tick: float
 
 
-async def load_overview(source: Source, _: Mapping[str, str]) -> Overview:
-    """See `Overview`."""
+async def load_overview(source: Source, params: Mapping[str, str]) -> Overview:
+    """See `Overview`. Raises ConfigError for a span that there is not."""
     app, now = source.app, wall()
     database, connection = app.database, app.connection_async()
     counts, queues, workers = await connection.ask(database.counts(), database.queues(), database.workers())
     failed = await connection.ask(database.page(Query(state=State.FAILED), limit=FAILURES))
+    past = await source.memory.past(app, params.get("span", ""))
     look = source.meter.take(now, counts)
     capacity = sum(worker.concurrency for worker in workers)
     return Overview(
@@ -167,18 +172,12 @@ async def load_overview(source: Source, _: Mapping[str, str]) -> Overview:
         sums=(Sums("all", counts.processed, counts.queued + counts.delayed + counts.blocked, counts.failed),),
         flow=steps(look, source.meter.rates(), capacity),
         needs=needs(queues, workers, now),
-        charts=(throughput(source.meter),),
+        spans=past.spans,
+        charts=(past.chart,),
+        latency=past.latency,
         queues=tuple(_row(queue, workers) for queue in queues[:QUEUES]),
         failures=_rows(failed.jobs),
     )
-
-
-def throughput(meter: Meter) -> Chart:
-    """Jobs ended and retried a second, over the last two minutes."""
-    names = ("processed", "failed", "retried")
-    at, values = meter.series(names)
-    lines = tuple(Line(name, name, tuple(found)) for name, found in zip(names, values, strict=True))
-    return Chart(key="throughput", title="Throughput, last two minutes", unit="jobs/s", at=at, lines=lines)
 
 
 async def load_jobs(source: Source, params: Mapping[str, str]) -> Jobs:
@@ -271,10 +270,11 @@ VIEWS = {
     view.name: view
     for view in (
         View(
-            "overview", load_overview, (),
+            "overview", load_overview, ("span",),
             (
                 ("sums", "sums", "sums"), ("flow", "step", "flow"), ("needs", "need", "needs"),
-                ("charts", "chart", "charts"), ("queues", "queue_line", "queues"), ("failures", "failure", "failures"),
+                ("charts", "chart", "charts"), ("latency", "latency", "latency"),
+                ("queues", "queue_line", "queues"), ("failures", "failure", "failures"),
             ),
             0.5,
         ),
