@@ -27,6 +27,7 @@ def page_routes(source: Source, renderer: Renderer) -> list[Route]:
         "overview": ("/", "/overview.json"),
         "jobs": ("/jobs", "/jobs.json"),
         "job": ("/jobs/{jid}", "/jobs/{jid}.json"),
+        "errors": ("/errors", "/errors.json"),
         "queues": ("/queues", "/queues.json"),
         "workers": ("/workers", "/workers.json"),
     }

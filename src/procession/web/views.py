@@ -23,6 +23,7 @@ from procession.web.flow import Need, Step, needs, steps
 from procession.web.meter import Meter
 from procession.web.past import Latency, Memory, SpanLink
 from procession.web.timeline import Timeline, timeline
+from procession.web.troubles import ErrorRow, load_errors, newest_errors
 
 FAILURES = 8
 """Newest failures on the Overview."""
@@ -91,6 +92,7 @@ class Overview(Struct, frozen=True, kw_only=True):
     charts: tuple[Chart, ...]
     latency: tuple[Latency, ...]
     queues: tuple[QueueRow, ...]
+    errors: tuple[ErrorRow, ...]
     failures: tuple[JobRow, ...]
 
 
@@ -176,6 +178,7 @@ async def load_overview(source: Source, params: Mapping[str, str]) -> Overview:
         charts=(past.chart,),
         latency=past.latency,
         queues=tuple(_row(queue, workers) for queue in queues[:QUEUES]),
+        errors=await newest_errors(source),
         failures=_rows(failed.jobs),
     )
 
@@ -274,7 +277,8 @@ VIEWS = {
             (
                 ("sums", "sums", "sums"), ("flow", "step", "flow"), ("needs", "need", "needs"),
                 ("charts", "chart", "charts"), ("latency", "latency", "latency"),
-                ("queues", "queue_line", "queues"), ("failures", "failure", "failures"),
+                ("queues", "queue_line", "queues"), ("errors", "error_line", "errors"),
+                ("failures", "failure", "failures"),
             ),
             0.5,
         ),
@@ -288,6 +292,7 @@ VIEWS = {
             (("head", "job_head", "parts"), ("course", "job_course", "parts"), ("outcome", "job_outcome", "parts")),
             0.5,
         ),
+        View("errors", load_errors, ("muted",), (("others", "others", "others"), ("errors", "error", "errors")), 1.0),
         View("queues", load_queues, (), (("queues", "queue", "queues"),), 1.0),
         View("workers", load_workers, (), (("needs", "need", "needs"), ("workers", "worker", "workers")), 1.0),
     )
