@@ -14,8 +14,9 @@ from starlette.routing import Route
 from procession.errors import ConfigError, DatabaseError, ProcessionError
 from procession.web.access import Access
 from procession.web.actions import said
+from procession.web.onejob import OneJob
 from procession.web.render import Page, Renderer
-from procession.web.views import VIEWS, OneJob, Source, View
+from procession.web.views import VIEWS, Source, View
 
 Handler = Callable[[Request], Awaitable[Response]]
 THEME = "procession_theme"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
-from uuid import UUID
 
 from msgspec import Struct
 
@@ -21,8 +20,8 @@ from procession.job import Job, State
 from procession.web.chart import Chart
 from procession.web.flow import Need, Step, needs, steps
 from procession.web.meter import Meter
+from procession.web.onejob import load_job
 from procession.web.past import Latency, Memory, SpanLink
-from procession.web.timeline import Timeline, timeline
 from procession.web.troubles import ErrorRow, load_errors, newest_errors
 
 FAILURES = 8
@@ -118,23 +117,6 @@ class Jobs(Struct, frozen=True, kw_only=True):
     queue_names: tuple[str, ...]
 
 
-class JobParts(Struct, frozen=True, kw_only=True):
-    """One job and its course; `job` is None once it is gone."""
-
-    key: str
-    job: Job | None
-    timeline: Timeline | None
-    at: int
-
-
-class OneJob(Struct, frozen=True, kw_only=True):
-    """The page of one job."""
-
-    at: int
-    jid: UUID
-    parts: tuple[JobParts]
-
-
 class Queues(Struct, frozen=True, kw_only=True):
     """All queues."""
 
@@ -221,17 +203,6 @@ def count_of(counts: Counts, state: State) -> int:
     return found
 
 
-async def load_job(source: Source, params: Mapping[str, str]) -> OneJob:
-    """See `OneJob`. Raises ConfigError for what is no jid."""
-    try:
-        jid = UUID(params.get("jid", ""))
-    except ValueError:
-        raise ConfigError(f"{params.get('jid', '')!r} is not a jid") from None
-    now, job = wall(), await source.app.find_job_async(jid)
-    part = JobParts(key="it", job=job, timeline=timeline(job) if job else None, at=now)
-    return OneJob(at=now, jid=jid, parts=(part,))
-
-
 async def load_queues(source: Source, _: Mapping[str, str]) -> Queues:
     """See `Queues`."""
     app = source.app
@@ -289,7 +260,10 @@ VIEWS = {
         ),
         View(
             "job", load_job, ("jid",),
-            (("head", "job_head", "parts"), ("course", "job_course", "parts"), ("outcome", "job_outcome", "parts")),
+            (
+                ("head", "job_head", "parts"), ("course", "job_course", "parts"),
+                ("outcome", "job_outcome", "parts"), ("log", "log_line", "lines"),
+            ),
             0.5,
         ),
         View("errors", load_errors, ("muted",), (("others", "others", "others"), ("errors", "error", "errors")), 1.0),

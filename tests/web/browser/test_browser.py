@@ -102,9 +102,7 @@ def test_a_focused_row_that_moves_keeps_its_focus(app: Procession, address: str,
     expect(field).to_have_value("half a word")
 
 
-def test_a_page_comes_back_after_its_server_was_restarted(
-    app: Procession, watched: Watched
-) -> None:
+def test_a_page_comes_back_after_its_server_was_restarted(app: Procession, watched: Watched) -> None:
     page = watched.page
     with served(Dashboard(app)) as address:
         page.goto(address)
