@@ -82,10 +82,10 @@ def test_a_job_that_is_not_there_is_said_so_with_a_404(client: Client) -> None:
     assert client.get("/nowhere").status_code == 404
 
 
-def test_the_search_box_leads_to_a_job_or_to_the_jobs_of_a_name(client: Client) -> None:
+def test_the_search_box_leads_to_a_job_or_to_the_jobs_of_a_filter(client: Client) -> None:
     jid = "019a0000-0000-7000-8000-000000000000"
     assert client.get("/find", params={"q": jid}).headers["location"] == f"/jobs/{jid}"
-    assert client.get("/find", params={"q": "shop.deliver"}).headers["location"] == "/jobs?name=shop.deliver"
+    assert client.get("/find", params={"q": "shop.deliver"}).headers["location"] == "/jobs?q=shop.deliver"
 
 
 @pytest.mark.parametrize("what", [HOSTILE, f"fail{HOSTILE}", "x" * 200_000, f"fail{'<b>' * 60_000}"])

@@ -14,11 +14,11 @@ from msgspec import Struct
 
 from procession.client import Procession
 from procession.clock import wall
-from procession.database import Counts, Query, QueueInfo, WorkerInfo
-from procession.errors import ConfigError
+from procession.database import Query, QueueInfo, WorkerInfo
 from procession.job import Job, State
 from procession.web.chart import Chart
 from procession.web.flow import Need, Step, needs, steps
+from procession.web.joblist import JobRow, load_jobs, rows_of
 from procession.web.meter import Meter
 from procession.web.onejob import load_job
 from procession.web.past import Latency, Memory, SpanLink
@@ -26,12 +26,12 @@ from procession.web.troubles import ErrorRow, load_errors, newest_errors
 
 FAILURES = 8
 """Newest failures on the Overview."""
-PAGE = 50
-"""Jobs on one page."""
 HEADS = 3
 """Jobs at the head of a queue that the Queues page shows,"""
 QUEUES = 50
 """for this many queues."""
+LONGEST = 2_100
+"""Characters of one parameter of an address: more than any filter or cursor has."""
 RUNNING = 500
 """Running jobs that the Workers page looks at."""
 
@@ -52,13 +52,6 @@ class QueueRow(Struct, frozen=True, kw_only=True):
     info: QueueInfo
     workers: int
     heads: tuple[Job, ...] = ()
-
-
-class JobRow(Struct, frozen=True):
-    """One job of a list."""
-
-    key: str
-    job: Job
 
 
 class WorkerRow(Struct, frozen=True, kw_only=True):
@@ -93,28 +86,6 @@ class Overview(Struct, frozen=True, kw_only=True):
     queues: tuple[QueueRow, ...]
     errors: tuple[ErrorRow, ...]
     failures: tuple[JobRow, ...]
-
-
-class Tab(Struct, frozen=True):
-    """One state and how many jobs are in it; finished ones as far as they are kept."""
-
-    key: str
-    count: int
-    current: bool
-
-
-class Jobs(Struct, frozen=True, kw_only=True):
-    """One page of jobs of one state."""
-
-    at: int
-    state: State
-    queue: str
-    name: str
-    cursor: str
-    tabs: tuple[Tab, ...]
-    jobs: tuple[JobRow, ...]
-    next: str | None
-    queue_names: tuple[str, ...]
 
 
 class Queues(Struct, frozen=True, kw_only=True):
@@ -161,46 +132,8 @@ async def load_overview(source: Source, params: Mapping[str, str]) -> Overview:
         latency=past.latency,
         queues=tuple(_row(queue, workers) for queue in queues[:QUEUES]),
         errors=await newest_errors(source),
-        failures=_rows(failed.jobs),
+        failures=rows_of(failed.jobs),
     )
-
-
-async def load_jobs(source: Source, params: Mapping[str, str]) -> Jobs:
-    """See `Jobs`. Raises ConfigError for a state that there is not."""
-    app = source.app
-    try:
-        state = State(params.get("state") or State.FAILED)
-    except ValueError:
-        raise ConfigError(f"state must be one of {', '.join(State)}") from None
-    database, connection = app.database, app.connection_async()
-    query = Query(state=state, queue=params.get("queue") or None, name=params.get("name") or None)
-    page, counts, queues = await connection.ask(
-        database.page(query, cursor=params.get("cursor") or None, limit=PAGE), database.counts(), database.queues()
-    )
-    now = wall()
-    source.meter.take(now, counts)
-    return Jobs(
-        at=now,
-        state=state,
-        queue=params.get("queue", ""),
-        name=params.get("name", ""),
-        cursor=params.get("cursor", ""),
-        tabs=tuple(Tab(it.value, count_of(counts, it), it is state) for it in TABS),
-        jobs=_rows(page.jobs),
-        next=page.cursor,
-        queue_names=tuple(queue.name for queue in queues),
-    )
-
-
-TABS = (
-    State.QUEUED, State.DELAYED, State.BLOCKED, State.RUNNING, State.PROCESSED, State.FAILED, State.CANCELLED,
-)  # fmt: skip
-
-
-def count_of(counts: Counts, state: State) -> int:
-    """How many jobs are in a state now, as far as they are kept."""
-    found: int = getattr(counts, f"kept_{state}" if state.final else state.value)
-    return found
 
 
 async def load_queues(source: Source, _: Mapping[str, str]) -> Queues:
@@ -236,10 +169,6 @@ def _row(queue: QueueInfo, workers: Sequence[WorkerInfo], heads: tuple[Job, ...]
     return QueueRow(key=queue.name, info=queue, workers=serving, heads=heads)
 
 
-def _rows(jobs: Sequence[Job]) -> tuple[JobRow, ...]:
-    return tuple(JobRow(str(job.jid), job) for job in jobs)
-
-
 VIEWS = {
     view.name: view
     for view in (
@@ -254,7 +183,7 @@ VIEWS = {
             0.5,
         ),
         View(
-            "jobs", load_jobs, ("state", "queue", "name", "cursor"),
+            "jobs", load_jobs, ("state", "q", "queue", "name", "cursor"),
             (("tabs", "tab", "tabs"), ("jobs", "job", "jobs")),
             1.0,
         ),
