@@ -30,6 +30,7 @@ LONGEST = 64_000
 
 NEEDED = {
     "retry": Role.OPERATOR, "cancel": Role.OPERATOR, "pause": Role.OPERATOR, "resume": Role.OPERATOR,
+    "pause-schedule": Role.OPERATOR, "resume-schedule": Role.OPERATOR, "run-schedule": Role.OPERATOR,
     "mute": Role.OPERATOR, "unmute": Role.OPERATOR, "remove": Role.ADMIN,
 }  # fmt: skip
 FINAL = frozenset(state for state in State if state.final)
@@ -42,6 +43,8 @@ FITTING: dict[str, frozenset[State]] = {
 DONE = {"retry": "queued again", "cancel": "cancelled", "remove": "removed"}
 SAID = {
     "pause": "The queue is paused.", "resume": "The queue is served again.",
+    "pause-schedule": "The schedule is paused.", "resume-schedule": "The schedule is due again at its next instant.",
+    "run-schedule": "One run more was enqueued.",
     "mute": "The error is muted for a day; it is counted on.", "unmute": "The error is shown again.",
 }  # fmt: skip
 """What a page says after an action on one thing."""
@@ -55,6 +58,7 @@ def action_routes(app: Procession) -> list[Route]:
         Route("/jobs/act", _acting(app, _act_on_jobs), methods=["POST"]),
         Route("/queues/act", _acting(app, _act_on_queue), methods=["POST"]),
         Route("/errors/act", _acting(app, _act_on_error), methods=["POST"]),
+        Route("/schedules/act", _acting(app, _act_on_schedule), methods=["POST"]),
         Route("/theme", _theme, methods=["POST"]),
     ]
 
@@ -129,6 +133,19 @@ async def _act_on_error(app: Procession, verb: str, form: Form) -> tuple[int, in
     return int(found), 1
 
 
+async def _act_on_schedule(app: Procession, verb: str, form: Form) -> tuple[int, int]:
+    name = form.get("schedule", [""])[0]
+    if verb == "pause-schedule":
+        await app.schedules.pause_async(name, form.get("reason", [""])[0][:200])
+    elif verb == "resume-schedule":
+        await app.schedules.resume_async(name)
+    elif verb == "run-schedule":
+        await app.schedules.run_now_async(name)
+    else:
+        raise ConfigError(f"a schedule cannot be told to {verb}")
+    return 1, 1
+
+
 async def _theme(request: Request) -> Response:
     form = await _form(request)
     base = request.scope.get("root_path", "")
@@ -161,5 +178,5 @@ def _back(asked: str, base: str) -> str:
 
 
 def _named(form: Form) -> str:
-    words = [word for field in ("jid", "queue", "fingerprint") for word in form.get(field, ())]
+    words = [word for field in ("jid", "queue", "fingerprint", "schedule") for word in form.get(field, ())]
     return " ".join(words[:5]) + (f" and {len(words) - 5} more" if len(words) > 5 else "")

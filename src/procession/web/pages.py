@@ -31,6 +31,7 @@ def page_routes(source: Source, renderer: Renderer) -> list[Route]:
         "job": ("/jobs/{jid}", "/jobs/{jid}.json"),
         "errors": ("/errors", "/errors.json"),
         "queues": ("/queues", "/queues.json"),
+        "schedules": ("/schedules", "/schedules.json"),
         "workers": ("/workers", "/workers.json"),
     }
     routes = [Route("/find", _find)]

@@ -22,6 +22,7 @@ from procession.web.joblist import JobRow, load_jobs, rows_of
 from procession.web.meter import Meter
 from procession.web.onejob import load_job
 from procession.web.past import Latency, Memory, SpanLink
+from procession.web.timetable import load_timetable
 from procession.web.troubles import ErrorRow, load_errors, newest_errors
 
 FAILURES = 8
@@ -197,6 +198,7 @@ VIEWS = {
         ),
         View("errors", load_errors, ("muted",), (("others", "others", "others"), ("errors", "error", "errors")), 1.0),
         View("queues", load_queues, (), (("queues", "queue", "queues"),), 1.0),
+        View("schedules", load_timetable, (), (("schedules", "schedule", "schedules"),), 1.0),
         View("workers", load_workers, (), (("needs", "need", "needs"), ("workers", "worker", "workers")), 1.0),
     )
 }  # fmt: skip
