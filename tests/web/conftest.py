@@ -36,7 +36,7 @@ def made(url: str, namespace: str) -> Procession:
     return app
 
 
-def enqueue(app: Procession, *whats: str, **options: str) -> list[str]:
+def enqueue(app: Procession, *whats: str, **options: Any) -> list[str]:
     """Enqueue deliveries; their jids."""
     registered = app.registry.get("shop.deliver")
     assert registered is not None

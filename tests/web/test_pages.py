@@ -14,7 +14,7 @@ from procession.web import Access, Dashboard, Passwords, Role
 from procession.web.assets import contents
 from tests.web.conftest import HOSTILE, OURS, Client, enqueue, perform
 
-PAGES = ["/", "/jobs", "/jobs?state=processed", "/queues", "/workers"]
+PAGES = ["/", "/jobs", "/jobs?state=processed", "/queues", "/errors", "/schedules", "/workers"]
 
 
 def test_an_empty_store_is_shown_as_one(client: Client) -> None:
@@ -148,7 +148,7 @@ def test_a_mounted_dashboard_stays_below_its_prefix(app: Procession) -> None:
     (jid,) = enqueue(app, "a")
     outer = Starlette(routes=[Mount("/ops/jobs", Dashboard(app))])
     client = Client(outer, app)
-    for page in ["/", "/jobs?state=queued", f"/jobs/{jid}", "/queues", "/workers"]:
+    for page in ["/", "/jobs?state=queued", f"/jobs/{jid}", "/queues", "/errors", "/schedules", "/workers"]:
         shown = client.get(f"/ops/jobs{page}").text
         addresses = re.findall(r'(?:href|src|action|data-live)="([^#"]+)"', shown)
         assert len(addresses) > 10

@@ -79,7 +79,7 @@ async def load_jobs(source: Source, params: Mapping[str, str]) -> Jobs:
     app, now, trouble, page, scanned = source.app, wall(), None, Page([], None), 0
     cursor = params.get("cursor") or None
     counts = await app.ask_async(app.database.counts())
-    if not text.strip():
+    if state is not None and not text.strip():
         page = await app.ask_async(app.database.page(Query(state=state), cursor=cursor, limit=PAGE))
     else:
         try:

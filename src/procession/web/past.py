@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from procession.client import Procession
 from procession.clock import monotonic
-from procession.database.measures import EVENTS, HOUR, MINUTE, RUN, WAIT, Bucket, Step, quantile
+from procession.database.measures import EVENTS, RUN, WAIT, Bucket, Step, quantile
 from procession.errors import ConfigError
 from procession.web.chart import Chart, Line
 
@@ -38,10 +38,10 @@ class Choice(Struct, frozen=True):
 CHOICES = {
     it.key: it
     for it in (
-        Choice("15m", "15 minutes", MINUTE, 15, 1, 1.0, "jobs/min"),
-        Choice("1h", "hour", MINUTE, 60, 1, 2.0, "jobs/min"),
-        Choice("24h", "24 hours", MINUTE, 1_440, 10, 30.0, "jobs/10 min"),
-        Choice("7d", "7 days", HOUR, 168, 1, 30.0, "jobs/h"),
+        Choice("15m", "15 minutes", 60_000, 15, 1, 1.0, "jobs/min"),
+        Choice("1h", "hour", 60_000, 60, 1, 2.0, "jobs/min"),
+        Choice("24h", "24 hours", 60_000, 1_440, 10, 30.0, "jobs/10 min"),
+        Choice("7d", "7 days", 3_600_000, 168, 1, 30.0, "jobs/h"),
     )
 }
 
