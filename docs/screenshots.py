@@ -19,12 +19,14 @@ from playwright.sync_api import Browser, expect, sync_playwright
 IMAGES = Path(__file__).parent / "img"
 SHOP = """
 import random, time
-from procession import Discard, Procession, Retry
+from procession import Discard, Procession, Retry, current_job
 
 app = Procession()
 
 @app.job(queue="mail", retry=Retry(attempts=4))
 def send_mail(to: str, subject: str = "your order") -> dict[str, str]:
+    current_job().log.info("to %s", to)
+    current_job().progress(0.5, "handed over")
     time.sleep(random.uniform(0.2, 0.8))
     if random.random() < 0.2:
         raise TimeoutError(f"the gateway did not answer for {to}")
@@ -39,6 +41,8 @@ def charge_card(user: int, amount: float) -> str:
         raise Discard("the order was cancelled")
     return "charged"
 
+@app.cron("30 3 1 * *", args=("2026-11",), tz="Europe/Paris")
+@app.every("1h", name="hourly figures", args=("now",))
 @app.job(queue="reports")
 def monthly_report(month: str) -> int:
     return len(month)
@@ -90,7 +94,13 @@ def take(browser: Browser, address: str) -> None:
         page.goto(address)
         time.sleep(20 if scheme == "light" else 6)  # so that there is something on the chart
         page.screenshot(path=IMAGES / f"overview-{scheme}.png")
-        for name, path in (("jobs", "jobs?state=failed"), ("queues", "queues"), ("workers", "workers")):
+        for name, path in (
+            ("jobs", "jobs?state=failed"),
+            ("queues", "queues"),
+            ("errors", "errors"),
+            ("schedules", "schedules"),
+            ("workers", "workers"),
+        ):
             page.goto(address + path)
             expect(page.locator("#status-text")).to_have_text("Live")
             page.screenshot(path=IMAGES / f"{name}-{scheme}.png")

@@ -36,7 +36,7 @@ def made(url: str, namespace: str) -> Procession:
     return app
 
 
-def enqueue(app: Procession, *whats: str, **options: str) -> list[str]:
+def enqueue(app: Procession, *whats: str, **options: Any) -> list[str]:
     """Enqueue deliveries; their jids."""
     registered = app.registry.get("shop.deliver")
     assert registered is not None
@@ -73,9 +73,7 @@ def client(app: Procession) -> Client:
 class Client:
     """Asks an ASGI app without a server, as from this machine or from wherever `peer` is; keeps its cookies."""
 
-    def __init__(
-        self, asgi: Any, app: Procession, *, base: str = "http://127.0.0.1", peer: str = "127.0.0.1"
-    ) -> None:
+    def __init__(self, asgi: Any, app: Procession, *, base: str = "http://127.0.0.1", peer: str = "127.0.0.1") -> None:
         self._asgi, self._app, self._base, self._peer = asgi, app, base, peer
         self.cookies = httpx.Cookies()
 

@@ -59,9 +59,7 @@ def test_an_action_that_did_not_come_from_our_own_page_is_refused(
     assert not app.queues()[0].paused
 
 
-def test_an_action_is_taken_with_our_own_origin_where_the_browser_says_no_more(
-    app: Procession, client: Client
-) -> None:
+def test_an_action_is_taken_with_our_own_origin_where_the_browser_says_no_more(app: Procession, client: Client) -> None:
     (jid,) = enqueue(app, "a")
     answer = client.post(
         "/jobs/act",

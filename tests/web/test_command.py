@@ -102,9 +102,7 @@ def test_the_demonstration_is_seen_on_its_dashboard(tmp_path: Path) -> None:
         assert "scheduled: 0" in process.stdout.read()
 
 
-def test_the_mounted_example_runs(
-    valkey_url: str, namespace: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_mounted_example_runs(valkey_url: str, namespace: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROCESSION_URL", valkey_url)
     monkeypatch.setenv("PROCESSION_NAMESPACE", namespace)
     monkeypatch.syspath_prepend(str(ROOT / "examples"))

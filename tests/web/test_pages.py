@@ -14,7 +14,7 @@ from procession.web import Access, Dashboard, Passwords, Role
 from procession.web.assets import contents
 from tests.web.conftest import HOSTILE, OURS, Client, enqueue, perform
 
-PAGES = ["/", "/jobs", "/jobs?state=processed", "/queues", "/workers"]
+PAGES = ["/", "/jobs", "/jobs?state=processed", "/queues", "/errors", "/schedules", "/workers"]
 
 
 def test_an_empty_store_is_shown_as_one(client: Client) -> None:
@@ -82,10 +82,10 @@ def test_a_job_that_is_not_there_is_said_so_with_a_404(client: Client) -> None:
     assert client.get("/nowhere").status_code == 404
 
 
-def test_the_search_box_leads_to_a_job_or_to_the_jobs_of_a_name(client: Client) -> None:
+def test_the_search_box_leads_to_a_job_or_to_the_jobs_of_a_filter(client: Client) -> None:
     jid = "019a0000-0000-7000-8000-000000000000"
     assert client.get("/find", params={"q": jid}).headers["location"] == f"/jobs/{jid}"
-    assert client.get("/find", params={"q": "shop.deliver"}).headers["location"] == "/jobs?name=shop.deliver"
+    assert client.get("/find", params={"q": "shop.deliver"}).headers["location"] == "/jobs?q=shop.deliver"
 
 
 @pytest.mark.parametrize("what", [HOSTILE, f"fail{HOSTILE}", "x" * 200_000, f"fail{'<b>' * 60_000}"])
@@ -148,7 +148,7 @@ def test_a_mounted_dashboard_stays_below_its_prefix(app: Procession) -> None:
     (jid,) = enqueue(app, "a")
     outer = Starlette(routes=[Mount("/ops/jobs", Dashboard(app))])
     client = Client(outer, app)
-    for page in ["/", "/jobs?state=queued", f"/jobs/{jid}", "/queues", "/workers"]:
+    for page in ["/", "/jobs?state=queued", f"/jobs/{jid}", "/queues", "/errors", "/schedules", "/workers"]:
         shown = client.get(f"/ops/jobs{page}").text
         addresses = re.findall(r'(?:href|src|action|data-live)="([^#"]+)"', shown)
         assert len(addresses) > 10

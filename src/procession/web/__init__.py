@@ -1,7 +1,7 @@
 """The dashboard: an ASGI app that shows the jobs of one `Procession`, live, and lets operators act on them.
 
 `procession web` serves it, or any ASGI application mounts it. Needs `pip install "procession[web]"`. It keeps nothing
-but the last two minutes of rates: everything it shows is read from the store through the client's verbs.
+but the last seconds of rates: everything it shows is read from the store through the client's verbs.
 """
 
 from __future__ import annotations

@@ -30,7 +30,8 @@ LONGEST = 64_000
 
 NEEDED = {
     "retry": Role.OPERATOR, "cancel": Role.OPERATOR, "pause": Role.OPERATOR, "resume": Role.OPERATOR,
-    "remove": Role.ADMIN,
+    "pause-schedule": Role.OPERATOR, "resume-schedule": Role.OPERATOR, "run-schedule": Role.OPERATOR,
+    "mute": Role.OPERATOR, "unmute": Role.OPERATOR, "remove": Role.ADMIN,
 }  # fmt: skip
 FINAL = frozenset(state for state in State if state.final)
 FITTING: dict[str, frozenset[State]] = {
@@ -40,6 +41,14 @@ FITTING: dict[str, frozenset[State]] = {
 }
 """The states in which each verb changes a job; in the others it leaves the job as it is."""
 DONE = {"retry": "queued again", "cancel": "cancelled", "remove": "removed"}
+SAID = {
+    "pause": "The queue is paused.", "resume": "The queue is served again.",
+    "pause-schedule": "The schedule is paused.", "resume-schedule": "The schedule is due again at its next instant.",
+    "run-schedule": "One run more was enqueued.",
+    "mute": "The error is muted for a day; it is counted on.", "unmute": "The error is shown again.",
+}  # fmt: skip
+"""What a page says after an action on one thing."""
+MUTED = "1d"
 Form = Mapping[str, Sequence[str]]
 
 
@@ -48,6 +57,8 @@ def action_routes(app: Procession) -> list[Route]:
     return [
         Route("/jobs/act", _acting(app, _act_on_jobs), methods=["POST"]),
         Route("/queues/act", _acting(app, _act_on_queue), methods=["POST"]),
+        Route("/errors/act", _acting(app, _act_on_error), methods=["POST"]),
+        Route("/schedules/act", _acting(app, _act_on_schedule), methods=["POST"]),
         Route("/theme", _theme, methods=["POST"]),
     ]
 
@@ -59,7 +70,7 @@ def said(query: Mapping[str, str]) -> str:
         left = int(asked) - int(changed)
         rest = f"; {left} left as {'it is' if left == 1 else 'they are'}: not in a state for this" if left > 0 else ""
         return f"{changed} {'job' if changed == '1' else 'jobs'} {DONE[done]}{rest}."
-    return {"pause": "The queue is paused.", "resume": "The queue is served again."}.get(done, "")
+    return SAID.get(done, "")
 
 
 Act = Callable[[Procession, str, Form], Awaitable[tuple[int, int]]]
@@ -115,6 +126,26 @@ async def _act_on_queue(app: Procession, verb: str, form: Form) -> tuple[int, in
     return 1, 1
 
 
+async def _act_on_error(app: Procession, verb: str, form: Form) -> tuple[int, int]:
+    if verb not in ("mute", "unmute"):
+        raise ConfigError(f"an error cannot be told to {verb}")
+    found = await app.mute_error_async(form.get("fingerprint", [""])[0], MUTED if verb == "mute" else 0)
+    return int(found), 1
+
+
+async def _act_on_schedule(app: Procession, verb: str, form: Form) -> tuple[int, int]:
+    name = form.get("schedule", [""])[0]
+    if verb == "pause-schedule":
+        await app.schedules.pause_async(name, form.get("reason", [""])[0][:200])
+    elif verb == "resume-schedule":
+        await app.schedules.resume_async(name)
+    elif verb == "run-schedule":
+        await app.schedules.run_now_async(name)
+    else:
+        raise ConfigError(f"a schedule cannot be told to {verb}")
+    return 1, 1
+
+
 async def _theme(request: Request) -> Response:
     form = await _form(request)
     base = request.scope.get("root_path", "")
@@ -147,5 +178,5 @@ def _back(asked: str, base: str) -> str:
 
 
 def _named(form: Form) -> str:
-    words = [*form.get("jid", ()), *form.get("queue", ())]
+    words = [word for field in ("jid", "queue", "fingerprint", "schedule") for word in form.get(field, ())]
     return " ".join(words[:5]) + (f" and {len(words) - 5} more" if len(words) > 5 else "")

@@ -28,7 +28,10 @@ class Chart(Struct, frozen=True, kw_only=True):
     key: str
     title: str
     unit: str
+    begin: str
+    """What stands below the left edge."""
     at: tuple[int, ...]
+    """When each point begins."""
     lines: tuple[Line, ...]
 
     @property
@@ -64,7 +67,7 @@ class Chart(Struct, frozen=True, kw_only=True):
         """The table twin, the newest instant first, unknown ones left out."""
         columns = zip(self.at, *(line.values for line in self.lines), strict=True)
         return [
-            (clock(at)[11:], ["–" if value is None else f"{value:.1f}" for value in values])
+            (clock(at)[5:16], ["–" if value is None else f"{value:,.10g}" for value in values])
             for at, *values in reversed([*columns])
             if any(value is not None for value in values)
         ]

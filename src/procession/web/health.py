@@ -12,7 +12,8 @@ from starlette.routing import Route
 from procession.clock import wall
 from procession.errors import DatabaseError
 from procession.job import State
-from procession.web.views import Source, count_of
+from procession.web.joblist import count_of
+from procession.web.views import Source
 
 QUEUES = 100
 """Queues that have a label of their own; the deepest are taken."""

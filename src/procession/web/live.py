@@ -23,7 +23,7 @@ from procession.clock import monotonic, wall
 from procession.errors import ConfigError, ProcessionError
 from procession.web.access import Access
 from procession.web.render import Page, Renderer, Rows
-from procession.web.views import VIEWS, Source, View
+from procession.web.views import LONGEST, VIEWS, Source, View
 
 log = logging.getLogger("procession.web")
 
@@ -208,7 +208,7 @@ def _asked(request: HTTPConnection) -> tuple[View, Page]:
     view = VIEWS.get(request.query_params.get("view", ""))
     if view is None:
         raise ConfigError(f"view must be one of {', '.join(VIEWS)}")
-    params = {name: request.query_params[name][:300] for name in view.params if request.query_params.get(name)}
+    params = {name: request.query_params[name][:LONGEST] for name in view.params if request.query_params.get(name)}
     access = request.scope.get("procession.access") or Access("nobody")
     return view, Page(view=view.name, base=request.scope.get("root_path", ""), access=access, params=params)
 

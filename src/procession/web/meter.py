@@ -1,7 +1,7 @@
-"""Rates between two looks at the counters, and the last two minutes as this dashboard saw them.
+"""Rates between two looks at the counters, as this dashboard saw them.
 
-The hub's loads feed it; the Overview reads it. Held in memory, so a dashboard that nobody watched has a gap, and the
-gap is shown as one.
+The hub's loads feed it; the Overview reads it. Held in memory, so there are none until somebody has watched for a
+moment; what was before is in the store's history (`past.py`).
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from msgspec import Struct
 
 from procession.database import Counts
 
-KEPT = 120_000
+KEPT = 10_000
 """Milliseconds that are remembered."""
 BETWEEN = 400
-"""Least milliseconds between two remembered looks; so at most 300 are kept."""
+"""Least milliseconds between two remembered looks; so at most 26 are kept."""
 OVER = 5_000
 """Milliseconds over which a rate is taken."""
 
@@ -60,24 +60,3 @@ class Meter:
         return {
             name: max(0, getattr(new.counts, name) - getattr(old.counts, name)) / seconds for name in EVENTS
         }  # fmt: skip
-
-    def series(self, names: tuple[str, ...], step: int = 2_000) -> tuple[tuple[int, ...], list[list[float | None]]]:
-        """Instants, and for each name its rate in each step; None where nobody looked."""
-        if not self.looks:
-            return (), [[] for _ in names]
-        end = self.looks[-1].at // step
-        first = end - KEPT // step
-        marks: dict[int, Look] = {}
-        for look in self.looks:
-            marks[look.at // step] = look
-        at = tuple((slot + 1) * step for slot in range(first, end))
-        lines: list[list[float | None]] = [[] for _ in names]
-        for slot in range(first, end):
-            old, new = marks.get(slot - 1), marks.get(slot)
-            for values, name in zip(lines, names, strict=True):
-                if old is None or new is None:
-                    values.append(None)
-                else:
-                    moved = getattr(new.counts, name) - getattr(old.counts, name)
-                    values.append(max(0, moved) * 1_000 / max(1, new.at - old.at))
-        return at, lines

@@ -14,8 +14,10 @@ from starlette.routing import Route
 from procession.errors import ConfigError, DatabaseError, ProcessionError
 from procession.web.access import Access
 from procession.web.actions import said
+from procession.web.joblist import Jobs
+from procession.web.onejob import OneJob
 from procession.web.render import Page, Renderer
-from procession.web.views import VIEWS, OneJob, Source, View
+from procession.web.views import LONGEST, VIEWS, Source, View
 
 Handler = Callable[[Request], Awaitable[Response]]
 THEME = "procession_theme"
@@ -27,7 +29,9 @@ def page_routes(source: Source, renderer: Renderer) -> list[Route]:
         "overview": ("/", "/overview.json"),
         "jobs": ("/jobs", "/jobs.json"),
         "job": ("/jobs/{jid}", "/jobs/{jid}.json"),
+        "errors": ("/errors", "/errors.json"),
         "queues": ("/queues", "/queues.json"),
+        "schedules": ("/schedules", "/schedules.json"),
         "workers": ("/workers", "/workers.json"),
     }
     routes = [Route("/find", _find)]
@@ -51,18 +55,17 @@ def page_of(request: Request, view: str, params: dict[str, str]) -> Page:
 
 
 def params_of(request: Request, view: View) -> dict[str, str]:
-    """The parameters that a view knows, none longer than any name can be."""
+    """The parameters that a view knows, none longer than any filter can be."""
     asked = {**request.query_params, **request.path_params}
-    return {name: str(asked[name])[:300] for name in view.params if asked.get(name)}
+    return {name: str(asked[name])[:LONGEST] for name in view.params if asked.get(name)}
 
 
 def _page(view: View, source: Source, renderer: Renderer) -> Handler:
     async def page(request: Request) -> Response:
         params = params_of(request, view)
         model = await view.load(source, params)
-        gone = isinstance(model, OneJob) and model.parts[0].job is None
         html = renderer.page(view, model, page_of(request, view.name, params))
-        return HTMLResponse(html, 404 if gone else 200, {"Cache-Control": "no-store"})
+        return HTMLResponse(html, _status(model), {"Cache-Control": "no-store"})
 
     return page
 
@@ -70,22 +73,25 @@ def _page(view: View, source: Source, renderer: Renderer) -> Handler:
 def _twin(view: View, source: Source) -> Handler:
     async def twin(request: Request) -> Response:
         model = await view.load(source, params_of(request, view))
-        gone = isinstance(model, OneJob) and model.parts[0].job is None
-        return Response(
-            msgspec.json.encode(model), 404 if gone else 200, {"Cache-Control": "no-store"}, "application/json"
-        )
+        return Response(msgspec.json.encode(model), _status(model), {"Cache-Control": "no-store"}, "application/json")
 
     return twin
 
 
+def _status(model: object) -> int:
+    if isinstance(model, OneJob) and model.parts[0].job is None:
+        return 404
+    return 400 if isinstance(model, Jobs) and model.trouble else 200
+
+
 async def _find(request: Request) -> Response:
-    """The search box: a jid leads to its job, anything else to the jobs of that name."""
-    asked, base = request.query_params.get("q", "").strip()[:300], request.scope.get("root_path", "")
+    """The search box: a jid leads to its job, anything else is a filter."""
+    asked, base = request.query_params.get("q", "").strip()[:LONGEST], request.scope.get("root_path", "")
     try:
         return RedirectResponse(f"{base}/jobs/{UUID(asked)}", 303)
     except ValueError:
         state = request.query_params.get("state", "")[:20]
-        words = urlencode({name: value for name, value in (("state", state), ("name", asked)) if value})
+        words = urlencode({name: value for name, value in (("state", state), ("q", asked)) if value})
         return RedirectResponse(f"{base}/jobs{'?' if words else ''}{words}", 303)
 
 

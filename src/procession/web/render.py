@@ -54,7 +54,7 @@ class Page(Struct, frozen=True, kw_only=True):
     def twin(self) -> str:
         """The address of the same value as JSON."""
         path, mark, query = self.here.partition("?")
-        return f"{path}overview.json" if self.view == "overview" else f"{path}.json{mark}{query}"
+        return f"{path}overview.json{mark}{query}" if self.view == "overview" else f"{path}.json{mark}{query}"
 
     @property
     def live(self) -> str:

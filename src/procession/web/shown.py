@@ -87,6 +87,11 @@ def clock(milliseconds: int) -> str:
     return _at(milliseconds).strftime("%Y-%m-%d %H:%M:%S") if milliseconds else ""
 
 
+def moment(milliseconds: int) -> str:
+    """The time of day to the millisecond, UTC."""
+    return _at(milliseconds).strftime("%H:%M:%S.%f")[:-3] if milliseconds else ""
+
+
 def iso(milliseconds: int) -> str:
     """An instant for machines."""
     return _at(milliseconds).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -111,5 +116,5 @@ def note(job: Job) -> str:
     return line(job.error or job.reason, 160) if job.error or job.reason else ""
 
 
-_ALL = (plain, line, pretty, json_text, number, rate, span, clock, iso, memory, short, note)
+_ALL = (plain, line, pretty, json_text, number, rate, span, clock, moment, iso, memory, short, note)
 FILTERS = {it.__name__: it for it in _ALL}

@@ -9,38 +9,41 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
-from uuid import UUID
 
 from msgspec import Struct
 
 from procession.client import Procession
 from procession.clock import wall
-from procession.database import Counts, Query, QueueInfo, WorkerInfo
-from procession.errors import ConfigError
+from procession.database import Query, QueueInfo, WorkerInfo
 from procession.job import Job, State
-from procession.web.chart import Chart, Line
+from procession.web.chart import Chart
 from procession.web.flow import Need, Step, needs, steps
+from procession.web.joblist import JobRow, load_jobs, rows_of
 from procession.web.meter import Meter
-from procession.web.timeline import Timeline, timeline
+from procession.web.onejob import load_job
+from procession.web.past import Latency, Memory, SpanLink
+from procession.web.timetable import load_timetable
+from procession.web.troubles import ErrorRow, load_errors, newest_errors
 
 FAILURES = 8
 """Newest failures on the Overview."""
-PAGE = 50
-"""Jobs on one page."""
 HEADS = 3
 """Jobs at the head of a queue that the Queues page shows,"""
 QUEUES = 50
 """for this many queues."""
+LONGEST = 2_100
+"""Characters of one parameter of an address: more than any filter or cursor has."""
 RUNNING = 500
 """Running jobs that the Workers page looks at."""
 
 
 class Source:
-    """Where views come from: an app, and the meter that watches its counters."""
+    """Where views come from: an app, the meter that watches its counters, and its past as read last."""
 
     def __init__(self, app: Procession) -> None:
         self.app = app
         self.meter = Meter()
+        self.memory = Memory()
 
 
 class QueueRow(Struct, frozen=True, kw_only=True):
@@ -50,13 +53,6 @@ class QueueRow(Struct, frozen=True, kw_only=True):
     info: QueueInfo
     workers: int
     heads: tuple[Job, ...] = ()
-
-
-class JobRow(Struct, frozen=True):
-    """One job of a list."""
-
-    key: str
-    job: Job
 
 
 class WorkerRow(Struct, frozen=True, kw_only=True):
@@ -85,48 +81,12 @@ class Overview(Struct, frozen=True, kw_only=True):
     sums: tuple[Sums]
     flow: tuple[Step, ...]
     needs: tuple[Need, ...]
+    spans: tuple[SpanLink, ...]
     charts: tuple[Chart, ...]
+    latency: tuple[Latency, ...]
     queues: tuple[QueueRow, ...]
+    errors: tuple[ErrorRow, ...]
     failures: tuple[JobRow, ...]
-
-
-class Tab(Struct, frozen=True):
-    """One state and how many jobs are in it; finished ones as far as they are kept."""
-
-    key: str
-    count: int
-    current: bool
-
-
-class Jobs(Struct, frozen=True, kw_only=True):
-    """One page of jobs of one state."""
-
-    at: int
-    state: State
-    queue: str
-    name: str
-    cursor: str
-    tabs: tuple[Tab, ...]
-    jobs: tuple[JobRow, ...]
-    next: str | None
-    queue_names: tuple[str, ...]
-
-
-class JobParts(Struct, frozen=True, kw_only=True):
-    """One job and its course; `job` is None once it is gone."""
-
-    key: str
-    job: Job | None
-    timeline: Timeline | None
-    at: int
-
-
-class OneJob(Struct, frozen=True, kw_only=True):
-    """The page of one job."""
-
-    at: int
-    jid: UUID
-    parts: tuple[JobParts]
 
 
 class Queues(Struct, frozen=True, kw_only=True):
@@ -154,12 +114,13 @@ class View(Struct, frozen=True):
     tick: float
 
 
-async def load_overview(source: Source, _: Mapping[str, str]) -> Overview:
-    """See `Overview`."""
+async def load_overview(source: Source, params: Mapping[str, str]) -> Overview:
+    """See `Overview`. Raises ConfigError for a span that there is not."""
     app, now = source.app, wall()
     database, connection = app.database, app.connection_async()
     counts, queues, workers = await connection.ask(database.counts(), database.queues(), database.workers())
     failed = await connection.ask(database.page(Query(state=State.FAILED), limit=FAILURES))
+    past = await source.memory.past(app, params.get("span", ""))
     look = source.meter.take(now, counts)
     capacity = sum(worker.concurrency for worker in workers)
     return Overview(
@@ -167,67 +128,13 @@ async def load_overview(source: Source, _: Mapping[str, str]) -> Overview:
         sums=(Sums("all", counts.processed, counts.queued + counts.delayed + counts.blocked, counts.failed),),
         flow=steps(look, source.meter.rates(), capacity),
         needs=needs(queues, workers, now),
-        charts=(throughput(source.meter),),
+        spans=past.spans,
+        charts=(past.chart,),
+        latency=past.latency,
         queues=tuple(_row(queue, workers) for queue in queues[:QUEUES]),
-        failures=_rows(failed.jobs),
+        errors=await newest_errors(source),
+        failures=rows_of(failed.jobs),
     )
-
-
-def throughput(meter: Meter) -> Chart:
-    """Jobs ended and retried a second, over the last two minutes."""
-    names = ("processed", "failed", "retried")
-    at, values = meter.series(names)
-    lines = tuple(Line(name, name, tuple(found)) for name, found in zip(names, values, strict=True))
-    return Chart(key="throughput", title="Throughput, last two minutes", unit="jobs/s", at=at, lines=lines)
-
-
-async def load_jobs(source: Source, params: Mapping[str, str]) -> Jobs:
-    """See `Jobs`. Raises ConfigError for a state that there is not."""
-    app = source.app
-    try:
-        state = State(params.get("state") or State.FAILED)
-    except ValueError:
-        raise ConfigError(f"state must be one of {', '.join(State)}") from None
-    database, connection = app.database, app.connection_async()
-    query = Query(state=state, queue=params.get("queue") or None, name=params.get("name") or None)
-    page, counts, queues = await connection.ask(
-        database.page(query, cursor=params.get("cursor") or None, limit=PAGE), database.counts(), database.queues()
-    )
-    now = wall()
-    source.meter.take(now, counts)
-    return Jobs(
-        at=now,
-        state=state,
-        queue=params.get("queue", ""),
-        name=params.get("name", ""),
-        cursor=params.get("cursor", ""),
-        tabs=tuple(Tab(it.value, count_of(counts, it), it is state) for it in TABS),
-        jobs=_rows(page.jobs),
-        next=page.cursor,
-        queue_names=tuple(queue.name for queue in queues),
-    )
-
-
-TABS = (
-    State.QUEUED, State.DELAYED, State.BLOCKED, State.RUNNING, State.PROCESSED, State.FAILED, State.CANCELLED,
-)  # fmt: skip
-
-
-def count_of(counts: Counts, state: State) -> int:
-    """How many jobs are in a state now, as far as they are kept."""
-    found: int = getattr(counts, f"kept_{state}" if state.final else state.value)
-    return found
-
-
-async def load_job(source: Source, params: Mapping[str, str]) -> OneJob:
-    """See `OneJob`. Raises ConfigError for what is no jid."""
-    try:
-        jid = UUID(params.get("jid", ""))
-    except ValueError:
-        raise ConfigError(f"{params.get('jid', '')!r} is not a jid") from None
-    now, job = wall(), await source.app.find_job_async(jid)
-    part = JobParts(key="it", job=job, timeline=timeline(job) if job else None, at=now)
-    return OneJob(at=now, jid=jid, parts=(part,))
 
 
 async def load_queues(source: Source, _: Mapping[str, str]) -> Queues:
@@ -263,32 +170,35 @@ def _row(queue: QueueInfo, workers: Sequence[WorkerInfo], heads: tuple[Job, ...]
     return QueueRow(key=queue.name, info=queue, workers=serving, heads=heads)
 
 
-def _rows(jobs: Sequence[Job]) -> tuple[JobRow, ...]:
-    return tuple(JobRow(str(job.jid), job) for job in jobs)
-
-
 VIEWS = {
     view.name: view
     for view in (
         View(
-            "overview", load_overview, (),
+            "overview", load_overview, ("span",),
             (
                 ("sums", "sums", "sums"), ("flow", "step", "flow"), ("needs", "need", "needs"),
-                ("charts", "chart", "charts"), ("queues", "queue_line", "queues"), ("failures", "failure", "failures"),
+                ("charts", "chart", "charts"), ("latency", "latency", "latency"),
+                ("queues", "queue_line", "queues"), ("errors", "error_line", "errors"),
+                ("failures", "failure", "failures"),
             ),
             0.5,
         ),
         View(
-            "jobs", load_jobs, ("state", "queue", "name", "cursor"),
+            "jobs", load_jobs, ("state", "q", "queue", "name", "cursor"),
             (("tabs", "tab", "tabs"), ("jobs", "job", "jobs")),
             1.0,
         ),
         View(
             "job", load_job, ("jid",),
-            (("head", "job_head", "parts"), ("course", "job_course", "parts"), ("outcome", "job_outcome", "parts")),
+            (
+                ("head", "job_head", "parts"), ("course", "job_course", "parts"),
+                ("outcome", "job_outcome", "parts"), ("log", "log_line", "lines"),
+            ),
             0.5,
         ),
+        View("errors", load_errors, ("muted",), (("others", "others", "others"), ("errors", "error", "errors")), 1.0),
         View("queues", load_queues, (), (("queues", "queue", "queues"),), 1.0),
+        View("schedules", load_timetable, (), (("schedules", "schedule", "schedules"),), 1.0),
         View("workers", load_workers, (), (("needs", "need", "needs"), ("workers", "worker", "workers")), 1.0),
     )
 }  # fmt: skip

@@ -14,6 +14,9 @@ from tests.web.conftest import HOSTILE, enqueue, perform, served
 pytestmark = pytest.mark.timeout(120)
 
 
+NEWER = ["/?span=24h", "/jobs?q=error:ValueError", "/errors", "/errors?muted=1", "/schedules"]
+
+
 def live(page: Page) -> None:
     expect(page.locator("#status-text")).to_have_text("Live")
 
@@ -28,7 +31,7 @@ def every_page(app: Procession) -> list[str]:
     app.pause("other", HOSTILE[:20])
     states = ["queued", "delayed", "blocked", "running", "processed", "failed", "cancelled"]
     lists = [f"/jobs?state={state}" for state in states]
-    return ["/", *lists, f"/jobs/{bad}", f"/jobs/{good}", "/queues", "/workers", "/jobs?done=retry&n=1&of=2"]
+    return ["/", *lists, f"/jobs/{bad}", f"/jobs/{good}", "/queues", "/workers", "/jobs?done=retry&n=1&of=2", *NEWER]
 
 
 def test_every_page_comes_alive_without_an_error_or_a_report(app: Procession, address: str, page: Page) -> None:
@@ -102,9 +105,7 @@ def test_a_focused_row_that_moves_keeps_its_focus(app: Procession, address: str,
     expect(field).to_have_value("half a word")
 
 
-def test_a_page_comes_back_after_its_server_was_restarted(
-    app: Procession, watched: Watched
-) -> None:
+def test_a_page_comes_back_after_its_server_was_restarted(app: Procession, watched: Watched) -> None:
     page = watched.page
     with served(Dashboard(app)) as address:
         page.goto(address)

@@ -13,6 +13,9 @@ export function charts() {
   }
 }
 
+/** @param {number} at */
+const told = (at) => new Date(at).toLocaleString([], { weekday: "short", hour: "2-digit", minute: "2-digit" });
+
 /** @param {Element} figure @returns {Series} */
 const series = (figure) => JSON.parse(figure.getAttribute("data-chart") ?? "{}");
 
@@ -59,5 +62,5 @@ function read(figure) {
   const index = Math.max(0, at.length - 1 - back);
   hair.style.left = `${(100 * index) / Math.max(1, at.length - 1)}%`;
   const values = lines.map((line) => `${line.name} ${line.values[index] ?? "–"}`);
-  output.textContent = `${new Date(at[index]).toLocaleTimeString()}  ${values.join(", ")} ${unit}`;
+  output.textContent = `${told(at[index])}  ${values.join(", ")} ${unit}`;
 }

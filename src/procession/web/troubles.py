@@ -1,0 +1,80 @@
+"""The Errors page: failures grouped by what they have in common, with those that somebody muted out of sight.
+
+Loaded by `views.py`. What makes two failures one error is in `fingerprint.py`; nothing is decided about it here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from procession.clock import wall
+from procession.database.measures import ErrorGroup
+from procession.query import Every, Term
+
+if TYPE_CHECKING:
+    from procession.web.views import Source
+
+GROUPS = 200
+"""Errors that the page looks at, the last seen ones; muted ones among them."""
+NEWEST = 5
+"""Errors on the Overview,"""
+LOOKED = 30
+"""of so many that were seen last."""
+
+
+class ErrorRow(Struct, frozen=True, kw_only=True):
+    """One error, and the filter that finds its jobs that failed for good."""
+
+    key: str
+    group: ErrorGroup
+    muted: bool
+    filter: str
+
+
+class Errors(Struct, frozen=True, kw_only=True):
+    """All errors that are not muted, or that are."""
+
+    at: int
+    muted: bool
+    """True when those that are muted are asked for."""
+    others: tuple[Others]
+    errors: tuple[ErrorRow, ...]
+
+
+class Others(Struct, frozen=True):
+    """How many there are on the other side."""
+
+    key: str
+    count: int
+    muted: bool
+    """True when the other side are the muted ones."""
+
+
+async def load_errors(source: Source, params: Mapping[str, str]) -> Errors:
+    """See `Errors`."""
+    now, muted = wall(), params.get("muted") == "1"
+    rows = _rows(await source.app.errors_async(GROUPS), now)
+    shown = tuple(it for it in rows if it.muted is muted)
+    other = Others("all", len(rows) - len(shown), not muted)
+    return Errors(at=now, muted=muted, others=(other,), errors=shown)
+
+
+async def newest_errors(source: Source) -> tuple[ErrorRow, ...]:
+    """For the Overview: the last seen ones that are not muted."""
+    rows = _rows(await source.app.errors_async(LOOKED), wall())
+    return tuple(it for it in rows if not it.muted)[:NEWEST]
+
+
+def _rows(groups: Sequence[ErrorGroup], now: int) -> list[ErrorRow]:
+    return [
+        ErrorRow(
+            key=it.fingerprint,
+            group=it,
+            muted=it.muted_until > now,
+            filter=str(Every((Term("state", ("failed",)), Term("error", (it.type,))))),
+        )
+        for it in groups
+    ]
