@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos controls soak check fmt bench bench-compare clean
+.PHONY: help demo test test-web chaos controls soak check fmt bench bench-compare clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -19,11 +19,17 @@ $(READY): pyproject.toml
 	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $(READY)
 
-demo: $(READY)  ## the brief's demonstration: ten jobs, seen moving
-	@$(BIN)/procession demo
+demo: $(READY)  ## the brief's demonstration: ten jobs, seen moving (WEB=1: on the dashboard, too)
+	@$(BIN)/procession demo $(if $(WEB),--web)
+	$(if $(WEB),,@echo "to see it on the dashboard: make demo WEB=1")
 
 test: $(READY)  ## all tests but the slow suites
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --ignore tests/web/browser
+
+test-web: $(READY)  ## the dashboard in a real browser; needs Chromium (Debian: apt-get install chromium)
+	@command -v $${CHROMIUM:-chromium} >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null \
+		|| { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; }
+	$(BIN)/python -m pytest tests/web/browser
 
 chaos: $(READY)  ## every fault one after the other, 20 minutes (SEED=n ONLY=name SHORT=1; WRITE=1 puts the table into the docs)
 	$(BIN)/python -m tests.chaos $(SEED:%=--seed %) $(ONLY:%=--only %) $(SHORT:1=--short) $(WRITE:1=--write)
