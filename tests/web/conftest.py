@@ -100,7 +100,13 @@ def served(asgi: Any, port: int = 0) -> Iterator[str]:
     )
     line = server.config.bind_socket()
     line.listen()
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [line]})
+
+    async def run() -> None:
+        await server.serve([line])
+        if isinstance(asgi, Dashboard):  # its loop ends here, and the sockets that belong to it
+            await asgi.app.close_async()
+
+    thread = threading.Thread(target=lambda: asyncio.run(run()))
     thread.start()
     try:
         yield f"http://127.0.0.1:{line.getsockname()[1]}"

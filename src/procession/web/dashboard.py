@@ -56,6 +56,7 @@ class Dashboard:
         source = Source(app)
         renderer = Renderer(title or app.settings.namespace)
         hub = Hub(source, renderer)
+        self.app = app
         self._auth = auth or only_loopback
         self._read_only = read_only
         self._inner: ASGIApp = Starlette(
