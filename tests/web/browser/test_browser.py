@@ -53,7 +53,8 @@ def test_jobs_are_seen_moving_without_a_reload(app: Procession, address: str, pa
     expect(page.locator("#flow-processed .count")).to_have_text("3")
     expect(page.locator("#flow-failed .count")).to_have_text("1")
     expect(page.locator("#flow-queued .count")).to_have_text("0")
-    expect(page.locator(".failure")).to_have_count(1)
+    expect(page.locator("[data-region=failures] .failure")).to_have_count(1)
+    expect(page.locator("[data-region=errors] .failure")).to_have_count(1)
     expect(dots).to_have_count(0)
 
 
