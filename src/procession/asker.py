@@ -1,7 +1,7 @@
 """What every group of an app's verbs stands on: its settings, its store, and the ways to ask it.
 
-The groups are `steering.py`, `inquiry.py`, `journal.py`, `scheduling.py`; `Procession` (`client.py`) is all of them,
-and says how a question is asked.
+The groups are `steering.py`, `inquiry.py`, `insight.py`, `journal.py`, `scheduling.py`; `Procession` (`client.py`) is
+all of them, and says how a question is asked.
 """
 
 from __future__ import annotations
