@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-web chaos controls soak check fmt bench bench-compare clean
+.PHONY: help demo test test-web versions chaos controls soak check fmt docs build bench bench-compare clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -31,6 +31,10 @@ test-web: $(READY)  ## the dashboard in a real browser; needs Chromium (Debian: 
 		|| { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; }
 	$(BIN)/python -m pytest tests/web/browser
 
+versions:  ## all tests under each Python from 3.11 on that is at hand
+	@for v in 3.11 3.12 3.13 3.14; do if python$$v -c pass 2>/dev/null; then echo "== python$$v"; \
+		$(MAKE) --no-print-directory test PYTHON=python$$v VENV=.venvs/$$v || exit 1; else echo "== no python$$v here"; fi; done
+
 chaos: $(READY)  ## every fault one after the other, 20 minutes (SEED=n ONLY=name SHORT=1; WRITE=1 puts the table into the docs)
 	$(BIN)/python -m tests.chaos $(SEED:%=--seed %) $(ONLY:%=--only %) $(SHORT:1=--short) $(WRITE:1=--write)
 
@@ -48,6 +52,13 @@ check: $(READY)  ## ruff, mypy --strict, pyright
 fmt: $(READY)  ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 
+docs: $(READY)  ## the pages as a site, into build/site; a broken link fails
+	@$(BIN)/python docs/generate.py --check
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet && echo "build/site/index.html"
+
+build: $(READY)  ## wheel and sdist, into dist/
+	$(BIN)/python -m build --no-isolation
+
 bench: $(READY)  ## every figure beside other libraries (SMALL=1: a few minutes)
 	$(BIN)/python bench/run.py $(if $(SMALL),--small)
 
@@ -55,4 +66,4 @@ bench-compare: $(READY)  ## this tree against another revision: BASE=main
 	$(BIN)/python bench/compare.py $(or $(BASE),main)
 
 clean:  ## remove what was set up here
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venvs build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

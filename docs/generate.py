@@ -1,20 +1,27 @@
-"""Print moves and keys into internals.md, rights and answers into connecting.md, from the tables in the code.
+"""Print what the code knows into the pages: moves, keys, rights, answers, commands, settings and metrics.
 
 With `--check`, fail if a page is not current.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from textwrap import fill
 
+import click
+
+from procession import Procession
+from procession.cli import cli
+from procession.config import Settings
 from procession.database.redis.keys import KEYS
 from procession.database.redis.replies import ANSWERS
 from procession.database.redis.scripts import commands
 from procession.moves import MOVES
+from procession.web.health import metrics_text
 
 HERE = Path(__file__).parent
 DIRECTLY = ("EVALSHA", "EVAL", "BLPOP", "HSETNX", "HGET", "HSET", "SELECT", "WAIT", "WAITAOF", "ROLE")
@@ -50,7 +57,59 @@ def answers() -> str:
     return "\n".join(["| the server says | it means | what is done |", "|---|---|---|", *rows])
 
 
-PAGES = {"internals.md": {"moves": moves, "keys": keys}, "connecting.md": {"rights": rights, "answers": answers}}
+def _commands(command: click.Command, context: click.Context) -> Iterator[tuple[str, click.Command, click.Context]]:
+    yield context.command_path, command, context
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            one = command.get_command(context, name)
+            if one is not None and not one.hidden:
+                yield from _commands(one, click.Context(one, info_name=name, parent=context))
+
+
+def command_line() -> str:
+    """Every command with its options."""
+    parts = []
+    for path, command, context in _commands(cli, click.Context(cli, info_name="procession")):
+        parts.append(f"{'##' if path.count(' ') < 2 else '###'} {path}\n\n{(command.help or '').strip()}")
+        if not isinstance(command, click.Group):
+            words = " ".join(it.make_metavar(context) for it in command.params if isinstance(it, click.Argument))
+            parts.append(f"```\n{path} [options] {words}".rstrip() + "\n```")
+        options = [it for it in command.params if isinstance(it, click.Option)]
+        records = [record for it in options if (record := it.get_help_record(context))]
+        if records:
+            rows = [f"| `{option.replace('|', '∣')}` | {says.replace('|', '∣')} |" for option, says in records]
+            parts.append("\n".join(["| option | |", "|---|---|", *rows]))
+    return "\n\n".join(parts)
+
+
+def settings() -> str:
+    """The tables of settings and limits, which stand in the README, and the name of each in the environment."""
+    text = (HERE.parent / "README.md").read_text("utf-8")
+    section = re.search(r"## Settings\n\n(.*?)\n(?:Redis ≥|## )", text, re.DOTALL)
+    assert section is not None
+    for name in Settings.__struct_fields__:
+        prefix = name.rpartition("_")[0]
+        assert f"`{name}`" in section[1] or f"`{prefix}_…`" in section[1] or name in {"host", "port", "database"}, name
+    return section[1].strip().replace("(docs/", "(../")
+
+
+def metrics() -> str:
+    """What `/metrics` of the dashboard tells."""
+    text = asyncio.run(metrics_text(Procession("memory://metrics")))
+    rows = [
+        f"| `{name}` | {kind} | {says} |"
+        for name, says, kind in re.findall(r"# HELP (\S+) (.*)\n# TYPE \S+ (\w+)", text)
+    ]
+    return "\n".join(["| metric | type | |", "|---|---|---|", *rows])
+
+
+PAGES = {
+    "internals.md": {"moves": moves, "keys": keys},
+    "connecting.md": {"rights": rights, "answers": answers},
+    "reference/cli.md": {"commands": command_line},
+    "reference/settings.md": {"settings": settings},
+    "reference/metrics.md": {"metrics": metrics},
+}
 
 
 def generated(page: str, parts: dict[str, Callable[[], str]]) -> str:

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from procession.client import Procession
 from procession.clock import wall
 from procession.errors import DatabaseError
 from procession.job import State
@@ -31,16 +32,15 @@ def health_routes(source: Source) -> list[Route]:
         return PlainTextResponse("ok\n")
 
     async def metrics(_: Request) -> Response:
-        return PlainTextResponse(await _metrics(source), media_type=KIND)
+        return PlainTextResponse(await metrics_text(source.app), media_type=KIND)
 
     return [Route("/healthz", healthz), Route("/metrics", metrics)]
 
 
-async def _metrics(source: Source) -> str:
-    database = source.app.database
-    counts, queues, workers = await source.app.connection_async().ask(
-        database.counts(), database.queues(), database.workers()
-    )
+async def metrics_text(app: Procession) -> str:
+    """What `/metrics` answers: Prometheus text."""
+    database = app.database
+    counts, queues, workers = await app.connection_async().ask(database.counts(), database.queues(), database.workers())
     now, lines = wall(), []
 
     def family(name: str, kind: str, says: str, samples: list[tuple[str, float]]) -> None:
