@@ -2,9 +2,8 @@
 
     python examples/checksums.py DIR
 
-Prints what `sha256sum` prints for the same files. A file that cannot be read is a failed job: its error goes to
-stderr and
-the exit code is 1, as with sha256sum. The jobs are `def` functions, so they run in threads.
+Prints what `sha256sum` prints for the same files. A file that cannot be read is a failed job: its error goes to stderr
+and the exit code is 1, as with sha256sum. The jobs are `def` functions, so they run in threads.
 """
 
 from __future__ import annotations

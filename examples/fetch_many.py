@@ -3,8 +3,7 @@
     python examples/fetch_many.py
 
 Starts a small server that answers each request after 50 ms, enqueues a thousand `async def` jobs that ask it, and
-performs
-them in this process. One after the other they would wait fifty seconds.
+performs them in this process. One after the other they would wait fifty seconds.
 """
 
 from __future__ import annotations

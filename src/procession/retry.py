@@ -45,10 +45,10 @@ def constant(seconds: float) -> Callable[[int], float]:
 class Retry(Struct, frozen=True, kw_only=True):
     """The policy: how many runs, how long between them, for which errors.
 
-    `attempts` counts runs, so 1 means "no retry". A wait is drawn evenly between zero and what `backoff` says
-    ("full jitter"
-    of the AWS Architecture Blog's "Exponential Backoff And Jitter"), so that what failed together is not retried
-    together. An error that says how long to wait (`retry_after`, a Retry-After header) is obeyed instead, up to a day.
+    `attempts` counts runs, so 1 means "no retry". A wait is drawn evenly between zero and what `backoff` says ("full
+    jitter" of the AWS Architecture Blog's "Exponential Backoff And Jitter"), so that what failed together is not
+    retried together. An error that says how long to wait (`retry_after`, a Retry-After header) is obeyed instead, up to
+    a day.
     """
 
     attempts: int = 5

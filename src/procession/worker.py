@@ -1,8 +1,8 @@
 """The two ways to write a job, as equals: a function made a job by `@app.job`, and a class with `perform`.
 
-Both answer to the same words (`enqueue`, `enqueue_async`, `bind`, `using`), typed from the user's own signature.
-The class form
-gets its types from a descriptor whose owner is a protocol with a generic `perform`; `tests/typing` pins that.
+Both answer to the same words (`enqueue`, `enqueue_async`, `bind`, `using`), typed from the user's own signature. The
+class form gets its types from a descriptor whose owner is a protocol with a generic `perform`; `tests/typing` pins
+that.
 """
 
 from __future__ import annotations

