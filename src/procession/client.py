@@ -67,7 +67,8 @@ class Procession(Extending, Inquiry, Insight, Journal, Scheduling, Steering):
         url: where the store is; None leaves it to `PROCESSION_URL`, `[tool.procession]`, and then the embedded Valkey.
         namespace: prefix of every key; applications that share a store take different ones.
         credentials: called before each connection to a Redis or Valkey server, on a thread of its own, for a username
-            (or "") and a password: for tokens that change. Without it the URL says who we are, or `username`, `password`.
+            (or "") and a password: for tokens that change. Without it the URL says who we are, or `username` and
+            `password`.
         retry: the policy of jobs whose definition and whose queue name none; by default 5 runs, exponential backoff.
         codec: what the store's copy of arguments, results and errors goes through, such as [Zlib(), Encrypted(keys)].
         settings: any other field of `Settings` by name.

@@ -21,7 +21,7 @@ PLACES = ("JID", "FILE", "FILTER", "NAME", "…")
 def lines_of(page: Path) -> Iterator[str]:
     for block in re.findall(r"```console.*?\n(.*?)```", page.read_text("utf-8"), re.DOTALL):
         for line in block.replace("\\\n", " ").splitlines():
-            command = line.removeprefix("$ ").partition(" #")[0].strip()
+            command = line.removeprefix("$ ").partition(" #")[0].partition(" | ")[0].strip()
             if command.startswith("procession "):
                 yield command
 

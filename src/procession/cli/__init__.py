@@ -10,8 +10,23 @@ import sys
 
 import click
 
-from procession.cli import demo, doctor, insight, jobs, logs, queues, schedules, server, web, why, worker
+from procession.cli import (
+    completion,
+    config,
+    demo,
+    doctor,
+    insight,
+    jobs,
+    logs,
+    queues,
+    schedules,
+    server,
+    web,
+    why,
+    worker,
+)
 from procession.cli.shared import FAILED, NOT_FOUND, UNAVAILABLE, USAGE
+from procession.cli.top import top
 from procession.errors import (
     ConfigError,
     DatabaseError,
@@ -53,6 +68,9 @@ for command in (
     server.server,
     demo.demo,
     web.web,
+    top,
+    config.config,
+    completion.completion,
 ):
     cli.add_command(command)
 

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from procession.bulk import Preview, Verb
+from procession.cli.completion import filter_terms
 from procession.cli.shared import job_fields, json_option, moment, open_app, print_json, print_table, store_options
 from procession.client import Procession
 from procession.job import Job, State
@@ -33,11 +34,13 @@ class FilterGroup(click.Group):
 def filter_options(command: Any) -> Any:
     """`--filter` and `--yes`, on the commands that change many jobs."""
     command = click.option("--yes", is_flag=True, help="Do not ask.")(command)
-    return click.option("--filter", "text", metavar="FILTER", help="All jobs that it lets through.")(command)
+    return click.option(
+        "--filter", "text", metavar="FILTER", help="All jobs that it lets through.", shell_complete=filter_terms
+    )(command)
 
 
 @click.command("list")
-@click.argument("text", nargs=-1, metavar="[FILTER]...")
+@click.argument("text", nargs=-1, metavar="[FILTER]...", shell_complete=filter_terms)
 @click.option("--state", type=click.Choice([state.value for state in State]), help="The same as state:…")
 @click.option("--queue", help="The same as queue:…")
 @click.option("--name", help="The same as job:…")

@@ -15,7 +15,7 @@ from uuid import UUID, uuid4
 import click
 import msgspec
 
-from procession.cli.shared import FAILED, jid_of, job_fields, json_option, open_app, print_json, store_options
+from procession.cli.shared import FAILED, jid_of, job_fields, json_option, open_app, plain, print_json, store_options
 from procession.client import Procession
 from procession.errors import JobNotFound
 from procession.job import Job, State
@@ -89,18 +89,13 @@ def _missing(jid: UUID) -> JobNotFound:
 
 def _shown(line: LogLine) -> str:
     at = datetime.fromtimestamp(line.at / 1_000, UTC).strftime("%H:%M:%S.%f")[:-3]
-    return f"{at} {line.level:<8} #{line.attempt} {line.logger}: {_plain(line.text)}"
-
-
-def _plain(text: str) -> str:
-    """Text without what a terminal would obey."""
-    return "".join(it if it.isprintable() or it in "\n\t" else f"\\x{ord(it):02x}" for it in text)
+    return f"{at} {line.level:<8} #{line.attempt} {line.logger}: {plain(line.text)}"
 
 
 def _said(job: Job) -> str:
     progress = job.progress
     part = f"{progress.part:4.0%} " if progress is not None and progress.part is not None else ""
-    return f"{job.state.value} {part}{_plain(progress.text) if progress is not None else ''}".rstrip()
+    return f"{job.state.value} {part}{plain(progress.text) if progress is not None else ''}".rstrip()
 
 
 @contextmanager

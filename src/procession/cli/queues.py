@@ -6,6 +6,7 @@ import getpass
 
 import click
 
+from procession.cli.completion import queue_names
 from procession.cli.shared import json_option, moment, open_app, print_json, print_table, say, store_options
 from procession.database import QueueInfo
 
@@ -47,7 +48,7 @@ def _paused(queue: QueueInfo) -> str:
 
 
 @queues.command()
-@click.argument("queue")
+@click.argument("queue", shell_complete=queue_names)
 @click.option("--reason", default="", help="Why, for whoever wonders.")
 @click.option("--by", help="Who; by default the name of the user.")
 @store_options
@@ -56,11 +57,12 @@ def pause(
     queue: str, reason: str, by: str | None, url: str | None, namespace: str | None, as_json: bool
 ) -> None:
     """Let nothing more be claimed from QUEUE."""
-    open_app(url, namespace).pause(queue, reason, _user() if by is None else by)
+    open_app(url, namespace).pause(queue, reason, user() if by is None else by)
     say({"paused": queue}, f"{queue} is paused; `procession queues resume {queue}` undoes it", as_json)
 
 
-def _user() -> str:
+def user() -> str:
+    """Who acts here; empty where the system has no name for them."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):  # a container whose user has no name; Python before 3.13 raised KeyError
@@ -68,7 +70,7 @@ def _user() -> str:
 
 
 @queues.command()
-@click.argument("queue")
+@click.argument("queue", shell_complete=queue_names)
 @store_options
 @json_option
 def resume(queue: str, url: str | None, namespace: str | None, as_json: bool) -> None:
@@ -78,7 +80,7 @@ def resume(queue: str, url: str | None, namespace: str | None, as_json: bool) ->
 
 
 @queues.command()
-@click.argument("queue")
+@click.argument("queue", shell_complete=queue_names)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @store_options
 @json_option

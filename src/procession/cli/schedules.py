@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from procession.cli.completion import schedule_names
 from procession.cli.shared import json_option, moment, open_app, print_json, print_table, say, store_options
 from procession.clock import wall
 from procession.cron import at_zone
@@ -35,7 +36,7 @@ def list_(url: str | None, namespace: str | None, as_json: bool) -> None:
 
 
 @schedules.command()
-@click.argument("name")
+@click.argument("name", shell_complete=schedule_names)
 @store_options
 @json_option
 def show(name: str, url: str | None, namespace: str | None, as_json: bool) -> None:
@@ -53,7 +54,7 @@ def show(name: str, url: str | None, namespace: str | None, as_json: bool) -> No
 
 
 @schedules.command("next")
-@click.argument("name")
+@click.argument("name", shell_complete=schedule_names)
 @click.option("-n", "number", type=click.IntRange(1, 1_000), default=5, help="How many (5).")
 @store_options
 @json_option
@@ -69,7 +70,7 @@ def next_(name: str, number: int, url: str | None, namespace: str | None, as_jso
 
 
 @schedules.command()
-@click.argument("name")
+@click.argument("name", shell_complete=schedule_names)
 @click.option("--reason", default="", help="Why, for whoever wonders.")
 @store_options
 @json_option
@@ -80,7 +81,7 @@ def pause(name: str, reason: str, url: str | None, namespace: str | None, as_jso
 
 
 @schedules.command()
-@click.argument("name")
+@click.argument("name", shell_complete=schedule_names)
 @store_options
 @json_option
 def resume(name: str, url: str | None, namespace: str | None, as_json: bool) -> None:
@@ -90,7 +91,7 @@ def resume(name: str, url: str | None, namespace: str | None, as_json: bool) -> 
 
 
 @schedules.command()
-@click.argument("name")
+@click.argument("name", shell_complete=schedule_names)
 @store_options
 @json_option
 def run(name: str, url: str | None, namespace: str | None, as_json: bool) -> None:
@@ -100,7 +101,7 @@ def run(name: str, url: str | None, namespace: str | None, as_json: bool) -> Non
 
 
 @schedules.command()
-@click.argument("name")
+@click.argument("name", shell_complete=schedule_names)
 @click.option("--after", type=click.DateTime(), required=True, help="From this moment on, by the schedule's clocks.")
 @click.option("--until", type=click.DateTime(), required=True, help="Until this moment, included.")
 @store_options
@@ -114,7 +115,7 @@ def backfill(name: str, after: Any, until: Any, url: str | None, namespace: str 
 
 
 @schedules.command()
-@click.argument("name")
+@click.argument("name", shell_complete=schedule_names)
 @store_options
 @json_option
 def remove(name: str, url: str | None, namespace: str | None, as_json: bool) -> None:

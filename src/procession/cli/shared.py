@@ -70,6 +70,11 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         click.echo("  ".join(value.ljust(width) for value, width in zip(line, widths, strict=True)).rstrip())
 
 
+def plain(text: str) -> str:
+    """Text without what a terminal would obey."""
+    return "".join(it if it.isprintable() or it in "\n\t" else f"\\x{ord(it):02x}" for it in text)
+
+
 def moment(milliseconds: int) -> str:
     """An instant for people, in UTC."""
     if not milliseconds:

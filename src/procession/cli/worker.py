@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import signal
+from contextlib import nullcontext
+from pathlib import Path
 
 import click
 
+from procession.cli.reload import reloading
 from procession.cli.shared import store_options
 
 
@@ -30,6 +33,7 @@ from procession.cli.shared import store_options
     "--job-processes", type=click.IntRange(1), help="Processes for jobs with executor='process' (one for each CPU)."
 )
 @click.option("--burst", is_flag=True, help="End when nothing is ready any more.")
+@click.option("--reload", is_flag=True, help="For development: renew the processes when Python files here change.")
 @click.option("--allow-eviction", is_flag=True, help="Begin even if the store throws keys away when it is full.")
 @click.option("-v", "--verbose", is_flag=True, help="Log every job, however fast they come.")
 @click.option("--quiet", is_flag=True, help="Log warnings and failures only.")
@@ -47,6 +51,7 @@ def worker(
     max_rss: str | None,
     job_processes: int | None,
     burst: bool,
+    reload: bool,
     allow_eviction: bool,
     verbose: bool,
     quiet: bool,
@@ -95,4 +100,6 @@ def worker(
         verbose=verbose,
         log_level=level,
     )
-    context.exit(supervisor.run())
+    with reloading(Path.cwd(), supervisor.reload) if reload else nullcontext():
+        code = supervisor.run()
+    context.exit(code)
