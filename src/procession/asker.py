@@ -9,11 +9,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from procession import database as databases
 from procession.config import Settings
-from procession.database import AsyncConnection, Connection, Database, Operation
+from procession.database import AsyncConnection, Connection, Database, Operation, Walk
 from procession.registry import Registry
 
 T = TypeVar("T")
@@ -47,3 +47,25 @@ class Asker(ABC):
     @abstractmethod
     def connection_async(self) -> AsyncConnection:
         """The connection of the running event loop."""
+
+    def walk(self, walk: Walk[T]) -> T:
+        """Ask the questions of a walk, trip by trip; what it comes to."""
+        answer: Any = None
+        while True:
+            try:
+                asked: Any = walk.send(answer)
+            except StopIteration as end:
+                value: T = end.value
+                return value
+            answer = self.connection().ask(*asked) if isinstance(asked, tuple) else self.ask(asked)
+
+    async def walk_async(self, walk: Walk[T]) -> T:
+        """See `walk`."""
+        answer: Any = None
+        while True:
+            try:
+                asked: Any = walk.send(answer)
+            except StopIteration as end:
+                value: T = end.value
+                return value
+            answer = await (self.connection_async().ask(*asked) if isinstance(asked, tuple) else self.ask_async(asked))

@@ -14,12 +14,12 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from procession.database import Database, Operation
+from procession.database import Database, Operation, Walk
 from procession.errors import ConfigError
 from procession.job import FINAL, Job, State
 from procession.matching import matcher, since
 from procession.query import Every, Filter, Term
-from procession.search import TRIP, Found, Steps, search
+from procession.search import TRIP, Found, search
 
 Verb = Literal["retry", "cancel", "remove"]
 SAMPLES = 5
@@ -67,8 +67,8 @@ class Bulk:
     def __init__(
         self,
         database: Database,
-        ask: Callable[[Steps[Any]], Any],
-        ask_async: Callable[[Steps[Any]], Coroutine[Any, Any, Any]],
+        ask: Callable[[Walk[Any]], Any],
+        ask_async: Callable[[Walk[Any]], Coroutine[Any, Any, Any]],
         verb: Verb,
         tree: Filter,
         as_of: int | None,
@@ -124,12 +124,12 @@ class Bulk:
 
         return meant
 
-    def _begun(self) -> Steps[Callable[[Job], bool]]:
+    def _begun(self) -> Walk[Callable[[Job], bool]]:
         if self.as_of is None:
             self.as_of = yield (self._database.clock(),)
         return self._meant(self.as_of)
 
-    def _previewed(self) -> Steps[Preview]:
+    def _previewed(self) -> Walk[Preview]:
         meant = yield from self._begun()
         names: Counter[str] = Counter()
         samples: list[Job] = []
@@ -145,7 +145,7 @@ class Bulk:
                 count = sum(counted.values())
                 return Preview(count=count, exact=cursor is None, names=counted, samples=tuple(samples))
 
-    def _stepped(self) -> Steps[Progress]:
+    def _stepped(self) -> Walk[Progress]:
         if self.progress.done or self.progress.stopped:
             return self.progress
         meant = yield from self._begun()

@@ -7,7 +7,6 @@ verb here only asks their questions, beside its `_async` twin.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, TypeVar
 from uuid import UUID
 
 from procession.asker import Asker
@@ -15,10 +14,8 @@ from procession.bulk import Bulk, Verb
 from procession.clock import instant
 from procession.job import parse_jid
 from procession.query import Filter
-from procession.search import Found, Steps, read, search
+from procession.search import Found, read, search
 from procession.why import Why, why
-
-T = TypeVar("T")
 
 
 class Inquiry(Asker):
@@ -33,11 +30,11 @@ class Inquiry(Asker):
         Raises:
             FilterError: the filter cannot be read; it says where, and what would be right.
         """
-        return self._conducted(search(self.database, text, cursor, limit))
+        return self.walk(search(self.database, text, cursor, limit))
 
     async def search_async(self, text: Filter | str = "", *, cursor: str | None = None, limit: int = 50) -> Found:
         """See `search`."""
-        return await self._conducted_async(search(self.database, text, cursor, limit))
+        return await self.walk_async(search(self.database, text, cursor, limit))
 
     def bulk(self, verb: Verb, text: Filter | str, *, as_of: datetime | None = None) -> Bulk:
         """Retry, cancel or remove every job that a filter lets through. Asks nothing yet: see `Bulk`.
@@ -50,7 +47,7 @@ class Inquiry(Asker):
             FilterError: the filter cannot be read.
         """
         moment = None if as_of is None else instant(as_of, "as_of")
-        return Bulk(self.database, self._conducted, self._conducted_async, verb, read(text), moment)
+        return Bulk(self.database, self.walk, self.walk_async, verb, read(text), moment)
 
     def why(self, jid: str | UUID) -> Why:
         """Why a job is where it is, in plain words, and what to do about it. Two trips.
@@ -58,28 +55,8 @@ class Inquiry(Asker):
         Raises:
             JobNotFound: no job has this id.
         """
-        return self._conducted(why(self.database, parse_jid(jid)))
+        return self.walk(why(self.database, parse_jid(jid)))
 
     async def why_async(self, jid: str | UUID) -> Why:
         """See `why`."""
-        return await self._conducted_async(why(self.database, parse_jid(jid)))
-
-    def _conducted(self, steps: Steps[T]) -> T:
-        answer: Any = None
-        while True:
-            try:
-                questions: Any = steps.send(answer)
-            except StopIteration as end:
-                value: T = end.value
-                return value
-            answer = self.connection().ask(*questions)
-
-    async def _conducted_async(self, steps: Steps[T]) -> T:
-        answer: Any = None
-        while True:
-            try:
-                questions: Any = steps.send(answer)
-            except StopIteration as end:
-                value: T = end.value
-                return value
-            answer = await self.connection_async().ask(*questions)
+        return await self.walk_async(why(self.database, parse_jid(jid)))

@@ -18,8 +18,6 @@ PAGE = 1_000
 STRANDED_PAGE = 20_000
 """Records that one step holds against all entries of one shelf, when that is known to lack some."""
 
-Walk = Generator[Operation[Audit], Audit, "Report"]
-
 
 class Report(Struct, frozen=True, kw_only=True):
     """What a walk found."""
@@ -36,7 +34,7 @@ class Report(Struct, frozen=True, kw_only=True):
         return not self.findings
 
 
-def walk(database: Database, *, mend: bool, lease: int) -> Walk:
+def walk(database: Database, *, mend: bool, lease: int) -> Generator[Operation[Audit], Audit, Report]:
     """All pages of the audit, then a closer look at each queue or final state that has more records than entries.
 
     Exact when nothing moves; while jobs move nothing is accused wrongly, and something may be overlooked. `lease`, in

@@ -1,12 +1,12 @@
 """`app.schedules`: what an application does with schedules at run time, and what it declares in code.
 
-Held by `client.py` through `scheduling.py`. Each verb is a conversation: it yields questions and is sent the answers,
-so that the sync and the async form of a verb are one line each. Decisions about instants are in `schedule.py`.
+Held by `client.py` through `scheduling.py`. Each verb is a walk: it yields questions and is sent the answers, so that
+the sync and the async form of a verb are one line each. Decisions about instants are in `schedule.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, TypedDict, TypeVar, Unpack
 from uuid import UUID
@@ -14,9 +14,10 @@ from uuid import UUID
 import msgspec
 from msgspec import Raw
 
+from procession.asker import Asker
 from procession.clock import instant, milliseconds
 from procession.cron import Dst
-from procession.database import Database, Operation, Scheduled
+from procession.database import Scheduled, Walk
 from procession.enqueuer import Call, Options, check_options
 from procession.errors import ConfigError, UnknownSchedule
 from procession.job import new_jid
@@ -40,9 +41,6 @@ Infos = list[ScheduleInfo]
 Jids = list[UUID]
 Truths = list[bool]
 Words = list[str]
-Steps = Generator[Operation[Any], Any, T]
-"""Questions for the store, answered one by one, and what they come to."""
-
 NOT_OF_SCHEDULES = ("delay", "at", "jid", "durability")
 
 
@@ -102,25 +100,13 @@ class Schedules:
     """Schedules of one namespace. A name that is not known raises UnknownSchedule, but for `find` and `remove`.
 
     Args:
-        database: gives the store that they live in.
-        ask, ask_async: ask it one question.
+        app: asks the store that they live in.
         calling: turns a job function, a worker class or a job's name into a call without arguments.
-        sealing: the app's codec chain, if it has one.
     """
 
-    def __init__(
-        self,
-        database: Callable[[], Database],
-        ask: Callable[[Operation[Any]], Any],
-        ask_async: Callable[[Operation[Any]], Coroutine[Any, Any, Any]],
-        calling: Callable[[Any], Call[Any]],
-        sealing: Callable[[], Sealing | None] = lambda: None,
-    ) -> None:
-        self._database = database
-        self._ask = ask
-        self._ask_async = ask_async
+    def __init__(self, app: Asker, calling: Callable[[Any], Call[Any]]) -> None:
+        self._app = app
         self._calling = calling
-        self._sealing = sealing
         self.declared: dict[str, Schedule] = {}
         """What stands in code: workers store it when they begin."""
 
@@ -132,19 +118,19 @@ class Schedules:
 
     def list(self) -> Infos:
         """Every schedule, by name: what was asked, when it is due next, whether it is paused, its last 30 runs."""
-        return self._run(self._list())
+        return self._app.walk(self._list())
 
     async def list_async(self) -> Infos:
         """See `list`."""
-        return await self._run_async(self._list())
+        return await self._app.walk_async(self._list())
 
     def find(self, name: str) -> ScheduleInfo | None:
         """One schedule, None when it is not there."""
-        return self._run(self._find(name))
+        return self._app.walk(self._find(name))
 
     async def find_async(self, name: str) -> ScheduleInfo | None:
         """See `find`."""
-        return await self._run_async(self._find(name))
+        return await self._app.walk_async(self._find(name))
 
     def upsert(
         self,
@@ -165,7 +151,7 @@ class Schedules:
             job: a bound call (`report.bind("eu")`); or, without arguments, a job function, a worker class, a name.
             cron, every: one of them; see `Procession.cron` and `Procession.every`, also for `timing`.
         """
-        return self._run(self._upsert(self._asked(name, job, cron, every, timing)))
+        return self._app.walk(self._upsert(self._asked(name, job, cron, every, timing)))
 
     async def upsert_async(
         self,
@@ -177,130 +163,115 @@ class Schedules:
         **timing: Unpack[Timing],
     ) -> bool:
         """See `upsert`."""
-        return await self._run_async(self._upsert(self._asked(name, job, cron, every, timing)))
+        return await self._app.walk_async(self._upsert(self._asked(name, job, cron, every, timing)))
 
     def pause(self, name: str, reason: str = "") -> None:
         """Let a schedule not be due. What it inserted stays."""
-        self._run(self._pause(name, reason))
+        self._app.walk(self._pause(name, reason))
 
     async def pause_async(self, name: str, reason: str = "") -> None:
         """See `pause`."""
-        await self._run_async(self._pause(name, reason))
+        await self._app.walk_async(self._pause(name, reason))
 
     def resume(self, name: str) -> None:
         """Undo `pause`: it is due at its next instant, and nothing between is made up for."""
-        self._run(self._resume(name))
+        self._app.walk(self._resume(name))
 
     async def resume_async(self, name: str) -> None:
         """See `resume`."""
-        await self._run_async(self._resume(name))
+        await self._app.walk_async(self._resume(name))
 
     def run_now(self, name: str) -> UUID:
         """Enqueue one run more, now, whatever runs or is due, paused or not; returns its jid."""
-        return self._run(self._run_now(name))
+        return self._app.walk(self._run_now(name))
 
     async def run_now_async(self, name: str) -> UUID:
         """See `run_now`."""
-        return await self._run_async(self._run_now(name))
+        return await self._app.walk_async(self._run_now(name))
 
     def remove(self, name: str) -> bool:
         """Forget a schedule and its history; its jobs stay. False when it is not there."""
-        return self._run(self._remove(name))
+        return self._app.walk(self._remove(name))
 
     async def remove_async(self, name: str) -> bool:
         """See `remove`."""
-        return await self._run_async(self._remove(name))
+        return await self._app.walk_async(self._remove(name))
 
     def backfill(self, name: str, after: datetime, until: datetime) -> Jids:
         """Enqueue a run for each instant in (after, until], at most 100, and return their jids.
 
         An instant whose job is still in the store is left as it is: asking twice makes each job once.
         """
-        return self._run(self._backfill(name, instant(after, "after"), instant(until, "until")))
+        return self._app.walk(self._backfill(name, instant(after, "after"), instant(until, "until")))
 
     async def backfill_async(self, name: str, after: datetime, until: datetime) -> Jids:
         """See `backfill`."""
-        return await self._run_async(self._backfill(name, instant(after, "after"), instant(until, "until")))
+        return await self._app.walk_async(self._backfill(name, instant(after, "after"), instant(until, "until")))
 
-    # Conversations
+    # Walks
+
+    @property
+    def _sealing(self) -> Sealing | None:
+        return self._app.registry.policies.sealing
 
     def _asked(self, name: str, job: Any, cron: Any, every: Any, timing: Timing) -> Schedule:
         call = job if isinstance(job, Call) else self._calling(job)
         return scheduled(name, call, cron=cron, every=every, **timing)
 
-    def _list(self) -> Steps[Infos]:
-        found: Scheduled = yield self._database().schedules()
+    def _list(self) -> Walk[Infos]:
+        found: Scheduled = yield self._app.database.schedules()
         return [self._opened(it) for it in found.schedules]
 
     def _opened(self, info: ScheduleInfo) -> ScheduleInfo:
         """For whoever reads it: with its arguments in plain, where they can be opened here."""
-        if self._sealing() is None:
+        if self._sealing is None:
             return info
         try:
-            return msgspec.structs.replace(info, asked=msgspec.json.encode(info.schedule.opened(self._sealing())))
+            return msgspec.structs.replace(info, asked=msgspec.json.encode(info.schedule.opened(self._sealing)))
         except ConfigError:
             return info
 
-    def _find(self, name: str) -> Steps[ScheduleInfo | None]:
-        found: Scheduled = yield self._database().schedules([name])
+    def _find(self, name: str) -> Walk[ScheduleInfo | None]:
+        found: Scheduled = yield self._app.database.schedules([name])
         return self._opened(found.schedules[0]) if found.schedules else None
 
-    def _there(self, name: str) -> Steps[tuple[ScheduleInfo, int]]:
-        found: Scheduled = yield self._database().schedules([name])
+    def _there(self, name: str) -> Walk[tuple[ScheduleInfo, int]]:
+        found: Scheduled = yield self._app.database.schedules([name])
         if not found.schedules:
             raise UnknownSchedule(f"there is no schedule {name!r}; `procession schedules` lists them")
         return found.schedules[0], found.now
 
-    def _upsert(self, schedule: Schedule) -> Steps[bool]:
-        found: Scheduled = yield self._database().schedules([schedule.name])
-        plan = planned(schedule, found.now, self._sealing(), found.schedules)
-        changed: Truths = yield self._database().upsert_schedules([plan])
+    def _upsert(self, schedule: Schedule) -> Walk[bool]:
+        found: Scheduled = yield self._app.database.schedules([schedule.name])
+        plan = planned(schedule, found.now, self._sealing, found.schedules)
+        changed: Truths = yield self._app.database.upsert_schedules([plan])
         return changed[0]
 
-    def _pause(self, name: str, reason: str) -> Steps[None]:
+    def _pause(self, name: str, reason: str) -> Walk[None]:
         yield from self._there(name)
-        yield self._database().pause_schedules([name], reason)
+        yield self._app.database.pause_schedules([name], reason)
 
-    def _resume(self, name: str) -> Steps[None]:
+    def _resume(self, name: str) -> Walk[None]:
         info, now = yield from self._there(name)
-        yield self._database().resume_schedules([planned_again(info, now)])
+        yield self._app.database.resume_schedules([planned_again(info, now)])
 
-    def _run_now(self, name: str) -> Steps[UUID]:
+    def _run_now(self, name: str) -> Walk[UUID]:
         info, now = yield from self._there(name)
         jid = new_jid()
-        yield from self._fire(by_hand(info, now, jid, self._sealing()))
+        yield from self._fire(by_hand(info, now, jid, self._sealing))
         return jid
 
-    def _remove(self, name: str) -> Steps[bool]:
-        gone: Truths = yield self._database().remove_schedules([name])
+    def _remove(self, name: str) -> Walk[bool]:
+        gone: Truths = yield self._app.database.remove_schedules([name])
         return gone[0]
 
-    def _backfill(self, name: str, after: int, until: int) -> Steps[Jids]:
+    def _backfill(self, name: str, after: int, until: int) -> Walk[Jids]:
         info, _ = yield from self._there(name)
-        firing = backfill(info, after, until, self._sealing())
+        firing = backfill(info, after, until, self._sealing)
         yield from self._fire(firing)
         return [job.jid for _, job in firing.runs]
 
-    def _fire(self, firing: Firing) -> Steps[None]:
-        fired: Words = yield self._database().fire([firing])
+    def _fire(self, firing: Firing) -> Walk[None]:
+        fired: Words = yield self._app.database.fire([firing])
         if fired == ["lost"]:
             raise ConfigError(f"schedule {firing.name!r} was changed at this moment; ask again")
-
-    def _run(self, steps: Steps[T]) -> T:
-        answer: Any = None
-        try:
-            while True:
-                answer = self._ask(steps.send(answer))
-        except StopIteration as end:
-            result: T = end.value
-            return result
-
-    async def _run_async(self, steps: Steps[T]) -> T:
-        answer: Any = None
-        while True:
-            try:
-                question = steps.send(answer)
-            except StopIteration as end:
-                result: T = end.value
-                return result
-            answer = await self._ask_async(question)

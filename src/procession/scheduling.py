@@ -30,8 +30,7 @@ class Scheduling(Asker):
     @cached_property
     def schedules(self) -> Schedules:
         """Schedules at run time: list, find, upsert, pause, resume, run_now, remove, backfill; each with `_async`."""
-        policies = self.registry.policies
-        return Schedules(lambda: self.database, self.ask, self.ask_async, self._calling, lambda: policies.sealing)
+        return Schedules(self, self._calling)
 
     def cron(
         self,

@@ -7,22 +7,15 @@ Nothing here changes a job, and no call walks through a whole store.
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import Any, TypeVar
-
 import msgspec
 from msgspec import Struct
 
 from procession.clock import monotonic, wall
-from procession.database import Database, Operation, Page, Query
+from procession.database import Database, Page, Query, Walk
 from procession.errors import ConfigError
 from procession.job import Job, State
 from procession.matching import is_timed, matcher, queue_of, states_of
 from procession.query import Filter, parse
-
-T = TypeVar("T")
-Steps = Generator[tuple[Operation[Any], ...], Any, T]
-"""Yields the questions of one trip, is sent the answer or the answers."""
 
 MOST_SCANNED = 20_000
 """Most jobs that one call looks at."""
@@ -63,7 +56,7 @@ def read(given: Filter | str) -> Filter:
 
 def search(
     database: Database, given: Filter | str, cursor: str | None, limit: int, *, now: int | None = None
-) -> Steps[Found]:
+) -> Walk[Found]:
     """Look for up to `limit` jobs, state after state; finished ones newest first.
 
     Every job that stays where it is while the search goes on is found once; one that moves meanwhile may be found

@@ -10,9 +10,8 @@ from procession.database import Counts
 class Stats(Struct, frozen=True, kw_only=True):
     """What was processed, what failed, what is still scheduled.
 
-    `processed`, `failed` and `cancelled` count events since the namespace was created. `scheduled` is all that
-    waits now:
-    `queued` + `delayed` + `blocked`.
+    `processed`, `failed` and `cancelled` count events since the namespace was created. `scheduled` is all that waits
+    now: `queued` + `delayed` + `blocked`.
     """
 
     processed: int

@@ -6,19 +6,15 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 from procession.asker import Asker
 from procession.clock import milliseconds, wall
-from procession.database import Counts, Operation, Page, Query, QueueInfo, WorkerInfo
+from procession.database import Counts, Operation, Page, Query, QueueInfo, Walk, WorkerInfo
 from procession.doctor import SAMPLED, Check, Facts, examine
 from procession.errors import ConfigError
 from procession.job import Job, State
 from procession.names import check_queue
-from procession.repair import Report, Walk, walk
+from procession.repair import Report, walk
 from procession.stats import Stats
-
-T = TypeVar("T")
 
 PURGED = 1_000
 """Most jobs that one trip of `purge` removes."""
@@ -144,29 +140,18 @@ class Steering(Asker):
         through everything in steps of about two milliseconds; only a queue's entries are looked at in one step, about
         three microseconds each.
         """
-        steps, page = self._walk(apply), None
-        while True:
-            try:
-                page = self.ask(next(steps) if page is None else steps.send(page))
-            except StopIteration as end:
-                return _reported(end)
+        return self.walk(self._repair(apply))
 
     async def repair_async(self, *, apply: bool = False) -> Report:
         """See `repair`."""
-        steps, page = self._walk(apply), None
-        while True:
-            try:
-                question = next(steps) if page is None else steps.send(page)
-            except StopIteration as end:
-                return _reported(end)
-            page = await self.ask_async(question)
+        return await self.walk_async(self._repair(apply))
 
     # Within
 
     def _due_next(self) -> Operation[Page]:
         return self.database.page(Query(state=State.DELAYED), limit=SAMPLED)
 
-    def _walk(self, apply: bool) -> Walk:
+    def _repair(self, apply: bool) -> Walk[Report]:
         return walk(self.database, mend=apply, lease=milliseconds(self.settings.lease, "lease"))
 
     def _confirmed_flush(self, confirm: str) -> Operation[None]:
@@ -177,8 +162,3 @@ class Steering(Asker):
 
 def _first(jobs: list[Job]) -> Job | None:
     return jobs[0] if jobs else None
-
-
-def _reported(end: StopIteration) -> Report:
-    report: Report = end.value
-    return report

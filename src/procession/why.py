@@ -11,10 +11,9 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from procession.database import Database, QueueInfo, WorkerInfo
+from procession.database import Database, QueueInfo, Walk, WorkerInfo
 from procession.errors import JobNotFound
 from procession.job import UNKNOWN_NAME, Job, State
-from procession.search import Steps
 
 AHEAD = 100
 """Up to how many jobs before this one are counted one by one."""
@@ -43,7 +42,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     """The first jobs of its queue in the order in which they are claimed, at most 100."""
 
 
-def why(database: Database, jid: UUID) -> Steps[Why]:
+def why(database: Database, jid: UUID) -> Walk[Why]:
     """Read the facts in two trips and explain. Raises JobNotFound."""
     found, now = yield (database.find([jid]), database.clock())
     job: Job | None = found[0]

@@ -15,7 +15,7 @@ from msgspec import Struct
 from procession.database.health import Audit, Finding, Health, Inspection
 from procession.database.measures import Measures
 from procession.database.notes import Notes
-from procession.database.operation import AsyncConnection, Connection, Durability, Operation
+from procession.database.operation import AsyncConnection, Connection, Durability, Operation, Walk
 from procession.database.queue import Beat, Claims, Held, Promoted, Queue
 from procession.database.schedules import Scheduled, Schedules
 from procession.database.shelf import Counts, Jobs, Page, Query, QueueInfo, Queues, Watch, WorkerInfo
@@ -41,6 +41,7 @@ __all__ = [
     "Query",
     "QueueInfo",
     "Scheduled",
+    "Walk",
     "WorkerInfo",
     "open",
 ]

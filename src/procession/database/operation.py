@@ -7,8 +7,8 @@ transaction". Each operation is atomic; several asked together are not.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Generic, Literal, Protocol, TypeVar, overload
+from collections.abc import Generator, Sequence
+from typing import Any, Generic, Literal, Protocol, TypeVar, overload
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -23,6 +23,11 @@ class Operation(Generic[T]):
     """A question not yet asked. Opaque to all but the connection of the database that made it."""
 
     __slots__ = ()
+
+
+Walk = Generator[Operation[Any] | tuple[Operation[Any], ...], Any, T]
+"""A walk that thinks and does no I/O: it yields the question of one trip, or several, is sent what was answered, and
+returns what it came to. One text for sync and async callers."""
 
 
 class Connection(Protocol):
