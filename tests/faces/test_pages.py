@@ -15,13 +15,15 @@ from procession.runtime.queue_worker import QueueWorker
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-@pytest.mark.parametrize("page", ["retries", "middleware", "waiting", "sealed"])
+@pytest.mark.parametrize("page", ["executors", "retries", "middleware", "waiting", "sealed"])
 def test_the_examples_of_a_page_run(page: str) -> None:
     text = (DOCS / f"{page}.md").read_text("utf-8")
     examples: dict[str, Any] = {"__name__": "shop.jobs"}
     for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
         exec(compile(block, f"{page}.md", "exec"), examples)
     app = examples["app"]
+    if not app.stats().scheduled:  # it shows how jobs are defined, and enqueues none
+        return
 
     async def main() -> None:
         await QueueWorker(app, burst=True).run()

@@ -109,6 +109,13 @@ def test_generated_docs_are_current() -> None:
     subprocess.run([sys.executable, str(ROOT / "docs" / "generate.py"), "--check"], check=True)
 
 
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.stem)
+def test_a_page_with_examples_is_named_in_a_test_that_runs_them(page: Path) -> None:
+    if "```python" in page.read_text("utf-8"):
+        tests = [path.read_text("utf-8") for path in (ROOT / "tests").rglob("test_*.py") if "house" not in path.parts]
+        assert any(f'"{page.name}"' in text or f'"{page.stem}"' in text for text in tests)
+
+
 def test_the_readme_shows_the_quickstart_as_it_is() -> None:
     shown = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
     assert shown is not None
