@@ -1,0 +1,38 @@
+"""What a worker process imports: `procession.integrations.django.target:default`, the app of a backend by its alias.
+
+Sets Django up, imports every module of tasks, and so knows all jobs. `manage.py procession worker` names it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import django
+from django.apps import apps
+from django.utils.module_loading import autodiscover_modules
+
+from procession.errors import ConfigError
+from procession.integrations.django.backend import ProcessionBackend
+from procession.integrations.django.interface import task_backends
+
+if not apps.ready:
+    django.setup()
+
+
+def backend_of(alias: str) -> ProcessionBackend:
+    """The backend behind an alias of TASKS. Raises ConfigError when it is none of ours."""
+    backend = task_backends[alias]
+    if not isinstance(backend, ProcessionBackend):
+        raise ConfigError(f'TASKS["{alias}"] is not served by Procession: its BACKEND is {type(backend).__qualname__}')
+    return backend
+
+
+def __getattr__(name: str) -> Any:
+    if name.startswith("__"):
+        raise AttributeError(name)
+    backend = backend_of(name)
+    autodiscover_modules("tasks")
+    for module in backend.options.get("modules", ()):
+        import_module(module)
+    return backend.app
