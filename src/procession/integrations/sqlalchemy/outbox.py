@@ -14,7 +14,9 @@ import threading
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from itertools import groupby
+from operator import itemgetter
 from typing import Any, TypeVar
+from uuid import UUID
 
 import msgspec
 from msgspec import Raw, Struct
@@ -33,6 +35,7 @@ from procession.errors import ConfigError, DatabaseError
 from procession.handle import JobHandle
 from procession.job import NewJob, Stored
 from procession.middleware import Enqueuing, around_enqueues
+from procession.unique import Unique
 
 log = logging.getLogger("procession.outbox")
 
@@ -48,8 +51,9 @@ class Kept(Struct, frozen=True, kw_only=True):
     """What a row holds, as JSON that a person can read."""
 
     spec: Raw
-    job: NewJob
-    """The rest of it, without the spec's bytes; its delay is an instant by now, since the relay may be late."""
+    job: dict[str, Any]
+    """The other fields of the `NewJob`, as far as they are set; its delay is an instant by now, for the relay may be
+    late."""
     durability: Durability
 
 
@@ -99,12 +103,12 @@ class Outbox:
         """See `enqueue`; their order is kept."""
         with Enqueuing(around_enqueues(self.app.registry.policies.middleware), calls) as around:
             kept = [_kept(call, self.app.settings.durability) for call in around.calls]
-            for it in kept:
+            for jid, document in kept:
                 row = self._row()
-                row.jid, row.job = str(it.job.jid), msgspec.json.encode(it).decode()
+                row.jid, row.job = str(jid), document
                 session.add(row)
             pairs = zip(kept, around.calls, strict=True)
-            return around.stored([JobHandle(self.app, it.job.jid, call.registered) for it, call in pairs])
+            return around.stored([JobHandle(self.app, jid, call.registered) for (jid, _), call in pairs])
 
     # Relaying
 
@@ -158,22 +162,23 @@ class Outbox:
     @asynccontextmanager
     async def relaying_async(self, engine: AsyncEngine, every: float = EVERY) -> AsyncIterator[None]:
         """See `relaying`; in a task of the running loop."""
-        said = _Said()
+        over, said = asyncio.Event(), _Said()
 
         async def run() -> None:
-            while True:
+            while not over.is_set():
                 with said.what_goes_wrong():
                     if await self.relay_async(engine) == LIMIT:
                         continue
-                await asyncio.sleep(every)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(every):
+                        await over.wait()
 
         task = asyncio.ensure_future(run())
         try:
             yield
         finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            over.set()
+            await task
 
     def _oldest(self, limit: int) -> Select[tuple[int, str]]:
         if not 1 <= limit <= BATCH:
@@ -188,22 +193,21 @@ class _Step:
 
     def __init__(self, rows: Sequence[Any]) -> None:
         self.taken = len(rows)
-        self._jobs: list[Kept] = []
+        self._jobs: list[tuple[Durability, NewJob]] = []
         self._moved: list[int] = []
         self._broken: list[tuple[int, str]] = []
         for number, document in rows:
             try:
-                self._jobs.append(msgspec.json.decode(document, type=Kept))
+                self._jobs.append(_decoded(document))
                 self._moved.append(number)
-            except (msgspec.DecodeError, UnicodeError) as error:
+            except (ValueError, TypeError, LookupError) as error:
                 log.error("row %d of the outbox is no job and stays where it is: %s", number, error)
                 self._broken.append((number, str(error)))
 
     def operations(self, app: Procession) -> list[tuple[Durability, Operation[list[Stored]]]]:
         """To be asked one by one; each is atomic."""
-        by_durability = groupby(self._jobs, lambda it: it.durability)
-        jobs = [(durability, [replace(it.job, spec=bytes(it.spec)) for it in run]) for durability, run in by_durability]
-        return [(durability, app.database.enqueue(run)) for durability, run in jobs]
+        by_durability = groupby(self._jobs, itemgetter(0))
+        return [(durability, app.database.enqueue([job for _, job in run])) for durability, run in by_durability]
 
     def statements(self, table: Table) -> Iterator[Any]:
         """To be executed when the store has answered."""
@@ -230,11 +234,21 @@ class _Said:
             self._away = True
 
 
-def _kept(call: Call[Any], default: Durability) -> Kept:
+def _kept(call: Call[Any], default: Durability) -> tuple[UUID, str]:
+    """The jid and the document of a row."""
     job = new_job(call)
-    spec = Raw(job.spec)
     if job.delay and not (call.registered.unique.debounce or call.options.get("debounce")):
         job = replace(job, delay=0, at=wall() + job.delay)
     if job.expires_in:
         job = replace(job, expires_in=0, expires_at=wall() + job.expires_in)
-    return Kept(spec=spec, job=replace(job, spec=b""), durability=durability_of(call, default))
+    fields = {name: value for name, value in msgspec.to_builtins(job).items() if value and name != "spec"}
+    kept = Kept(spec=Raw(job.spec), job=fields, durability=durability_of(call, default))
+    return job.jid, msgspec.json.encode(kept).decode()
+
+
+def _decoded(document: str) -> tuple[Durability, NewJob]:
+    """The reverse. Raises ValueError, TypeError or LookupError for what is no job."""
+    kept = msgspec.json.decode(document, type=Kept)
+    fields = dict(kept.job)
+    jid, unique = UUID(fields.pop("jid")), msgspec.convert(fields.pop("unique", None), Unique | None)
+    return kept.durability, NewJob(jid=jid, unique=unique, spec=bytes(kept.spec), **fields)
