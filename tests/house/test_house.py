@@ -30,7 +30,7 @@ FLOORS = [
     ("database",),
     ("config", "connections", "context", "registry", "enqueuer", "dequeuer", "stats", "handle", "worker", "client",
      "doctor", "repair", "asker", "steering", "schedules", "scheduling", "notebook", "journal", "search", "bulk", "why",
-     "inquiry", "insight", "extending", "middleware", "policies", "waiting", "events", "lifespan"),
+     "inquiry", "insight", "scaling", "extending", "middleware", "policies", "waiting", "events", "lifespan"),
     ("runtime",),
     ("cli", "demo", "integrations", "testing", "web", "__main__"),
 ]

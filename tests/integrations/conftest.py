@@ -16,7 +16,7 @@ from tests.process.family import until
 
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
-    """A server of its own on a unix socket, without fsync, ended with the tests (Debian: apt-get install postgresql)."""
+    """A server of its own on a unix socket, without fsync, ended with the tests (Debian: `postgresql`)."""
     found = [*sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), reverse=True), shutil.which("initdb")]
     if found[0] is None:
         message = "NO PostgreSQL ON THIS MACHINE: the outbox was tried on SQLite only"

@@ -5,10 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import signal
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 import click
 
 from procession.cli.shared import store_options
+
+if TYPE_CHECKING:
+    from procession.runtime.condition import Told
 
 
 @click.command()
@@ -31,6 +36,7 @@ from procession.cli.shared import store_options
 )
 @click.option("--burst", is_flag=True, help="End when nothing is ready any more.")
 @click.option("--allow-eviction", is_flag=True, help="Begin even if the store throws keys away when it is full.")
+@click.option("--health", metavar="[HOST:]PORT", help="Answer /livez, /readyz and /scaling there (HOST: 127.0.0.1).")
 @click.option("-v", "--verbose", is_flag=True, help="Log every job, however fast they come.")
 @click.option("--quiet", is_flag=True, help="Log warnings and failures only.")
 @store_options
@@ -48,6 +54,7 @@ def worker(
     job_processes: int | None,
     burst: bool,
     allow_eviction: bool,
+    health: str | None,
     verbose: bool,
     quiet: bool,
     url: str | None,
@@ -63,6 +70,8 @@ def worker(
     # Until the supervisor listens there is nothing to finish.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: os._exit(0))
+    from procession.integrations.health import HealthServer
+    from procession.integrations.systemd import Notify
     from procession.names import check_queue
     from procession.runtime.joblog import log_to_stderr
     from procession.runtime.supervisor import Supervisor
@@ -83,16 +92,22 @@ def worker(
         check_queue(queue)
     app = load_app(target)
     Wear.of(app.settings, max_jobs=max_jobs, max_age=max_age, max_rss=max_rss)  # wrong ones are refused here
-    supervisor = Supervisor(
-        app,
-        target,
-        queues=queues,
-        concurrency=concurrency,
-        threads=threads,
-        processes=processes,
-        wear={"max_jobs": max_jobs, "max_age": max_age, "max_rss": max_rss},
-        burst=burst,
-        verbose=verbose,
-        log_level=level,
-    )
-    context.exit(supervisor.run())
+    with ExitStack() as stack:
+        told: list[Told] = [*Notify.of(os.environ)]
+        if health is not None:
+            told.append(stack.enter_context(HealthServer(app, health)))
+        supervisor = Supervisor(
+            app,
+            target,
+            queues=queues,
+            concurrency=concurrency,
+            threads=threads,
+            processes=processes,
+            wear={"max_jobs": max_jobs, "max_age": max_age, "max_rss": max_rss},
+            burst=burst,
+            verbose=verbose,
+            log_level=level,
+            told=told,
+        )
+        code = supervisor.run()
+    context.exit(code)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any, TypeVar
+from uuid import UUID
 
 from msgspec.structs import replace
 from sqlalchemy import event
@@ -43,8 +44,8 @@ class AfterCommit:
         """See `enqueue`; all of one transaction travel in one round trip."""
         sync = session.sync_session if isinstance(session, AsyncSession) else session
         named = [_with_jid(call) for call in calls]
-        self._pending_of(sync).add(_innermost(sync) or sync.begin(), named)
-        return [JobHandle(self.app, parse_jid(it.options["jid"] or ""), it.registered) for it in named]
+        self._pending_of(sync).add(_innermost(sync) or sync.begin(), [call for _, call in named])
+        return [JobHandle(self.app, jid, call.registered) for jid, call in named]
 
     def _pending_of(self, session: Session) -> _Pending:
         pending: _Pending | None = session.info.get(self)
@@ -89,5 +90,7 @@ def _innermost(session: Session) -> SessionTransaction | None:
     return session.get_nested_transaction() or session.get_transaction()
 
 
-def _with_jid(call: Call[R]) -> Call[R]:
-    return call if call.options.get("jid") else replace(call, options={**call.options, "jid": new_jid()})
+def _with_jid(call: Call[R]) -> tuple[UUID, Call[R]]:
+    given = call.options.get("jid")
+    jid = new_jid() if given is None else parse_jid(given)
+    return jid, replace(call, options={**call.options, "jid": jid})

@@ -180,7 +180,7 @@ class Outbox:
             over.set()
             await task
 
-    def _oldest(self, limit: int) -> Select[tuple[int, str]]:
+    def _oldest(self, limit: int) -> Select[Any]:
         if not 1 <= limit <= BATCH:
             raise ConfigError(f"limit={limit} must lie between 1 and {BATCH:,}")
         it = self.table.c
