@@ -2,12 +2,13 @@
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+PYTHON6 ?= $(shell for p in python3.14 python3.13 python3.12; do $$p -c '' 2>/dev/null && { echo $$p; break; }; done)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-web chaos controls soak check fmt bench bench-compare clean
+.PHONY: help demo test test-django test-web chaos controls soak check fmt bench bench-compare clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -30,6 +31,12 @@ test-web: $(READY)  ## the dashboard in a real browser; needs Chromium (Debian: 
 	@command -v $${CHROMIUM:-chromium} >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null \
 		|| { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; }
 	$(BIN)/python -m pytest tests/web/browser
+
+test-django: $(READY)  ## Django's own tasks (Django 6), where a Python >= 3.12 is at hand (PYTHON6=…)
+	@test -n "$(PYTHON6)" || { echo "no python >= 3.12 found; call make test-django PYTHON6=/path/to/python"; exit 1; }
+	@test -x .venv-django/bin/python || $(PYTHON6) -m venv .venv-django
+	@.venv-django/bin/pip install --quiet --disable-pip-version-check -e '.[embedded]' 'Django>=6' pytest pytest-timeout
+	.venv-django/bin/python -m pytest tests/integrations/test_django.py
 
 chaos: $(READY)  ## every fault one after the other, 20 minutes (SEED=n ONLY=name SHORT=1; WRITE=1 puts the table into the docs)
 	$(BIN)/python -m tests.chaos $(SEED:%=--seed %) $(ONLY:%=--only %) $(SHORT:1=--short) $(WRITE:1=--write)
@@ -55,4 +62,4 @@ bench-compare: $(READY)  ## this tree against another revision: BASE=main
 	$(BIN)/python bench/compare.py $(or $(BASE),main)
 
 clean:  ## remove what was set up here
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-django build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

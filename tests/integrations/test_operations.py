@@ -185,6 +185,22 @@ def test_the_dashboard_gives_the_scaling_signal_to_whom_it_lets_in(namespace: st
     assert stranger.get("/scaling").status_code == 403
 
 
+def test_the_processes_of_a_worker_are_summed_up_at_its_health_address(
+    worker: Families, shop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch  # noqa: F811
+) -> None:
+    (tmp_path / "counted").mkdir()
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path / "counted"))
+    with (tmp_path / "shop.py").open("a") as file:
+        file.write("\nfrom procession.integrations.prometheus import JobMetrics\napp.use(JobMetrics())\n")
+    family = worker("--health", "0", "--processes", "2")
+    address = "http://" + until(lambda: re.findall(r"/scaling at (\S+)", family.log))[0]
+    for handle in [shop.version.enqueue() for _ in range(4)]:
+        handle.wait(timeout=20)
+    wanted = 'procession_run_seconds_count{job="version",outcome="returned",queue="q"} 4.0'
+    assert wanted in httpx.get(f"{address}/metrics").text
+    assert family.stop() == 0
+
+
 # The examples
 
 

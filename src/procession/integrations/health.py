@@ -1,12 +1,14 @@
 """`procession worker --health`: probes and a scaling signal over HTTP, answered by the supervisor's process.
 
-`/livez` and `/readyz` come from the condition that the supervisor tells; only `/scaling` asks the store. A few threads
-of the standard library's server: it is for a kubelet and a scaler, not for a browser.
+`/livez` and `/readyz` come from the condition that the supervisor tells; only `/scaling` asks the store. `/metrics`
+gives what the worker processes have counted, where prometheus-client collects it (`PROMETHEUS_MULTIPROC_DIR`). A few
+threads of the standard library's server: it is for a kubelet and a scaler, not for a browser.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -32,10 +34,11 @@ PATIENCE = 5.0
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What one request gets."""
+    """What one request gets: JSON, or a text of another kind."""
 
     status: HTTPStatus
-    body: dict[str, Any] | msgspec.Struct
+    body: dict[str, Any] | msgspec.Struct | bytes
+    kind: str = "application/json"
 
 
 class HealthServer:
@@ -60,14 +63,14 @@ class HealthServer:
 
             def do_GET(self) -> None:
                 answer = health.answer(self.path)
-                body = msgspec.json.encode(answer.body) + b"\n"
+                body = answer.body if isinstance(answer.body, bytes) else msgspec.json.encode(answer.body) + b"\n"
                 self.send_response(answer.status)
-                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Type", answer.kind)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
 
-            def log_message(self, *words: Any) -> None:
+            def log_message(self, format: str, *words: Any) -> None:  # noqa: A002  # the name that it has there
                 """A probe each few seconds is no news."""
 
         host, port = _parted(address)
@@ -107,6 +110,8 @@ class HealthServer:
                 except DatabaseError as error:
                     return _said(False, {"error": str(error)})
                 return Answer(HTTPStatus.OK, scaling(queues, wall(), parse_qs(parts.query).get("queue", ())))
+            case "/metrics" if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+                return _counted()
         return Answer(HTTPStatus.NOT_FOUND, {"error": "there are /livez, /readyz and /scaling"})
 
 
@@ -135,6 +140,17 @@ class _Server(ThreadingHTTPServer):
 
 def _said(well: bool, body: dict[str, Any]) -> Answer:
     return Answer(HTTPStatus.OK if well else HTTPStatus.SERVICE_UNAVAILABLE, body)
+
+
+def _counted() -> Answer:
+    try:
+        from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+        from prometheus_client.multiprocess import MultiProcessCollector
+    except ImportError:
+        return _said(False, {"error": 'pip install "procession[prometheus]"'})
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return Answer(HTTPStatus.OK, generate_latest(registry), CONTENT_TYPE_LATEST)
 
 
 def _parted(address: str) -> tuple[str, int]:

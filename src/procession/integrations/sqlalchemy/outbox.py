@@ -21,11 +21,11 @@ from uuid import UUID
 import msgspec
 from msgspec import Raw, Struct
 from msgspec.structs import replace
-from sqlalchemy import BigInteger, Column, DateTime, Engine, Integer, MetaData, String, Table, Text, func
+from sqlalchemy import BigInteger, Column, DateTime, Engine, Executable, Integer, MetaData, String, Table, Text, func
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session, registry
-from sqlalchemy.sql import Select, delete, select, update
+from sqlalchemy.sql import delete, select, update
 
 from procession.client import Procession
 from procession.clock import wall
@@ -180,7 +180,7 @@ class Outbox:
             over.set()
             await task
 
-    def _oldest(self, limit: int) -> Select[Any]:
+    def _oldest(self, limit: int) -> Executable:
         if not 1 <= limit <= BATCH:
             raise ConfigError(f"limit={limit} must lie between 1 and {BATCH:,}")
         it = self.table.c
