@@ -185,6 +185,7 @@ class Job(Struct, frozen=True, kw_only=True):
     attempts: int | None = None
     timeout: int | None = None
     tags: tuple[str, ...] = ()
+    headers: dict[str, str] = {}
     unique: str = ""
     """Its unique key, empty for none."""
     enqueued_at: int = 0

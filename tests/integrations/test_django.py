@@ -19,13 +19,14 @@ from typing import Any
 
 import pytest
 
-from procession import Procession
+from procession import ConfigError, Procession
 from procession.runtime.queue_worker import QueueWorker
 from tests.process.family import until
 
 ROOT = Path(__file__).parents[2]
 PATH = [str(ROOT), os.environ.get("PYTHONPATH", "."), "."]
 BACKEND = "procession.integrations.django.ProcessionBackend"
+DUMMY = {True: "django.tasks.backends.dummy.DummyBackend", False: "django_tasks.backends.dummy.DummyBackend"}
 
 
 @pytest.fixture(scope="session")
@@ -53,7 +54,12 @@ def project(home: str) -> Any:
     call_command("migrate", run_syncdb=True, verbosity=0)
     connection.close()
     return SimpleNamespace(
-        override_settings=override_settings, transaction=transaction, tasks=tasks, Order=Order, interface=interface
+        override_settings=override_settings,
+        transaction=transaction,
+        tasks=tasks,
+        Order=Order,
+        interface=interface,
+        native=interface.Task.__module__ == "django.tasks.base",
     )
 
 
@@ -344,6 +350,12 @@ def test_runs_use_the_orm_and_leave_no_connection_behind(backend: Any, project: 
     assert closed.count(True) == len(opened)
 
 
+def test_django_s_own_interface_is_used_where_it_has_one(project: Any) -> None:
+    if not project.native:
+        pytest.skip("DJANGO 6 NEEDS PYTHON 3.12: django-tasks was tried here; `make test-django` tries it")
+    assert project.interface.Base.__module__ == "django.tasks.backends.base"
+
+
 # Settings, and the command
 
 
@@ -353,6 +365,26 @@ def test_the_options_are_an_app_s_or_name_one(only: Any, monkeypatch: pytest.Mon
     assert only(app="named_app:app").app is app
     again = only(app="named_app:app").app
     assert len(again.registry.policies.middleware) == 1
+
+
+def test_a_worker_of_one_alias_knows_the_tasks_that_were_defined_for_another(project: Any, namespace: str) -> None:
+    from procession.integrations.django import target
+
+    def params(name: str) -> dict[str, Any]:
+        return {"BACKEND": BACKEND, "QUEUES": [], "OPTIONS": {"url": f"memory://{namespace}{name}", "retry": False}}
+
+    with project.override_settings(TASKS={name: params(name) for name in ("default", "other")}):
+        result = project.tasks.echo.using(backend="other").enqueue(1)
+        other = target.other
+        assert len(other.registry) > 5
+        perform(other)
+        result.refresh()
+        assert result.return_value == {"args": [1], "kwargs": {}}
+    with (
+        project.override_settings(TASKS={"default": {"BACKEND": DUMMY[project.native]}}),
+        pytest.raises(ConfigError, match="not served by Procession"),
+    ):
+        _ = target.default
 
 
 def test_djangos_check_names_queues_that_cannot_be_used(only: Any) -> None:

@@ -148,6 +148,13 @@ def test_a_store_that_is_away_costs_the_scaling_signal_only() -> None:
         assert health.answer("/livez").status == 200
 
 
+def test_a_host_may_be_a_name_or_an_address_of_either_kind(namespace: str) -> None:
+    application = Procession(f"memory://{namespace}")
+    for host in ("localhost:0", "[::1]:0" if socket.has_ipv6 else "0"):
+        with HealthServer(application, host):
+            pass
+
+
 def test_an_address_that_cannot_be_used_is_refused(namespace: str) -> None:
     application = Procession(f"memory://{namespace}")
     for wrong in ("eighty", "127.0.0.1:", "1:2:99999"):

@@ -18,9 +18,9 @@ from uuid import uuid4
 
 import pytest
 from sqlalchemy import Column, Engine, Integer, MetaData, String, Table, create_engine, func, insert, select, update
-from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects import mysql, postgresql
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from sqlalchemy.schema import CreateTable
 
 from procession import ConfigError, CurrentJob, EnqueueError, Middleware, Procession, State, Unavailable
@@ -167,6 +167,16 @@ def test_an_async_session_enqueues_after_its_commit(address: str, engine: Engine
 
     asyncio.run(main())
     assert recipients(app) == ["ada"]
+
+
+def test_scoped_sessions_will_do_in_either_way(engine: Engine, app: Procession, outbox: Outbox, send: Any) -> None:
+    session = scoped_session(sessionmaker(engine))
+    AfterCommit(app).enqueue(session, send.bind("ada"))
+    outbox.enqueue(session, send.bind("bob"))
+    session.commit()
+    session.remove()
+    assert outbox.relay(engine) == 1
+    assert recipients(app) == ["ada", "bob"]
 
 
 # The outbox
@@ -341,6 +351,7 @@ def test_the_page_shows_the_table_as_it_is() -> None:
     made = str(CreateTable(table).compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
     [shown] = re.findall(r"```sql\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
     assert made.split() == shown.split()
+    assert "job MEDIUMTEXT" in str(CreateTable(table).compile(dialect=mysql.dialect()))  # type: ignore[no-untyped-call]
 
 
 def test_the_example_of_the_page_runs(valkey_url: str, namespace: str, tmp_path: Path) -> None:

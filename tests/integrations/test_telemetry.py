@@ -69,7 +69,7 @@ def test_headers_travel_with_the_job_and_are_bounded(app: Procession) -> None:
     handle = seen.using(headers={"request": "r-42"}).enqueue()
     plain = seen.enqueue()
     perform(app)
-    assert handle.result(timeout=5) == {"request": "r-42"}
+    assert handle.result(timeout=5) == handle.job().headers == {"request": "r-42"}
     assert plain.result(timeout=5) == {}
     for wrong in ({"a": 1}, {"a": "x" * 5_000}, {f"n{n}": "" for n in range(17)}, "text"):
         with pytest.raises(ConfigError, match="headers"):

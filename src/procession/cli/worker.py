@@ -70,7 +70,6 @@ def worker(
     # Until the supervisor listens there is nothing to finish.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: os._exit(0))
-    from procession.integrations.health import HealthServer
     from procession.integrations.systemd import Notify
     from procession.names import check_queue
     from procession.runtime.joblog import log_to_stderr
@@ -95,6 +94,8 @@ def worker(
     with ExitStack() as stack:
         told: list[Told] = [*Notify.of(os.environ)]
         if health is not None:
+            from procession.integrations.health import HealthServer
+
             told.append(stack.enter_context(HealthServer(app, health)))
         supervisor = Supervisor(
             app,

@@ -67,6 +67,7 @@ async def running(
                 performer.stop()
             await asyncio.gather(performing, return_exceptions=True)
         await app.close_async()
+        app.close()  # that of `def` path operations
 
 
 def procession_of(connection: HTTPConnection) -> Procession:

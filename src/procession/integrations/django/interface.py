@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # neither of the two carries types that would serve for both
     Base: Any
+    InvalidTask: Any
     Task: Any
     TaskContext: Any
     TaskError: Any
@@ -23,7 +24,7 @@ else:
         from django.tasks import task_backends
         from django.tasks.backends.base import BaseTaskBackend as Base
         from django.tasks.base import Task, TaskContext, TaskError, TaskResult, TaskResultStatus
-        from django.tasks.exceptions import TaskResultDoesNotExist
+        from django.tasks.exceptions import InvalidTask, TaskResultDoesNotExist
         from django.tasks.signals import task_enqueued, task_finished, task_started
         from django.utils.json import normalize_json
     except ImportError:
@@ -31,6 +32,7 @@ else:
             from django_tasks import task_backends
             from django_tasks.backends.base import BaseTaskBackend as Base
             from django_tasks.base import Task, TaskContext, TaskError, TaskResult, TaskResultStatus
+            from django_tasks.exceptions import InvalidTaskError as InvalidTask
             from django_tasks.exceptions import TaskResultDoesNotExist
             from django_tasks.signals import task_enqueued, task_finished, task_started
             from django_tasks.utils import normalize_json
@@ -41,6 +43,7 @@ else:
 
 __all__ = [
     "Base",
+    "InvalidTask",
     "Task",
     "TaskContext",
     "TaskError",

@@ -10,8 +10,8 @@ from uuid import UUID
 
 from msgspec.structs import replace
 from sqlalchemy import event
-from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Session, SessionTransaction
+from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
+from sqlalchemy.orm import Session, SessionTransaction, scoped_session
 from sqlalchemy.util import await_only
 from sqlalchemy.util.concurrency import in_greenlet
 
@@ -21,6 +21,7 @@ from procession.handle import JobHandle
 from procession.job import new_jid, parse_jid
 
 R = TypeVar("R")
+AnySession = Session | AsyncSession | scoped_session[Any] | async_scoped_session[Any]
 
 
 class AfterCommit:
@@ -29,7 +30,7 @@ class AfterCommit:
     def __init__(self, app: Procession) -> None:
         self.app = app
 
-    def enqueue(self, session: Session | AsyncSession, call: Call[R]) -> JobHandle[R]:
+    def enqueue(self, session: AnySession, call: Call[R]) -> JobHandle[R]:
         """Enqueue this call once the transaction that is open in the session (one is begun if need be) has committed.
 
         Returns:
@@ -40,9 +41,9 @@ class AfterCommit:
         """
         return self.enqueue_many(session, [call])[0]
 
-    def enqueue_many(self, session: Session | AsyncSession, calls: Iterable[Call[R]]) -> list[JobHandle[R]]:
+    def enqueue_many(self, session: AnySession, calls: Iterable[Call[R]]) -> list[JobHandle[R]]:
         """See `enqueue`; all of one transaction travel in one round trip."""
-        sync = session.sync_session if isinstance(session, AsyncSession) else session
+        sync = _sync(session)
         named = [_with_jid(call) for call in calls]
         self._pending_of(sync).add(_innermost(sync) or sync.begin(), [call for _, call in named])
         return [JobHandle(self.app, jid, call.registered) for jid, call in named]
@@ -84,6 +85,14 @@ class _Pending:
             await_only(self._app.enqueue_many_async(calls))
         else:
             self._app.enqueue_many(calls)
+
+
+def _sync(session: AnySession) -> Session:
+    its: Any = session
+    if isinstance(session, scoped_session | async_scoped_session):
+        its = session()  # the one of this thread, or task
+    found: Session = its.sync_session if isinstance(its, AsyncSession) else its
+    return found
 
 
 def _innermost(session: Session) -> SessionTransaction | None:

@@ -22,17 +22,18 @@ import msgspec
 from msgspec import Raw, Struct
 from msgspec.structs import replace
 from sqlalchemy import BigInteger, Column, DateTime, Engine, Executable, Integer, MetaData, String, Table, Text, func
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
-from sqlalchemy.orm import Session, registry
+from sqlalchemy.dialects.mysql import MEDIUMTEXT
+from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.orm import registry
 from sqlalchemy.sql import delete, select, update
 
 from procession.client import Procession
 from procession.clock import wall
 from procession.database import Durability, Operation
 from procession.enqueuer import BATCH, Call, durability_of, new_job
-from procession.errors import ConfigError, DatabaseError
+from procession.errors import ConfigError
 from procession.handle import JobHandle
+from procession.integrations.sqlalchemy.after_commit import AnySession
 from procession.job import NewJob, Stored
 from procession.middleware import Enqueuing, around_enqueues
 from procession.unique import Unique
@@ -80,7 +81,7 @@ class Outbox:
             metadata if metadata is not None else MetaData(),
             Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
             Column("jid", String(36), nullable=False),
-            Column("job", Text, nullable=False),
+            Column("job", Text().with_variant(MEDIUMTEXT(), "mysql", "mariadb"), nullable=False),
             Column("written_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
             Column("error", Text),
             schema=schema,
@@ -90,7 +91,7 @@ class Outbox:
 
     # Writing
 
-    def enqueue(self, session: Session | AsyncSession, call: Call[R]) -> JobHandle[R]:
+    def enqueue(self, session: AnySession, call: Call[R]) -> JobHandle[R]:
         """Add the row of this call to the session. It is written with the next flush, and a relay enqueues the job once
         it is committed.
 
@@ -99,7 +100,7 @@ class Outbox:
         """
         return self.enqueue_many(session, [call])[0]
 
-    def enqueue_many(self, session: Session | AsyncSession, calls: Iterable[Call[R]]) -> list[JobHandle[R]]:
+    def enqueue_many(self, session: AnySession, calls: Iterable[Call[R]]) -> list[JobHandle[R]]:
         """See `enqueue`; their order is kept."""
         with Enqueuing(around_enqueues(self.app.registry.policies.middleware), calls) as around:
             kept = [_kept(call, self.app.settings.durability) for call in around.calls]
@@ -218,7 +219,7 @@ class _Step:
 
 
 class _Said:
-    """Says an outage once."""
+    """Says once what keeps a relay from its work."""
 
     def __init__(self) -> None:
         self._away = False
@@ -228,9 +229,9 @@ class _Said:
         try:
             yield
             self._away = False
-        except (DatabaseError, SQLAlchemyError) as error:
+        except Exception as error:  # not every driver's errors are SQLAlchemy's; a relay goes on whatever happens
             if not self._away:
-                log.warning("the outbox cannot be relayed, and its rows wait: %s", error)
+                log.warning("the outbox cannot be relayed, and its rows wait: %s: %s", type(error).__name__, error)
             self._away = True
 
 
