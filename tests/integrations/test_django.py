@@ -4,6 +4,7 @@ the ORM, and `manage.py procession`. Runs over Django ≥ 6.0 where that is inst
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import subprocess
@@ -394,26 +395,20 @@ def test_djangos_check_names_queues_that_cannot_be_used(only: Any) -> None:
     assert "final state" in error.msg
 
 
-def test_manage_py_procession_worker_performs_tasks(valkey_url: str, namespace: str, home: str, project: Any) -> None:
-    environment = {**os.environ, "SHOP_HOME": home, "SHOP_URL": valkey_url, "SHOP_NAMESPACE": namespace}
-    environment["PYTHONPATH"] = os.pathsep.join(PATH)
+def test_manage_py_procession_speaks_to_the_store_of_the_settings(
+    backend: Any, project: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from django.core.management import CommandError, call_command
 
-    def manage(*words: str) -> str:
-        command = [sys.executable, "-m", "django", "procession", *words]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=50, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout + done.stderr
-
-    options = {"url": valkey_url, "namespace": namespace, "retry": False}
-    given = {"default": {"BACKEND": BACKEND, "QUEUES": ["default", "mail"], "OPTIONS": options}}
-    with project.override_settings(TASKS=given):
-        results = [project.tasks.urgent.enqueue(), project.tasks.echo.using(queue_name="mail").enqueue(1)]
-        assert "serves default, mail" in manage("worker", "--burst")
-        for result in results:
-            result.refresh()
-        assert [result.return_value for result in results] == ["sent", {"args": [1], "kwargs": {}}]
-        assert '"processed": 2' in manage("stats", "--json")
-        project.interface.task_backends["default"].app.close()
+    for name in ("PROCESSION_URL", "PROCESSION_NAMESPACE"):
+        monkeypatch.setenv(name, "to be set back")
+    project.tasks.urgent.enqueue()
+    call_command("procession", "stats", "--json")
+    assert json.loads(capsys.readouterr().out)["queued"] == 1
+    with pytest.raises(CommandError, match="final state"):
+        call_command("procession", "queues", "pause", "failed")
+    with pytest.raises(SystemExit):
+        call_command("procession", "nonsense")
 
 
 def test_the_page_s_project_works_as_it_is_written(valkey_url: str, namespace: str, tmp_path: Path) -> None:
@@ -432,7 +427,9 @@ def test_the_page_s_project_works_as_it_is_written(valkey_url: str, namespace: s
         "from django.test import RequestFactory; from shop.views import buy; from shop.tasks import send_invoice\n"
         "import subprocess, sys\n"
         "found = buy(RequestFactory().get('/')).content.decode()\n"
-        "subprocess.run([sys.executable, '-m', 'django', 'procession', 'worker', '--burst'], check=True)\n"
+        "command = [sys.executable, '-m', 'django', 'procession', 'worker', '--burst']\n"
+        "said = subprocess.run(command, check=True, capture_output=True, text=True).stderr\n"
+        "assert 'serves default, mail' in said, said\n"
         "print(send_invoice.get_result(found).return_value)\n"
     )
     environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "shop.settings", "PYTHONPATH": os.pathsep.join(PATH)}

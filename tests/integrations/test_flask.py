@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import importlib
+import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -59,26 +58,20 @@ def test_an_application_has_the_jobs_of_one_app_however_often_it_is_joined(names
         FlaskJobs(Procession("memory://other"), site)
 
 
-def test_the_page_s_application_serves_and_its_worker_performs(
-    valkey_url: str, namespace: str, tmp_path: Path
+def test_the_page_s_application_serves_performs_and_has_the_command(
+    valkey_url: str, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("PROCESSION_URL", valkey_url)
+    monkeypatch.setenv("PROCESSION_NAMESPACE", namespace)
+    monkeypatch.syspath_prepend(tmp_path)
     [code] = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
-    (tmp_path / "shop.py").write_text(code)
-    environment = {**os.environ, "PROCESSION_URL": valkey_url, "PROCESSION_NAMESPACE": namespace}
-    ask = "import shop; print(shop.site.test_client().post('/greetings/ada').json['jid'])"
-
-    def run(*words: str) -> str:
-        command = [sys.executable, *words]
-        done = subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=50, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    jid = run("-c", ask).strip()
-    run("-m", "flask", "--app", "shop", "procession", "worker", "shop:app", "--burst")
-    app = Procession(valkey_url, namespace=namespace)
-    assert app.handle(jid).result(timeout=5) == "hello ada"
-    assert "processed" in run("-m", "flask", "--app", "shop", "procession", "stats")
-    app.flush(confirm=namespace)
-    app.close()
+    (tmp_path / "flask_shop.py").write_text(code)
+    shop = importlib.import_module("flask_shop")
+    answer = shop.site.test_client().post("/greetings/ada")
+    assert answer.status_code == 202
+    perform(shop.app)
+    assert shop.app.handle(answer.json["jid"]).result(timeout=5) == "hello ada"
+    said = shop.site.test_cli_runner().invoke(args=["procession", "stats", "--json"])
+    assert json.loads(said.output)["processed"] == 1
+    shop.app.flush(confirm=namespace)
+    shop.app.close()

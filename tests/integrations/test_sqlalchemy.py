@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import re
 import signal
 import subprocess
@@ -26,6 +25,7 @@ from sqlalchemy.schema import CreateTable
 from procession import ConfigError, CurrentJob, EnqueueError, Middleware, Procession, State, Unavailable
 from procession.integrations.sqlalchemy import AfterCommit, Outbox
 from tests.process.family import until
+from tests.web.conftest import perform
 
 PAGE = Path(__file__).parents[2] / "docs" / "sqlalchemy.md"
 METADATA = MetaData()
@@ -354,26 +354,22 @@ def test_the_page_shows_the_table_as_it_is() -> None:
     assert "job MEDIUMTEXT" in str(CreateTable(table).compile(dialect=mysql.dialect()))  # type: ignore[no-untyped-call]
 
 
-def test_the_example_of_the_page_runs(valkey_url: str, namespace: str, tmp_path: Path) -> None:
-    page = PAGE.read_text("utf-8")
-    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    (tmp_path / "shop.py").write_text("\n".join(blocks).replace("sqlite:///shop.db", f"sqlite:///{tmp_path}/shop.db"))
-    command = [sys.executable, "-c", "import shop; print(shop.buy('ada'))"]
-    environment = {**os.environ, "PROCESSION_URL": valkey_url, "PROCESSION_NAMESPACE": namespace}
-    done = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=50, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    worker = subprocess.Popen([sys.executable, "-m", "procession", "worker", "shop:app"], cwd=tmp_path, env=environment)
-    app = Procession(valkey_url, namespace=namespace)
-    try:
-        until(lambda: app.find_job(done.stdout.strip()) is not None)
-        assert app.handle(done.stdout.strip()).result(timeout=30) == "sent to ada"
-    finally:
-        worker.terminate()
-        worker.wait(timeout=40)
-        app.flush(confirm=namespace)
-        app.close()
+def test_the_example_of_the_page_runs(
+    valkey_url: str, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROCESSION_URL", valkey_url)
+    monkeypatch.setenv("PROCESSION_NAMESPACE", namespace)
+    code = "\n".join(re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL))
+    shop: dict[str, Any] = {"__name__": "shop"}
+    exec(code.replace("sqlite:///shop.db", f"sqlite:///{tmp_path}/shop.db"), shop)
+    app = shop["app"]
+    jid = shop["buy"]("ada")
+    until(lambda: perform(app) or app.find_job(jid) is not None)  # a worker's lifespan relays
+    until(lambda: perform(app) or app.stats().processed == 2)
+    assert app.handle(jid).result(timeout=5) == "sent to ada"
+    shop["engine"].dispose()
+    app.flush(confirm=namespace)
+    app.close()
 
 
 def test_two_outboxes_of_one_app_have_a_table_each(engine: Engine, app: Procession, send: Any) -> None:
