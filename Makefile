@@ -2,12 +2,13 @@
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+PYTHON6 ?= $(shell for p in python3.14 python3.13 python3.12; do $$p -c '' 2>/dev/null && { echo $$p; break; }; done)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-web versions chaos controls soak check fmt docs build bench bench-compare clean
+.PHONY: help demo test test-django test-web versions chaos controls soak check fmt docs build bench bench-compare clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -30,6 +31,12 @@ test-web: $(READY)  ## the dashboard in a real browser; needs Chromium (Debian: 
 	@command -v $${CHROMIUM:-chromium} >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null \
 		|| { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; }
 	$(BIN)/python -m pytest tests/web/browser
+
+test-django: $(READY)  ## Django's own tasks (Django 6), where a Python >= 3.12 is at hand (PYTHON6=…)
+	@test -n "$(PYTHON6)" || { echo "no python >= 3.12 found; call make test-django PYTHON6=/path/to/python"; exit 1; }
+	@test -x .venvs/django/bin/python || $(PYTHON6) -m venv .venvs/django
+	@.venvs/django/bin/pip install --quiet --disable-pip-version-check -e '.[embedded]' 'Django>=6' pytest pytest-timeout
+	.venvs/django/bin/python -m pytest tests/integrations/test_django.py
 
 versions:  ## all tests under each Python from 3.11 on that is at hand
 	@for v in 3.11 3.12 3.13 3.14; do if python$$v -c pass 2>/dev/null; then echo "== python$$v"; \

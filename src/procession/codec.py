@@ -394,6 +394,7 @@ def failure_of(error: BaseException, *, attempt: int, worker: str = "", at: int 
         worker=worker,
         at=at,
         where=place(error.__traceback__),
+        module="" if type(error).__module__ == "builtins" else type(error).__module__,
     )
 
 

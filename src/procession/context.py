@@ -35,20 +35,35 @@ class CurrentJob:
         "attempt",
         "deadline",
         "fence",
+        "headers",
         "jid",
         "name",
         "notebook",
         "queue",
         "stop_reason",
         "told",
+        "worker",
     )
 
-    def __init__(self, jid: UUID, name: str, queue: str, attempt: int, fence: int) -> None:
+    def __init__(
+        self,
+        jid: UUID,
+        name: str,
+        queue: str,
+        attempt: int,
+        fence: int,
+        worker: str = "",
+        headers: Mapping[str, str] = NO_ARGUMENTS,
+    ) -> None:
         self.jid = jid
         self.name = name
         self.queue = queue
         self.attempt = attempt
         self.fence = fence
+        self.worker = worker
+        """The queue worker that performs it, as the store knows it."""
+        self.headers = headers
+        """What whoever enqueued it sent along beside the arguments."""
         self.deadline: float | None = None
         """When its time is over, on the scale of `clock.monotonic()`; None without a timeout."""
         self.stop_reason: Why | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any, Generic, TypeVar, cast, get_args
@@ -26,7 +26,7 @@ from procession.errors import (
     WrongVersion,
 )
 from procession.job import NewJob, Spec, Stored, new_jid, parse_jid
-from procession.names import check_queue, check_tags
+from procession.names import check_headers, check_queue, check_tags
 from procession.registry import Registered, check_priority
 from procession.retry import Random
 from procession.sealing import Keyed, Whose
@@ -53,6 +53,7 @@ class Options(UniqueOptions, total=False):
     expires: float | str | timedelta | datetime | None
     deadline: float | str | timedelta | None
     tags: Sequence[str] | None
+    headers: Mapping[str, str] | None
     durability: Durability | None
 
 
@@ -104,6 +105,7 @@ def new_job(call: Call[Any], queue: str | None = None) -> NewJob:
         timeout=None if timeout is None else milliseconds(timeout, "timeout"),
         tags=check_tags(options["tags"]) if "tags" in options else it.tags,
         unique=text if it.sealing is None else it.sealing.seal_text(text, whose, "unique"),
+        headers=check_headers(options.get("headers") or {}),
     )
     return NewJob(
         jid=jid,

@@ -62,6 +62,8 @@ class Spec(Struct, frozen=True, kw_only=True, omit_defaults=True):
     tags: tuple[str, ...] = ()
     unique: str = ""
     """The unique key as text, for people; the store knows a digest of it."""
+    headers: dict[str, str] = {}
+    """What travels beside the arguments, for those who stand around the job: a trace's context, a request's id."""
     v: int = 1
     """Version of this format."""
 
@@ -160,6 +162,8 @@ class Failure(Struct, frozen=True, kw_only=True, omit_defaults=True):
     worker: str = ""
     crash: Crash | None = None
     """The dossier, when the attempt ended with its process."""
+    module: str = ""
+    """Where the type is defined; "" for a builtin."""
     where: str = ""
     """`module:function`, the innermost frame of the application's own code; "" when there was none."""
 
@@ -181,6 +185,7 @@ class Job(Struct, frozen=True, kw_only=True):
     attempts: int | None = None
     timeout: int | None = None
     tags: tuple[str, ...] = ()
+    headers: dict[str, str] = {}
     unique: str = ""
     """Its unique key, empty for none."""
     enqueued_at: int = 0

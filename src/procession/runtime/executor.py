@@ -109,7 +109,9 @@ def resolve(claimed: Claimed, registry: Registry, worker: str) -> Run | Verdict:
     retry = registry.policies.retry_of(registered.retry, claimed.queue)
     attempts = spec.attempts if spec.attempts is not None else retry.attempts
     timeout, hard = limits(spec.timeout if spec.timeout is not None else registered.timeout, registered.hard_timeout)
-    context = CurrentJob(claimed.jid, registered.name, claimed.queue, claimed.attempt, claimed.fence)
+    context = CurrentJob(
+        claimed.jid, registered.name, claimed.queue, claimed.attempt, claimed.fence, worker, spec.headers
+    )
     deadline = None if claimed.left is None else monotonic() + claimed.left / 1_000
     return Run(claimed, registered, spec.args, attempts, context, timeout, hard, deadline, retry)
 

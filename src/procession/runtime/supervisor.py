@@ -25,6 +25,7 @@ from procession.clock import milliseconds, monotonic
 from procession.runtime.blackbox import Ended
 from procession.runtime.child import CANNOT_BEGIN
 from procession.runtime.children import Child
+from procession.runtime.condition import Condition, Told
 from procession.runtime.envoy import Envoy
 from procession.runtime.pulse import interval
 from procession.runtime.seat import Seat
@@ -43,6 +44,7 @@ class Supervisor:
     Args:
         app: whose store it speaks to, and whose settings say how long things may take.
         target: `module:app`, what the children import.
+        told: called with the condition at each look.
         asked: the other words of `procession.runtime.child`: queues, concurrency, threads, bounds …
     """
 
@@ -55,11 +57,13 @@ class Supervisor:
         processes: int | None = None,
         burst: bool = False,
         log_level: int = logging.INFO,
+        told: Sequence[Told] = (),
         **asked: Any,
     ) -> None:
         settings = app.settings
         self.app = app
         self._burst = burst
+        self._told = told
         self._grace = milliseconds(settings.grace, "grace") / 1_000
         self._heartbeat = milliseconds(settings.heartbeat, "heartbeat") / 1_000
         self._every = interval(self._heartbeat)
@@ -133,6 +137,7 @@ class Supervisor:
             looked = now
             self._obey()
             self._look(now)
+            self._tell()
             if all(seat.closed and not seat.members() for seat in self._seats):
                 return
             with suppress(TimeoutError):
@@ -140,6 +145,12 @@ class Supervisor:
 
     def _children(self) -> list[Child]:
         return [child for seat in self._seats for child in seat.members()]
+
+    def _tell(self) -> None:
+        serving = sum(any(child.pulse.begun for child in seat.members()) for seat in self._seats)
+        condition = Condition(places=len(self._seats), serving=serving, stopping=self._level > 0)
+        for told in self._told:
+            told(condition)
 
     # What signals ask for
 

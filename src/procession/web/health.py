@@ -1,10 +1,12 @@
-"""For machines that watch: `/healthz` says whether the store answers, `/metrics` gives the counters as Prometheus text.
+"""For machines that watch: `/healthz` says whether the store answers, `/metrics` gives the counters as Prometheus text,
+`/scaling` how far behind the queues are, as JSON (`?queue=mail` for one).
 
 `/healthz` answers everybody and tells nothing else. Labels are bounded: states, and at most 100 queues.
 """
 
 from __future__ import annotations
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
@@ -13,6 +15,7 @@ from procession.client import Procession
 from procession.clock import wall
 from procession.errors import DatabaseError
 from procession.job import State
+from procession.scaling import scaling
 from procession.web.joblist import count_of
 from procession.web.views import Source
 
@@ -34,7 +37,12 @@ def health_routes(source: Source) -> list[Route]:
     async def metrics(_: Request) -> Response:
         return PlainTextResponse(await metrics_text(source.app), media_type=KIND)
 
-    return [Route("/healthz", healthz), Route("/metrics", metrics)]
+    async def behind(request: Request) -> Response:
+        only = request.query_params.getlist("queue")
+        numbers = scaling(await source.app.queues_async(), wall(), only)
+        return Response(msgspec.json.encode(numbers), media_type="application/json")
+
+    return [Route("/healthz", healthz), Route("/metrics", metrics), Route("/scaling", behind)]
 
 
 async def metrics_text(app: Procession) -> str:

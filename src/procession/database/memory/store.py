@@ -270,6 +270,6 @@ def job_of(record: Record) -> Job:
     with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         spec = decode_spec(record.spec)
         args = msgspec.json.decode(spec.args, type=dict[str, Any])
-        fields["unique"] = spec.unique
+        fields |= {"unique": spec.unique, "headers": spec.headers}
         return Job(name=spec.name, args=args, attempts=spec.attempts, timeout=spec.timeout, tags=spec.tags, **fields)
     return Job(name="", args={}, raw=record.spec, **fields)

@@ -136,5 +136,5 @@ def job_from(row: list[Any]) -> Job:
         args = _args.decode(asked.args)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Job(name="", args={}, raw=spec, **fields)
-    fields["unique"] = asked.unique
+    fields |= {"unique": asked.unique, "headers": asked.headers}
     return Job(name=asked.name, args=args, attempts=asked.attempts, timeout=asked.timeout, tags=asked.tags, **fields)

@@ -1,0 +1,255 @@
+"""The outbox: the request for a job is a row of the user's own transaction, and a relay moves rows into the store.
+
+A row is enqueued first and deleted then, in one transaction of the relay. If the relay dies in between, the row is
+there still and is enqueued again with the same jid, which the store knows: it stays one job. Rows go in the order of
+their ids; where the database has `SKIP LOCKED`, several relays share the work, else they repeat each other harmlessly.
+The pattern is described at https://microservices.io/patterns/data/transactional-outbox.html.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, TypeVar
+from uuid import UUID
+
+import msgspec
+from msgspec import Raw, Struct
+from msgspec.structs import replace
+from sqlalchemy import BigInteger, Column, DateTime, Engine, Executable, Integer, MetaData, String, Table, Text, func
+from sqlalchemy.dialects.mysql import MEDIUMTEXT
+from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.orm import registry
+from sqlalchemy.sql import delete, select, update
+
+from procession.client import Procession
+from procession.clock import wall
+from procession.database import Durability, Operation
+from procession.enqueuer import BATCH, Call, durability_of, new_job
+from procession.errors import ConfigError
+from procession.handle import JobHandle
+from procession.integrations.sqlalchemy.after_commit import AnySession
+from procession.job import NewJob, Stored
+from procession.middleware import Enqueuing, around_enqueues
+from procession.unique import Unique
+
+log = logging.getLogger("procession.outbox")
+
+R = TypeVar("R")
+
+LIMIT = 500
+"""Most rows that one step of the relay moves."""
+EVERY = 1.0
+"""Seconds between two looks of a relay that found nothing."""
+
+
+class Kept(Struct, frozen=True, kw_only=True):
+    """What a row holds, as JSON that a person can read."""
+
+    spec: Raw
+    job: dict[str, Any]
+    """The other fields of the `NewJob`, as far as they are set; its delay is an instant by now, for the relay may be
+    late."""
+    durability: Durability
+
+
+class Outbox:
+    """The outbox of one app in one table.
+
+    Args:
+        app: whose jobs; the relay speaks to its store.
+        metadata: where the table is put, so that migrations and `create_all` see it.
+        name, schema: of the table.
+    """
+
+    def __init__(
+        self,
+        app: Procession,
+        metadata: MetaData | None = None,
+        *,
+        name: str = "procession_outbox",
+        schema: str | None = None,
+    ) -> None:
+        self.app = app
+        self.table = Table(
+            name,
+            metadata if metadata is not None else MetaData(),
+            Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+            Column("jid", String(36), nullable=False),
+            Column("job", Text().with_variant(MEDIUMTEXT(), "mysql", "mariadb"), nullable=False),
+            Column("written_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+            Column("error", Text),
+            schema=schema,
+        )
+        self._row: Any = type("OutboxRow", (), {})
+        registry(metadata=self.table.metadata).map_imperatively(self._row, self.table)
+
+    # Writing
+
+    def enqueue(self, session: AnySession, call: Call[R]) -> JobHandle[R]:
+        """Add the row of this call to the session. It is written with the next flush, and a relay enqueues the job once
+        it is committed.
+
+        Raises:
+            ConfigError, ReservedQueue: the queue or an option cannot be used.
+        """
+        return self.enqueue_many(session, [call])[0]
+
+    def enqueue_many(self, session: AnySession, calls: Iterable[Call[R]]) -> list[JobHandle[R]]:
+        """See `enqueue`; their order is kept."""
+        with Enqueuing(around_enqueues(self.app.registry.policies.middleware), calls) as around:
+            kept = [_kept(call, self.app.settings.durability) for call in around.calls]
+            for jid, document in kept:
+                row = self._row()
+                row.jid, row.job = str(jid), document
+                session.add(row)
+            pairs = zip(kept, around.calls, strict=True)
+            return around.stored([JobHandle(self.app, jid, call.registered) for (jid, _), call in pairs])
+
+    # Relaying
+
+    def relay(self, engine: Engine, limit: int = LIMIT) -> int:
+        """Move up to `limit` rows (at most 1,000) into the store, the oldest first; returns how many rows it took.
+
+        Raises:
+            DatabaseError: the store could not be used; the rows stay.
+            sqlalchemy.exc.SQLAlchemyError: the database could not; what was enqueued already will be again, and stays
+                one job.
+        """
+        with engine.begin() as connection:
+            step = _Step(connection.execute(self._oldest(limit)).all())
+            for durability, operation in step.operations(self.app):
+                self.app.connection().ask(operation, durability=durability)
+            for statement in step.statements(self.table):
+                connection.execute(statement)
+        return step.taken
+
+    async def relay_async(self, engine: AsyncEngine, limit: int = LIMIT) -> int:
+        """See `relay`."""
+        async with engine.begin() as connection:
+            step = _Step((await connection.execute(self._oldest(limit))).all())
+            for durability, operation in step.operations(self.app):
+                await self.app.connection_async().ask(operation, durability=durability)
+            for statement in step.statements(self.table):
+                await connection.execute(statement)
+        return step.taken
+
+    @contextmanager
+    def relaying(self, engine: Engine, every: float = EVERY) -> Iterator[None]:
+        """Relay in a thread while the block runs, looking each `every` seconds, and at once where there is more. While
+        store or database is away it says so once and tries on."""
+        over, said = threading.Event(), _Said()
+
+        def run() -> None:
+            while not over.is_set():
+                with said.what_goes_wrong():
+                    if self.relay(engine) == LIMIT:
+                        continue
+                over.wait(every)
+
+        thread = threading.Thread(target=run, name="procession-relay", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    @asynccontextmanager
+    async def relaying_async(self, engine: AsyncEngine, every: float = EVERY) -> AsyncIterator[None]:
+        """See `relaying`; in a task of the running loop."""
+        over, said = asyncio.Event(), _Said()
+
+        async def run() -> None:
+            while not over.is_set():
+                with said.what_goes_wrong():
+                    if await self.relay_async(engine) == LIMIT:
+                        continue
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(every):
+                        await over.wait()
+
+        task = asyncio.ensure_future(run())
+        try:
+            yield
+        finally:
+            over.set()
+            await task
+
+    def _oldest(self, limit: int) -> Executable:
+        if not 1 <= limit <= BATCH:
+            raise ConfigError(f"limit={limit} must lie between 1 and {BATCH:,}")
+        it = self.table.c
+        oldest = select(it.id, it.job).where(it.error.is_(None)).order_by(it.id).limit(limit)
+        return oldest.with_for_update(skip_locked=True)
+
+
+class _Step:
+    """One step of a relay: what the rows ask of the store, and what then becomes of them. Decides; asks nobody."""
+
+    def __init__(self, rows: Sequence[Any]) -> None:
+        self.taken = len(rows)
+        self._jobs: list[tuple[Durability, NewJob]] = []
+        self._moved: list[int] = []
+        self._broken: list[tuple[int, str]] = []
+        for number, document in rows:
+            try:
+                self._jobs.append(_decoded(document))
+                self._moved.append(number)
+            except (ValueError, TypeError, LookupError) as error:
+                log.error("row %d of the outbox is no job and stays where it is: %s", number, error)
+                self._broken.append((number, str(error)))
+
+    def operations(self, app: Procession) -> list[tuple[Durability, Operation[list[Stored]]]]:
+        """To be asked one by one; each is atomic."""
+        by_durability = groupby(self._jobs, itemgetter(0))
+        return [(durability, app.database.enqueue([job for _, job in run])) for durability, run in by_durability]
+
+    def statements(self, table: Table) -> Iterator[Any]:
+        """To be executed when the store has answered."""
+        if self._moved:
+            yield delete(table).where(table.c.id.in_(self._moved))
+        for number, error in self._broken:
+            yield update(table).where(table.c.id == number).values(error=error)
+
+
+class _Said:
+    """Says once what keeps a relay from its work."""
+
+    def __init__(self) -> None:
+        self._away = False
+
+    @contextmanager
+    def what_goes_wrong(self) -> Iterator[None]:
+        try:
+            yield
+            self._away = False
+        except Exception as error:  # not every driver's errors are SQLAlchemy's; a relay goes on whatever happens
+            if not self._away:
+                log.warning("the outbox cannot be relayed, and its rows wait: %s: %s", type(error).__name__, error)
+            self._away = True
+
+
+def _kept(call: Call[Any], default: Durability) -> tuple[UUID, str]:
+    """The jid and the document of a row."""
+    job = new_job(call)
+    if job.delay and not (call.registered.unique.debounce or call.options.get("debounce")):
+        job = replace(job, delay=0, at=wall() + job.delay)
+    if job.expires_in:
+        job = replace(job, expires_in=0, expires_at=wall() + job.expires_in)
+    fields = {name: value for name, value in msgspec.to_builtins(job).items() if value and name != "spec"}
+    kept = Kept(spec=Raw(job.spec), job=fields, durability=durability_of(call, default))
+    return job.jid, msgspec.json.encode(kept).decode()
+
+
+def _decoded(document: str) -> tuple[Durability, NewJob]:
+    """The reverse. Raises ValueError, TypeError or LookupError for what is no job."""
+    kept = msgspec.json.decode(document, type=Kept)
+    fields = dict(kept.job)
+    jid, unique = UUID(fields.pop("jid")), msgspec.convert(fields.pop("unique", None), Unique | None)
+    return kept.durability, NewJob(jid=jid, unique=unique, spec=bytes(kept.spec), **fields)
