@@ -1,0 +1,484 @@
+"""The test kit: stands in for the store and the workers of one or several apps while a test runs.
+
+    with Kit(app) as kit:
+        place_order(7)
+        kit.assert_enqueued(charge, 7)
+        kit.run()
+
+The store is the memory database (or a real server), its clock is in the hand of the test, and real queue workers run
+the jobs when the test says so. The apps' own settings of where their store is are not looked at; at the end every app
+is as it was. The fixture `procession` of the pytest plugin is a `Kit`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from uuid import UUID, uuid4
+
+from procession import database as databases
+from procession.client import Procession
+from procession.clock import instant, wall
+from procession.context import CURRENT
+from procession.database import Claims, Database
+from procession.database.memory import MemoryDatabase
+from procession.database.memory.store import Store
+from procession.enqueuer import Call
+from procession.errors import ConfigError, JobNotFound
+from procession.handle import JobHandle
+from procession.job import Job, NewJob, Outcome, State, Stored, parse_jid
+from procession.schedule import Firing
+from procession.testing.drills import At, Drill, Report
+from procession.testing.effects import Effect, Effects
+from procession.testing.enqueued import Enqueued, differences, is_of, missing, noted, unwelcome, wanted
+from procession.testing.performing import Attempt, Crew, raise_errors
+from procession.testing.seam import Seam
+
+T = TypeVar("T")
+
+ROUNDS = 10_000
+"""Most times that one call of the kit starts a worker: what comes back for ever ends the test."""
+HELD = ("database", "_connections", "_enqueuer", "_dequeuer")
+"""What an app keeps of its store; it is put aside and put back."""
+
+
+class Kit:
+    """See above.
+
+    Args:
+        apps: whose jobs are tested. Apps with the same URL and namespace share a store, as they do in earnest.
+        store: "memory", or the URL of a real server: a namespace of its own is used there and removed.
+        now: what the store's clock shows first; by default this moment. It stands still until `advance`.
+        inline: perform jobs when they are enqueued, as within `inline()`.
+        concurrency: how many jobs run at once; 1 by default, so that their order is certain.
+        patience: seconds of real time that jobs may take between two steps of the clock.
+    """
+
+    def __init__(
+        self,
+        *apps: Procession,
+        store: str = "memory",
+        now: datetime | None = None,
+        inline: bool = False,
+        concurrency: int = 1,
+        patience: float = 30.0,
+    ) -> None:
+        if not apps or not all(isinstance(app, Procession) for app in apps):
+            raise ConfigError("the test kit needs an app: Kit(app), with the Procession that your jobs belong to")
+        self.apps = apps
+        self.effects = Effects()
+        """What runs do to the world outside: name it here, so that drills can compare runs."""
+        self._now = wall() if now is None else instant(now, "now")
+        self._store = store
+        self._inline = inline
+        self._patience = patience
+        self._log: list[Enqueued] = []
+        self._crews = {id(app): Crew(app, self.effects, concurrency=concurrency) for app in apps}
+        self._seams: dict[int, Seam] = {}
+        self._aside: list[tuple[Procession, dict[str, Any]]] = []
+        self._runner: asyncio.Runner | None = None
+        self._working = False
+        self._open = False
+
+    # Life
+
+    def __enter__(self) -> Self:
+        real: dict[tuple[str, str], Database] = {}
+        for app in self.apps:
+            where = app.settings.url, app.settings.namespace
+            if where not in real:
+                real[where] = self._database(app)
+            seam = Seam(real[where], _Watch(self, app), durable=self._store != "memory")
+            self._seams[id(app)] = seam
+            self._aside.append((app, {name: app.__dict__.pop(name) for name in HELD if name in app.__dict__}))
+            app.__dict__["database"] = seam
+            app.registry.policies.middleware.insert(0, self._crews[id(app)].around)
+            app.registry.policies_changed()
+        self._open = True
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.effects.close()
+        self._open = False
+        if self._store != "memory":
+            for seam in self._seams.values():
+                connection = seam.real.connect()
+                connection.ask(seam.real.flush())
+                connection.close()
+        if self._runner is not None:
+            for app in self.apps:
+                self._runner.run(app.close_async())
+            self._runner.close()
+        for app, aside in reversed(self._aside):
+            app.close()
+            for name in HELD:
+                app.__dict__.pop(name, None)
+            app.__dict__.update(aside)
+            app.registry.policies.middleware.remove(self._crews[id(app)].around)
+            app.registry.policies_changed()
+            self._crews[id(app)].close()
+
+    def _database(self, app: Procession) -> Database:
+        policy, clock = app.settings.policy(), lambda: self._now
+        if self._store == "memory":
+            return MemoryDatabase(Store(policy), "memory://test-kit", app.settings.namespace, clock)
+        return databases.open(self._store, namespace=f"test-{uuid4().hex}", policy=policy, now=clock)
+
+    @property
+    def now(self) -> datetime:
+        """What the store's clock shows. The machine's own clock is another one, and goes on."""
+        return datetime.fromtimestamp(self._now / 1_000, UTC)
+
+    # What was enqueued
+
+    def enqueued(self, job: Any = None, *args: Any, **kwargs: Any) -> list[Enqueued]:
+        """What was enqueued in this test so far, in order, whatever became of it.
+
+        Args:
+            job: a job function, a worker class, what `using()` returns, or a bound call; None for everything.
+            args, kwargs: arguments that it must have; those that are not given may be anything. Options are given by
+                `using()`, as where jobs are enqueued: `enqueued(remind.using(delay="1d"), 7)`.
+
+        Raises:
+            BadArguments: the job has no such parameter.
+        """
+        if job is None:
+            return self._log.copy()
+        asked = wanted(self.apps, job, args, kwargs)
+        return [it for it in self._log if is_of(asked, it) and not differences(asked, it)]
+
+    def assert_enqueued(self, job: Any, *args: Any, **kwargs: Any) -> Enqueued:
+        """The first job enqueued like this. Arguments as for `enqueued`. Raises AssertionError, which says what was."""
+        found = self.enqueued(job, *args, **kwargs)
+        if not found:
+            raise AssertionError(missing(wanted(self.apps, job, args, kwargs), self._log))
+        return found[0]
+
+    def refute_enqueued(self, job: Any, *args: Any, **kwargs: Any) -> None:
+        """Raise AssertionError if a job was enqueued like this. Arguments as for `enqueued`."""
+        found = self.enqueued(job, *args, **kwargs)
+        if found:
+            raise AssertionError(unwelcome(wanted(self.apps, job, args, kwargs), found))
+
+    # Running
+
+    def run(self, *, until_done: bool = False, raising: bool = True) -> list[Attempt]:
+        """Perform everything that is ready, and what that enqueues in turn; returns the attempts in order.
+
+        The clock stands still, so what is delayed, a retry for example, stays so. With `until_done` the clock moves on
+        to whatever is due next until no job waits any more; schedules are not looked at then, since they never end.
+
+        With `raising`, the job's own exception is raised in the end, if no later attempt made it good. Snooze,
+        RetryLater and Discard are words and not errors.
+
+        Raises:
+            ConfigError: called on a running event loop, where `await run_async()` is the word.
+            TimeoutError: the jobs took longer than `patience`, or came back ten thousand times.
+        """
+        return self._sync(self.run_async(until_done=until_done, raising=raising))
+
+    async def run_async(self, *, until_done: bool = False, raising: bool = True) -> list[Attempt]:
+        """See `run`."""
+        return await self._performed(self._until_done() if until_done else self._drain(), raising)
+
+    def advance(
+        self,
+        *,
+        days: float = 0,
+        hours: float = 0,
+        minutes: float = 0,
+        seconds: float = 0,
+        to: datetime | None = None,
+        raising: bool = True,
+    ) -> list[Attempt]:
+        """Let time pass, and perform what becomes due meanwhile, each at its moment and in order: delayed jobs,
+        retries, schedules, what a job enqueues in turn. Expiries and deadlines count. See `run` for errors.
+
+        Args:
+            to: a moment instead of a span.
+        """
+        return self._sync(
+            self.advance_async(days=days, hours=hours, minutes=minutes, seconds=seconds, to=to, raising=raising)
+        )
+
+    async def advance_async(
+        self,
+        *,
+        days: float = 0,
+        hours: float = 0,
+        minutes: float = 0,
+        seconds: float = 0,
+        to: datetime | None = None,
+        raising: bool = True,
+    ) -> list[Attempt]:
+        """See `advance`."""
+        span = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+        target = self._now + round(span.total_seconds() * 1_000) if to is None else instant(to, "to")
+        if target < self._now:
+            raise ConfigError(f"the clock shows {self.now.isoformat()} already; time only goes on")
+        return await self._performed(self._pass(target), raising)
+
+    @contextmanager
+    def inline(self) -> Iterator[None]:
+        """Within this, what the test enqueues is performed before the enqueue returns, with all that follows from it:
+        through the codec, middleware and store as ever. The job's error is raised where it was enqueued."""
+        before, self._inline = self._inline, True
+        try:
+            yield
+        finally:
+            self._inline = before
+
+    # Drills
+
+    def deliver_twice(self, job: Any) -> Report:
+        """Run a job to its end, lose the outcome, and run it again, as a queue must when a worker dies too late.
+
+        Args:
+            job: a bound call, which is enqueued for it; the handle or jid of a job; or a job function or worker class
+                of which one job waits.
+
+        Raises:
+            ConfigError: no job is meant, or it is not ready.
+            Exception: the job's own error, in its last run.
+        """
+        return self._sync(self.deliver_twice_async(job))
+
+    async def deliver_twice_async(self, job: Any) -> Report:
+        """See `deliver_twice`."""
+        return await self._drilled(job, lambda it: it.crash("end", "delivered twice"))
+
+    def crash(self, job: Any, at: At = "end") -> Report:
+        """Kill the worker while it runs a job, and let another run it again.
+
+        Args:
+            job: see `deliver_twice`.
+            at: "start" (the job is claimed, its function not called), "end" (it has returned, nobody knows yet), or a
+                number: right after that effect. Effects are enqueues and what `effects` was told of.
+        """
+        return self._sync(self.crash_async(job, at))
+
+    async def crash_async(self, job: Any, at: At = "end") -> Report:
+        """See `crash`."""
+        where = f"after effect {at}" if isinstance(at, int) else f"at its {at}"
+        return await self._drilled(job, lambda it: it.crash(at, f"killed {where}"))
+
+    def lose_lease(self, job: Any, at: At = "start") -> Report:
+        """Hold a worker up while it runs a job, as a suspended machine is; another takes the job and runs it to its end;
+        then the first goes on, and its outcome is refused. `job` and `at` as for `crash`: where it is held up."""
+        return self._sync(self.lose_lease_async(job, at))
+
+    async def lose_lease_async(self, job: Any, at: At = "start") -> Report:
+        """See `lose_lease`."""
+        return await self._drilled(job, lambda it: it.lose_lease(at))
+
+    # Within
+
+    def _sync(self, work: Coroutine[Any, Any, T]) -> T:
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            pass
+        else:
+            name = work.__name__
+            work.close()
+            raise ConfigError(f"an event loop runs here: write `await procession.{name}(…)`")
+        if self._runner is None:
+            self._runner = asyncio.Runner()
+        return self._runner.run(work, context=contextvars.copy_context())
+
+    async def _performed(self, work: Coroutine[Any, Any, None], raising: bool) -> list[Attempt]:
+        async with self._at_work(work):
+            first = {id(crew): len(crew.attempts) for crew in self._crews.values()}
+            try:
+                async with asyncio.timeout(None) as self._limit:
+                    await work
+            except TimeoutError as error:
+                if not self._limit.expired():
+                    raise
+                running = [name for crew in self._crews.values() for name in crew.now_running()]
+                raise TimeoutError(
+                    f"jobs have taken {self._patience:g} s of real time; the test's clock does not move while one runs:"
+                    f" {', '.join(running) or 'none runs now'}"
+                ) from error
+        attempts = [it for crew in self._crews.values() for it in crew.attempts[first[id(crew)] :]]
+        if raising:
+            raise_errors(attempts)
+        return attempts
+
+    def _at_work(self, work: Coroutine[Any, Any, Any]) -> _AtWork:
+        if not self._open or self._working:
+            work.close()
+            raise ConfigError(
+                "the test kit runs jobs already, and a job cannot ask for that" if self._open else "the kit is closed"
+            )
+        return _AtWork(self)
+
+    async def _drain(self) -> None:
+        """Perform what is ready, for one app after another, until nothing is."""
+        for _ in range(ROUNDS):
+            self._limit.reschedule(asyncio.get_running_loop().time() + self._patience)
+            before = self._number_of_attempts()
+            for crew in self._crews.values():
+                await crew.work()
+            if self._number_of_attempts() == before:
+                return
+        raise TimeoutError(f"jobs are ready again and again: after {ROUNDS:,} rounds there was still one")
+
+    async def _until_done(self) -> None:
+        for _ in range(ROUNDS):
+            await self._drain()
+            due = [at for crew in self._crews.values() if (at := await crew.next_due())]
+            if not due:
+                return
+            self._now = max(self._now, min(due))
+        raise TimeoutError(f"jobs come back for ever: after {ROUNDS:,} steps of the clock one still waits")
+
+    async def _pass(self, target: int) -> None:
+        for _ in range(ROUNDS):
+            fires = [await crew.fire() for crew in self._crews.values()]
+            await self._drain()
+            due = [await crew.next_due() for crew in self._crews.values()]
+            coming = [at for at in (*fires, *due) if 0 < at <= target]
+            if not coming and self._now >= target:
+                return
+            self._now = max(self._now + (1 if self._now in coming else 0), min([*coming, target]))
+        raise TimeoutError(f"more than {ROUNDS:,} moments are due until then; advance in shorter steps")
+
+    def _number_of_attempts(self) -> int:
+        return sum(len(crew.attempts) for crew in self._crews.values())
+
+    async def _drilled(self, job: Any, how: Any) -> Report:
+        idle = _nothing()
+        async with self._at_work(idle):
+            await idle
+            app, found = await self._target(job)
+            drill = Drill(self._crews[id(app)], self._seams[id(app)], found, patience=self._patience)
+            async with asyncio.timeout(self._patience):
+                report: Report = await how(drill)
+            return report
+
+    async def _target(self, job: Any) -> tuple[Procession, Job]:
+        """The job that a drill is about, ready to run. Raises ConfigError, JobNotFound."""
+        if isinstance(job, Call):
+            app = next((it for it in self.apps if it.registry.get(job.registered.name) is not None), self.apps[0])
+            jid = (await app.enqueue_async(job)).jid
+        elif isinstance(job, JobHandle | UUID | str):
+            jid = job.jid if isinstance(job, JobHandle) else parse_jid(job)
+        else:
+            asked = wanted(self.apps, job, (), {})
+            waiting = [it.jid for it in self._log if is_of(asked, it) and await self._waits(it.jid)]
+            if len(waiting) != 1:
+                raise ConfigError(
+                    f"{len(waiting)} jobs of {asked.registered.name} wait; name one by its handle, or bind a call:"
+                    f" {asked.registered.name.rpartition('.')[2]}.bind(…)"
+                )
+            jid = waiting[0]
+        for app in self.apps:
+            await app.ask_async(app.database.promote(ROUNDS))
+            found = await app.find_job_async(jid)
+            if found is not None and app.registry.get(found.name) is not None:
+                if found.state is not State.QUEUED:
+                    raise ConfigError(f"job {jid} is {found.state}; a drill needs one that is ready to run")
+                return app, found
+        raise JobNotFound(f"no job {jid} in the test's store", jid=jid)
+
+    async def _waits(self, jid: UUID) -> bool:
+        jobs = [await app.find_job_async(jid) for app in self.apps]
+        return any(job is not None and job.state in (State.QUEUED, State.DELAYED) for job in jobs)
+
+    def _inline_now(self) -> bool:
+        return self._inline and self._open and not self._working and CURRENT.get() is None
+
+
+async def _nothing() -> None:
+    pass
+
+
+class _AtWork:
+    """While a kit performs jobs; two at once would not know whose attempts are whose."""
+
+    def __init__(self, kit: Kit) -> None:
+        self._kit = kit
+
+    async def __aenter__(self) -> None:
+        self._kit._working = True
+
+    async def __aexit__(self, *_: object) -> None:
+        self._kit._working = False
+        for crew in self._kit._crews.values():
+            crew.killed()
+            if self._kit._runner is None or asyncio.get_running_loop() is not self._kit._runner.get_loop():
+                await crew.app.close_async()
+
+
+class _Watch:
+    """Takes down for the kit what passes between one app and its store."""
+
+    def __init__(self, kit: Kit, app: Procession) -> None:
+        self._kit = kit
+        self._app = app
+
+    def enqueued(self, jobs: Sequence[NewJob], stored: Sequence[Stored]) -> None:
+        """See `Watcher.enqueued`."""
+        current = CURRENT.get()
+        for job, its in zip(jobs, stored, strict=True):
+            it = noted(self._app, job, self._kit._now, current.jid if current is not None else None, "")
+            if its.new:
+                self._kit._log.append(it)
+            if current is not None:
+                shown = ", ".join(f"{name}={value!r}" for name, value in it.arguments.items())
+                self._kit.effects.add(Effect(kind="enqueue", what=it.name, details=shown, changed=its.new))
+
+    def fired(self, firings: Sequence[Firing], answers: Sequence[str]) -> None:
+        """See `Watcher.fired`."""
+        for firing, answer in zip(firings, answers, strict=True):
+            if answer == "fired":
+                self._kit._log += [noted(self._app, job, self._kit._now, None, firing.name) for _, job in firing.runs]
+
+    def claimed(self, worker: str, claims: Claims) -> None:
+        """See `Watcher.claimed`."""
+        self._kit._crews[id(self._app)].claimed(claims.jobs)
+
+    def settled(self, worker: str, outcomes: Sequence[Outcome], kept: Sequence[bool]) -> None:
+        """See `Watcher.settled`."""
+        self._kit._crews[id(self._app)].settled(outcomes, kept)
+
+    def nobody_works(self) -> bool:
+        """See `Watcher.nobody_works`."""
+        return not self._kit._working
+
+    def perform_inline(self) -> None:
+        """See `Watcher.perform_inline`. On a running loop, which cannot wait here, in a thread."""
+        if not self._kit._inline_now():
+            return
+        errors: list[BaseException] = []
+
+        def perform() -> None:
+            try:
+                self._kit.run()
+            except BaseException as error:
+                errors.append(error)
+
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            perform()
+        else:
+            thread = threading.Thread(target=perform, name="procession-inline")
+            thread.start()
+            thread.join()
+        if errors:
+            raise errors[0]
+
+    async def perform_inline_async(self) -> None:
+        """See `Watcher.perform_inline_async`."""
+        if self._kit._inline_now():
+            await self._kit.run_async()
