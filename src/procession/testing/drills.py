@@ -13,8 +13,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Literal
-from uuid import UUID
+from typing import Any, Literal
 
 from msgspec import Struct
 
@@ -70,14 +69,14 @@ class Report(Struct, frozen=True, kw_only=True):
     def _compared(self) -> tuple[tuple[Effect, ...], tuple[Effect, ...]]:
         repeated: list[Effect] = []
         again: list[Effect] = []
-        had: Counter[tuple[str, str, str]] = Counter()
+        had: Counter[tuple[str, ...]] = Counter()
         keys: set[tuple[str, str]] = set()
         whats: set[tuple[str, str]] = set()
         for run in self.runs:
             counted = [it for it in run if it.changed and not it.unwinding]
             left = had.copy()
             for it in counted:
-                same = it.kind, it.what, it.details
+                same = _identity(it)
                 if it.key is not None and (it.what, it.key) in keys:
                     continue
                 if left[same] > 0:
@@ -85,7 +84,7 @@ class Report(Struct, frozen=True, kw_only=True):
                     repeated.append(it)
                 elif (it.kind, it.what) in whats:
                     again.append(it)
-            had = had | Counter((it.kind, it.what, it.details) for it in counted)
+            had |= Counter(_identity(it) for it in counted)
             keys |= {(it.what, it.key) for it in counted if it.key is not None}
             whats |= {(it.kind, it.what) for it in counted}
         return tuple(repeated), tuple(again)
@@ -112,6 +111,10 @@ class Report(Struct, frozen=True, kw_only=True):
         if self.refused:
             lines.append("  the outcome that came too late was refused")
         return "\n".join(lines)
+
+
+def _identity(effect: Effect) -> tuple[str, ...]:
+    return effect.kind, effect.what, effect.details
 
 
 def _among(effect: Effect, found: Sequence[Effect]) -> bool:
@@ -186,7 +189,8 @@ class Drill:
         striking = Striking(at, self.crew.around.effects, die)
         life = await self._begin(worker, striking)
         dying = asyncio.ensure_future(striking.ended.wait())
-        await asyncio.wait({life, dying}, return_when=asyncio.FIRST_COMPLETED)
+        parts: set[asyncio.Future[Any]] = {life, dying}
+        await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
         if striking.struck:
             await striking.ended.wait()
             life.cancel()
@@ -204,7 +208,7 @@ class Drill:
         worker = new_worker_id()
         errors: list[BaseException] = []
 
-        def be_overtaken(job: CurrentJob) -> None:
+        def be_overtaken(_: CurrentJob) -> None:
             thread = threading.Thread(target=self._elsewhere, args=(worker, errors), name="procession-other-worker")
             struck, self.crew.around.effects.struck = self.crew.around.effects.struck, lambda fence: None
             thread.start()

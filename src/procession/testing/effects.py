@@ -1,4 +1,4 @@
-"""What runs do to the world outside, as far as a test lets the kit see it: enqueues, calls of watched functions, records.
+"""What runs do to the world outside, as far as a test lets the kit see it: enqueues, watched calls, records.
 
 Each effect belongs to the run that had it, so that two runs of one job can be compared (`drills.py`). An effect is
 noted after it happened, and that is also where a drill may strike. What nobody watches is not seen, and no report says

@@ -126,7 +126,7 @@ def differences(asked: Wanted, it: Enqueued) -> list[str]:
     for name, value in asked.arguments.items():
         if name not in it.arguments:
             found.append(f"{name} is not there")
-        elif not value == it.arguments[name]:  # a stand-in such as ANY says what equals it, so it stands on the left
+        elif value != it.arguments[name]:  # a stand-in such as ANY says what equals it, so it stands on the left
             found.append(f"{name} is {_shown(it.arguments[name])}")
     return found + [said for option in asked.options if (said := _otherwise(asked, it, option))]
 

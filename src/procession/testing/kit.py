@@ -44,6 +44,7 @@ T = TypeVar("T")
 
 ROUNDS = 10_000
 """Most times that one call of the kit starts a worker: what comes back for ever ends the test."""
+CLOSED = "the test kit is closed: use it within its `with`, or its test"
 HELD = ("database", "_connections", "_enqueuer", "_dequeuer")
 """What an app keeps of its store; it is put aside and put back."""
 
@@ -79,7 +80,8 @@ class Kit:
         self._inline = inline
         self._patience = patience
         self._log: list[Enqueued] = []
-        self._crews = {id(app): Crew(app, self.effects, concurrency=concurrency) for app in apps}
+        self._attempts: list[Attempt] = []
+        self._crews = {id(app): Crew(app, self.effects, self._attempts, concurrency=concurrency) for app in apps}
         self._seams: dict[int, Seam] = {}
         self._aside: list[tuple[Procession, dict[str, Any]]] = []
         self._runner: asyncio.Runner | None = None
@@ -271,8 +273,8 @@ class Kit:
         return await self._drilled(job, lambda it: it.crash(at, f"killed {where}"))
 
     def lose_lease(self, job: Any, at: At = "start") -> Report:
-        """Hold a worker up while it runs a job, as a suspended machine is; another takes the job and runs it to its end;
-        then the first goes on, and its outcome is refused. `job` and `at` as for `crash`: where it is held up."""
+        """Hold a worker up while it runs a job, as a suspended machine is; another takes the job and runs it to its
+        end; then the first goes on, and its outcome is refused. `job` and `at` (where it is held up) as for `crash`."""
         return self._sync(self.lose_lease_async(job, at))
 
     async def lose_lease_async(self, job: Any, at: At = "start") -> Report:
@@ -287,16 +289,18 @@ class Kit:
         except RuntimeError:
             pass
         else:
-            name = work.__name__
             work.close()
-            raise ConfigError(f"an event loop runs here: write `await procession.{name}(…)`")
+            raise ConfigError("an event loop runs here: use the verb's twin, such as `await procession.run_async()`")
+        if not self._open:
+            work.close()
+            raise ConfigError(CLOSED)
         if self._runner is None:
             self._runner = asyncio.Runner()
         return self._runner.run(work, context=contextvars.copy_context())
 
     async def _performed(self, work: Coroutine[Any, Any, None], raising: bool) -> list[Attempt]:
         async with self._at_work(work):
-            first = {id(crew): len(crew.attempts) for crew in self._crews.values()}
+            first = len(self._attempts)
             try:
                 async with asyncio.timeout(None) as self._limit:
                     await work
@@ -308,7 +312,7 @@ class Kit:
                     f"jobs have taken {self._patience:g} s of real time; the test's clock does not move while one runs:"
                     f" {', '.join(running) or 'none runs now'}"
                 ) from error
-        attempts = [it for crew in self._crews.values() for it in crew.attempts[first[id(crew)] :]]
+        attempts = self._attempts[first:]
         if raising:
             raise_errors(attempts)
         return attempts
@@ -316,19 +320,17 @@ class Kit:
     def _at_work(self, work: Coroutine[Any, Any, Any]) -> _AtWork:
         if not self._open or self._working:
             work.close()
-            raise ConfigError(
-                "the test kit runs jobs already, and a job cannot ask for that" if self._open else "the kit is closed"
-            )
+            raise ConfigError("the test kit runs jobs already, and a job cannot ask for that" if self._open else CLOSED)
         return _AtWork(self)
 
     async def _drain(self) -> None:
         """Perform what is ready, for one app after another, until nothing is."""
         for _ in range(ROUNDS):
             self._limit.reschedule(asyncio.get_running_loop().time() + self._patience)
-            before = self._number_of_attempts()
+            before = len(self._attempts)
             for crew in self._crews.values():
                 await crew.work()
-            if self._number_of_attempts() == before:
+            if len(self._attempts) == before:
                 return
         raise TimeoutError(f"jobs are ready again and again: after {ROUNDS:,} rounds there was still one")
 
@@ -351,9 +353,6 @@ class Kit:
                 return
             self._now = max(self._now + (1 if self._now in coming else 0), min([*coming, target]))
         raise TimeoutError(f"more than {ROUNDS:,} moments are due until then; advance in shorter steps")
-
-    def _number_of_attempts(self) -> int:
-        return sum(len(crew.attempts) for crew in self._crews.values())
 
     async def _drilled(self, job: Any, how: Any) -> Report:
         idle = _nothing()
@@ -415,8 +414,6 @@ class _AtWork:
         self._kit._working = False
         for crew in self._kit._crews.values():
             crew.killed()
-            if self._kit._runner is None or asyncio.get_running_loop() is not self._kit._runner.get_loop():
-                await crew.app.close_async()
 
 
 class _Watch:

@@ -1,4 +1,4 @@
-"""Running jobs for the kit: real queue workers, one after another, until nothing is ready; and what came of each attempt.
+"""Running jobs for the kit: real queue workers, one after another, until nothing is ready; what came of each attempt.
 
 A layer of middleware outside of all others sees runs begin and end, so that a test gets the job's own exception, and
 a drill can strike. Everything else is what a worker process does. Called by `kit.py` and `drills.py`.
@@ -44,8 +44,8 @@ class Attempt(Struct, frozen=True, kw_only=True):
     attempt: int
     queue: str
     came_to: str
-    """`processed`, `retried`, `failed`, `cancelled`, `snoozed`, `postponed` (no code has its name), `refused` (the lease
-    was lost, so its outcome does not count) …"""
+    """`processed`, `retried`, `failed`, `cancelled`, `snoozed`, `postponed` (no code has its name), `crashed` (a drill
+    killed its worker), `refused` (the lease was lost, so its outcome does not count) …"""
     error: BaseException | None = None
     """What it raised, with its traceback; None for what is no error: a result, Snooze, RetryLater, Discard."""
     result: Any = None
@@ -107,12 +107,12 @@ class Around(Middleware):
 
 
 class Crew:
-    """The queue workers of one app under test. `attempts` grows as they work."""
+    """The queue workers of one app under test. `attempts`, which crews share, grows as they work."""
 
-    def __init__(self, app: Procession, effects: Effects, *, concurrency: int) -> None:
+    def __init__(self, app: Procession, effects: Effects, attempts: list[Attempt], *, concurrency: int) -> None:
         self.app = app
         self.around = Around(effects)
-        self.attempts: list[Attempt] = []
+        self.attempts = attempts
         self._concurrency = concurrency
         self._claimed: dict[tuple[UUID, bytes], Claimed] = {}
         self._replaced: list[Registered] = []

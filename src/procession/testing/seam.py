@@ -20,6 +20,9 @@ from procession.schedule import Firing
 
 EVERYTHING = 10_000
 """How far into a queue a drill looks for its job."""
+MOMENT = 1.0
+"""Seconds within which a test that waits in one task must have begun to run jobs in another."""
+IN_VAIN = "nothing performs jobs while this test waits for one; call run() of the test kit first, or use inline()"
 
 
 class Watcher(Protocol):
@@ -154,12 +157,9 @@ class Seam:
         shown = Claims(mine, claims.now, claims.next_due, claims.called)
         return shown, self.real.settle(asked.worker, back) if back else None
 
-    def check_waiting(self, bells: Sequence[str]) -> None:
-        """Raises ConfigError for a test that would wait for ever."""
-        if bells and all(bell.startswith("@") for bell in bells) and self.watcher.nobody_works():
-            raise ConfigError(
-                "nothing performs jobs while this test waits for one; call run() of the test kit first, or use inline()"
-            )
+    def in_vain(self, bells: Sequence[str]) -> bool:
+        """A test waits for a job here, and nothing performs any."""
+        return bool(bells) and all(bell.startswith("@") for bell in bells) and self.watcher.nobody_works()
 
 
 def _real(operations: Sequence[Any]) -> list[Any]:
@@ -189,7 +189,8 @@ class SeamConnection:
 
     def wait(self, bells: Sequence[str], timeout: float) -> str | None:
         """See `Connection.wait`."""
-        self._seam.check_waiting(bells)
+        if self._seam.in_vain(bells):
+            raise ConfigError(IN_VAIN)
         bell: str | None = self._real.wait(bells, timeout)
         return bell
 
@@ -227,8 +228,10 @@ class AsyncSeamConnection:
 
     async def wait(self, bells: Sequence[str], timeout: float) -> str | None:
         """See `AsyncConnection.wait`."""
-        self._seam.check_waiting(bells)
-        bell: str | None = await self._real.wait(bells, timeout)
+        idle = self._seam.in_vain(bells)
+        bell: str | None = await self._real.wait(bells, min(timeout, MOMENT) if idle else timeout)
+        if idle and bell is None and self._seam.in_vain(bells):
+            raise ConfigError(IN_VAIN)
         return bell
 
     async def close(self) -> None:
