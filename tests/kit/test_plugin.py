@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.metadata import entry_points
 
 import pytest
 
@@ -38,12 +39,19 @@ def shop(pytester: pytest.Pytester) -> pytest.Pytester:
     return pytester
 
 
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No other plugin of this environment takes part: hypothesis alone costs half a second a run."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+
+
 def run(pytester: pytest.Pytester, *options: str) -> pytest.RunResult:
-    sys.modules.pop("shop", None)
-    try:
-        return pytester.runpytest_inprocess(*options)
-    finally:
-        sys.modules.pop("shop", None)
+    return pytester.runpytest_inprocess("-p", "pytest_procession", *options)
+
+
+def test_pytest_finds_it_where_the_library_is_installed() -> None:
+    (found,) = entry_points(group="pytest11", name="procession")
+    assert found.value == "pytest_procession"
 
 
 def test_the_fixture_finds_the_app_by_the_ini_file(shop: pytest.Pytester) -> None:
