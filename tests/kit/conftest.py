@@ -9,6 +9,7 @@ import pytest
 from procession import Procession
 from procession.testing import Kit
 
+
 @pytest.fixture
 def app() -> Procession:
     """An app whose store cannot be reached: what leaks to it is an error."""

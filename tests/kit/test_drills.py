@@ -238,7 +238,7 @@ def test_a_report_without_an_effect_proves_nothing(app: Procession, kit: Kit) ->
     @app.job
     def work() -> None: ...
 
-    with pytest.raises(AssertionError, match="no effect of .* was seen, so nothing is proved"):
+    with pytest.raises(AssertionError, match=r"no effect of .* was seen, so nothing is proved"):
         kit.deliver_twice(work.bind()).assert_idempotent()
 
 

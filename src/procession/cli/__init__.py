@@ -11,7 +11,7 @@ import sys
 
 import click
 
-from procession.cli import demo, doctor, insight, jobs, logs, queues, schedules, server, web, why, worker
+from procession.cli import check, demo, doctor, insight, jobs, logs, queues, schedules, server, web, why, worker
 from procession.cli.shared import FAILED, NOT_FOUND, UNAVAILABLE, USAGE
 from procession.errors import (
     ConfigError,
@@ -49,6 +49,7 @@ for command in (
     schedules.schedules,
     insight.errors,
     insight.history,
+    check.check,
     doctor.doctor,
     doctor.repair,
     server.server,
