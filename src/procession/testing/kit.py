@@ -98,8 +98,9 @@ class Kit:
                 real[where] = self._database(app)
             seam = Seam(real[where], _Watch(self, app), durable=self._store != "memory")
             self._seams[id(app)] = seam
-            self._aside.append((app, {name: app.__dict__.pop(name) for name in HELD if name in app.__dict__}))
-            app.__dict__["database"] = seam
+            held = vars(app)
+            self._aside.append((app, {name: held.pop(name) for name in HELD if name in held}))
+            held["database"] = seam
             app.registry.policies.middleware.insert(0, self._crews[id(app)].around)
             app.registry.policies_changed()
         self._open = True
@@ -122,8 +123,8 @@ class Kit:
         for app, aside in reversed(self._aside):
             app.close()
             for name in HELD:
-                app.__dict__.pop(name, None)
-            app.__dict__.update(aside)
+                vars(app).pop(name, None)
+            vars(app).update(aside)
             app.registry.policies.middleware.remove(self._crews[id(app)].around)
             app.registry.policies_changed()
             self._crews[id(app)].close()
