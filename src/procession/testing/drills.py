@@ -91,6 +91,7 @@ class Report(Struct, frozen=True, kw_only=True):
 
     def assert_idempotent(self) -> None:
         """Raise AssertionError when an effect was repeated, or when no effect was seen at all, which proves nothing."""
+        __tracebackhide__ = True
         if self.repeated:
             raise AssertionError(f"{self.job.name} is not idempotent\n{self}")
         if not self.effects:
@@ -207,12 +208,15 @@ class Drill:
         end; then the first goes on."""
         worker = new_worker_id()
         errors: list[BaseException] = []
+        slow = TimeoutError(f"the other worker has not run the job within {self.patience:g} s of real time")
 
         def be_overtaken(_: CurrentJob) -> None:
-            thread = threading.Thread(target=self._elsewhere, args=(worker, errors), name="procession-other-worker")
+            thread = threading.Thread(target=self._elsewhere, args=(worker, errors), daemon=True)
             struck, self.crew.around.effects.struck = self.crew.around.effects.struck, lambda fence: None
             thread.start()
             thread.join(self.patience)
+            if thread.is_alive():
+                errors.append(slow)
             self.crew.around.effects.struck = struck
 
         striking = Striking(at, self.crew.around.effects, be_overtaken)

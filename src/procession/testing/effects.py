@@ -17,6 +17,8 @@ from msgspec import Struct
 from procession.context import CURRENT
 from procession.errors import ConfigError
 
+CALLED: Any = object()
+"""In the place of an answer: that of the real function."""
 LONGEST = 200
 """Characters of one argument that are kept and compared."""
 
@@ -62,25 +64,23 @@ class Effects:
         """Say that something was done: `effects.record("mail sent", to)`, in a stand-in of your own for example."""
         self.add(Effect(kind="record", what=what, details=", ".join(_shown(it) for it in details)))
 
-    def watch(self, owner: Any, name: str, *, key: str | None = None, **instead: Any) -> None:
+    def watch(self, owner: Any, name: str, *, key: str | None = None, returns: Any = CALLED) -> None:
         """Note each call of `owner.name`, a function of a module or a method of a class or object, until the test ends.
 
         Args:
             key: the parameter that carries an idempotency key. Two calls with the same key count as one.
-            returns: do not call the real one and answer this instead.
+            returns: answer this and do not call the real one; by default the real one is called.
 
         Raises:
             ConfigError: there is no such function.
         """
-        if instead.keys() - {"returns"}:
-            raise ConfigError(f"watch() does not know {min(instead)!r}; it takes key= and returns=")
         missing = object()
         static = inspect.getattr_static(owner, name, missing)
         if static is missing or not callable(getattr(owner, name)):
             raise ConfigError(f"{owner!r} has no function {name!r} to watch")
         bound = not (inspect.isclass(owner) and inspect.isfunction(static))
         original: Any = getattr(owner, name) if bound else static
-        watching = self._watching(original, f"{_name(owner)}.{name}", key, instead, 0 if bound else 1)
+        watching = self._watching(original, f"{_name(owner)}.{name}", key, returns, 0 if bound else 1)
         own = name in vars(owner) if hasattr(owner, "__dict__") else True
         self._watched.append((owner, name, static, own))
         setattr(owner, name, staticmethod(watching) if bound and inspect.isclass(owner) else watching)
@@ -110,7 +110,7 @@ class Effects:
         """What one run did."""
         return tuple(it for it in self.log if it.fence == fence)
 
-    def _watching(self, original: Any, what: str, key: str | None, instead: dict[str, Any], skipped: int) -> Any:
+    def _watching(self, original: Any, what: str, key: str | None, returns: Any, skipped: int) -> Any:
         signature = _signature(original)
         if key is not None and signature is not None and key not in signature.parameters:
             raise ConfigError(f"{what}{signature} has no parameter {key!r} to carry a key")
@@ -127,7 +127,7 @@ class Effects:
 
             @functools.wraps(original)
             async def calling_async(*args: Any, **kwargs: Any) -> Any:
-                result = instead["returns"] if instead else await original(*args, **kwargs)
+                result = await original(*args, **kwargs) if returns is CALLED else returns
                 noted(args, kwargs)
                 return result
 
@@ -135,7 +135,7 @@ class Effects:
 
         @functools.wraps(original)
         def calling(*args: Any, **kwargs: Any) -> Any:
-            result = instead["returns"] if instead else original(*args, **kwargs)
+            result = original(*args, **kwargs) if returns is CALLED else returns
             noted(args, kwargs)
             return result
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
@@ -160,6 +160,7 @@ class Kit:
 
     def assert_enqueued(self, job: Any, *args: Any, **kwargs: Any) -> Enqueued:
         """The first job enqueued like this. Arguments as for `enqueued`. Raises AssertionError, which says what was."""
+        __tracebackhide__ = True
         found = self.enqueued(job, *args, **kwargs)
         if not found:
             raise AssertionError(missing(wanted(self.apps, job, args, kwargs), self._log))
@@ -167,6 +168,7 @@ class Kit:
 
     def refute_enqueued(self, job: Any, *args: Any, **kwargs: Any) -> None:
         """Raise AssertionError if a job was enqueued like this. Arguments as for `enqueued`."""
+        __tracebackhide__ = True
         found = self.enqueued(job, *args, **kwargs)
         if found:
             raise AssertionError(unwelcome(wanted(self.apps, job, args, kwargs), found))
@@ -300,29 +302,37 @@ class Kit:
         return self._runner.run(work, context=contextvars.copy_context())
 
     async def _performed(self, work: Coroutine[Any, Any, None], raising: bool) -> list[Attempt]:
-        async with self._at_work(work):
-            first = len(self._attempts)
-            try:
-                async with asyncio.timeout(None) as self._limit:
-                    await work
-            except TimeoutError as error:
-                if not self._limit.expired():
-                    raise
-                running = [name for crew in self._crews.values() for name in crew.now_running()]
-                raise TimeoutError(
-                    f"jobs have taken {self._patience:g} s of real time; the test's clock does not move while one runs:"
-                    f" {', '.join(running) or 'none runs now'}"
-                ) from error
+        first = len(self._attempts)
+        await self._worked(work)
         attempts = self._attempts[first:]
         if raising:
             raise_errors(attempts)
         return attempts
 
-    def _at_work(self, work: Coroutine[Any, Any, Any]) -> _AtWork:
+    async def _worked(self, work: Coroutine[Any, Any, T]) -> T:
+        """What some work with jobs comes to. One at a time, or nobody would know whose attempts are whose."""
         if not self._open or self._working:
             work.close()
             raise ConfigError("the test kit runs jobs already, and a job cannot ask for that" if self._open else CLOSED)
-        return _AtWork(self)
+        self._working = True
+        running: list[str] = []
+        try:
+            async with asyncio.timeout(self._patience) as self._limit:
+                try:
+                    return await work
+                finally:
+                    running = [name for crew in self._crews.values() for name in crew.now_running()]
+        except TimeoutError as error:
+            if not self._limit.expired():
+                raise
+            raise TimeoutError(
+                f"jobs have taken {self._patience:g} s of real time; the test's clock does not move while one runs:"
+                f" {', '.join(running) or 'none runs now'}"
+            ) from error
+        finally:
+            self._working = False
+            for crew in self._crews.values():
+                crew.killed()
 
     async def _drain(self) -> None:
         """Perform what is ready, for one app after another, until nothing is."""
@@ -355,15 +365,12 @@ class Kit:
             self._now = max(self._now + (1 if self._now in coming else 0), min([*coming, target]))
         raise TimeoutError(f"more than {ROUNDS:,} moments are due until then; advance in shorter steps")
 
-    async def _drilled(self, job: Any, how: Any) -> Report:
-        idle = _nothing()
-        async with self._at_work(idle):
-            await idle
+    async def _drilled(self, job: Any, how: Callable[[Drill], Coroutine[Any, Any, Report]]) -> Report:
+        async def drilled() -> Report:
             app, found = await self._target(job)
-            drill = Drill(self._crews[id(app)], self._seams[id(app)], found, patience=self._patience)
-            async with asyncio.timeout(self._patience):
-                report: Report = await how(drill)
-            return report
+            return await how(Drill(self._crews[id(app)], self._seams[id(app)], found, patience=self._patience))
+
+        return await self._worked(drilled())
 
     async def _target(self, job: Any) -> tuple[Procession, Job]:
         """The job that a drill is about, ready to run. Raises ConfigError, JobNotFound."""
@@ -396,25 +403,6 @@ class Kit:
 
     def _inline_now(self) -> bool:
         return self._inline and self._open and not self._working and CURRENT.get() is None
-
-
-async def _nothing() -> None:
-    pass
-
-
-class _AtWork:
-    """While a kit performs jobs; two at once would not know whose attempts are whose."""
-
-    def __init__(self, kit: Kit) -> None:
-        self._kit = kit
-
-    async def __aenter__(self) -> None:
-        self._kit._working = True
-
-    async def __aexit__(self, *_: object) -> None:
-        self._kit._working = False
-        for crew in self._kit._crews.values():
-            crew.killed()
 
 
 class _Watch:
