@@ -3,40 +3,37 @@
 from __future__ import annotations
 
 import inspect
+import re
+from pathlib import Path
 
 import pytest
 
 from procession.testing import contract
 
-HONEST = """
-import pytest
-from procession.database.memory import MemoryDatabase
-from procession.database.memory.store import Store
-from procession.testing.contract import *
-
-
-class Mine(MemoryDatabase):
-    ...
+PAGE = Path(__file__).parents[2] / "docs" / "backends.md"
+FORGETFUL = """
+class Forgetful(MemoryDatabase):
+    def settle(self, worker, outcomes):
+        real = super().settle(worker, outcomes)
+        return self.operation(lambda: real.run() and [True for _ in outcomes])
 
 
 @pytest.fixture
 def database(clock):
-    return Mine(Store(POLICY), "mine://", "mine", clock)
-"""
-FORGETFUL = """
-    def settle(self, worker, outcomes):
-        real = super().settle(worker, outcomes)
-        return self.operation(lambda: real.run() and [True for _ in outcomes])
+    return Forgetful(Store(POLICY), "mine://", "mine", clock)
 """
 
 
-@pytest.fixture(autouse=True)
-def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The file that docs/backends.md shows, which is a whole suite."""
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    (text,) = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    return str(text)
 
 
-def test_a_backend_of_ones_own_is_held_to_every_sentence(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile(HONEST)
+def test_a_backend_of_ones_own_is_held_to_every_sentence(pytester: pytest.Pytester, shown: str) -> None:
+    pytester.makepyfile(shown)
     result = pytester.runpytest_inprocess("-q", "-p", "no:cacheprovider", "-k", "sync and not async")
     outcomes = result.parseoutcomes()
     written = sum(1 for name in contract.__all__ if name.startswith("test_"))
@@ -44,8 +41,8 @@ def test_a_backend_of_ones_own_is_held_to_every_sentence(pytester: pytest.Pytest
     assert not {"failed", "errors"} & outcomes.keys()
 
 
-def test_one_that_accepts_what_it_must_refuse_is_found_out(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile(HONEST.replace("    ...\n", FORGETFUL))
+def test_one_that_accepts_what_it_must_refuse_is_found_out(pytester: pytest.Pytester, shown: str) -> None:
+    pytester.makepyfile(shown + FORGETFUL)
     result = pytester.runpytest_inprocess("-q", "-p", "no:cacheprovider", "-k", "earlier_claim and sync")
     assert result.parseoutcomes()["failed"] > 10
     result.stdout.fnmatch_lines(["*assert not True*"])  # our asserts say what they saw in another project, too
