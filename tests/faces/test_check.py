@@ -182,7 +182,8 @@ def test_the_command_tells_people_and_machines_and_ends_with_a_code(
 
     app = loaded(OLD, valkey_url, namespace)
     jid = app["kept"].enqueue(1).jid
-    assert "the code fits what is in the store; looked at 1 queued" in run("check", "new:app", code=0)
+    said = run("check", "new:app", code=0)
+    assert said == f"the code fits what is in the store ({valkey_url}, namespace {namespace}); looked at 1 queued\n"
     app["send"].enqueue("ada")
     said = run("check", "new:app", "-q", "mail", code=1)
     assert "PROBLEM  send: `subject` is needed by" in said

@@ -212,10 +212,40 @@ def test_a_place_that_is_never_reached_is_an_error(app: Procession, kit: Kit, ba
     def pay(order: int) -> None:
         bank.charge(order)
 
-    with pytest.raises(ConfigError, match="nothing was done at 2: the run had 1 effects"):
+    with pytest.raises(ConfigError, match="the run processed and never came to at=2; it had 1 effects"):
         kit.crash(pay.bind(1), at=2)
     with pytest.raises(ConfigError, match="must be"):
         kit.crash(pay.bind(1), at=0)
+
+
+def test_what_one_trip_to_the_store_did_is_done_whole_when_the_worker_dies_in_it(app: Procession, kit: Kit) -> None:
+    @app.job(name="one")
+    def one(n: int) -> None: ...
+
+    @app.job
+    async def many() -> None:
+        await app.enqueue_many_async([one.using(unique=True).bind(n) for n in range(3)])
+
+    report = kit.crash(many.bind(), at=1)
+    assert [len(run) for run in report.runs] == [3, 3]
+    assert [it.changed for it in report.runs[1]] == [False] * 3
+    report.assert_idempotent()
+    assert len(kit.enqueued(one)) == 3
+
+
+def test_a_worker_that_cannot_begin_is_the_tests_error(app: Procession, kit: Kit) -> None:
+    @app.lifespan
+    def resources(app: Procession):  # type: ignore[no-untyped-def]
+        raise OSError("no database")
+        yield
+
+    @app.job
+    def work() -> None: ...
+
+    for act in (kit.run, lambda: kit.crash(work)):
+        work.using(unique=True).enqueue()
+        with pytest.raises(OSError, match="no database"):
+            act()
 
 
 def test_the_second_runs_error_is_the_drills(app: Procession, kit: Kit) -> None:

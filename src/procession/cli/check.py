@@ -34,14 +34,15 @@ def check(
     app = load_app(target)
     checked = app.check(queues=queues, limit=limit or None)
     if as_json:
-        print_json({**msgspec.structs.asdict(checked), "fits": checked.fits})
+        where = {"store": app.settings.shown_url, "namespace": app.settings.namespace}
+        print_json({"fits": checked.fits, **where, **msgspec.structs.asdict(checked)})
     else:
-        _show(checked)
+        _show(checked, f"{app.settings.shown_url}, namespace {app.settings.namespace}")
     if not checked.fits:
         raise click.exceptions.Exit(FAILED)
 
 
-def _show(checked: Checked) -> None:
+def _show(checked: Checked, where: str) -> None:
     for it in checked.findings:
         sign = "PROBLEM" if it.grade == "problem" else "warning"
         states = ", ".join(f"{number:,} {state}" for state, number in it.states.items())
@@ -54,4 +55,4 @@ def _show(checked: Checked) -> None:
     looked_at = ", ".join(f"{number:,} {what}" for what, number in checked.looked_at.items() if number)
     more = "" if checked.complete else "; there are more jobs (--limit 0 looks at all)"
     verdict = "the code fits what is in the store" if checked.fits else "the code does not fit what is in the store"
-    click.echo(f"{verdict}; looked at {looked_at or 'nothing, the store is empty'}{more}")
+    click.echo(f"{verdict} ({where}); looked at {looked_at or 'nothing: it is empty'}{more}")

@@ -197,6 +197,8 @@ class Drill:
             life.cancel()
         dying.cancel()
         await asyncio.gather(life, dying, return_exceptions=True)
+        if not life.cancelled():
+            life.result()  # what ended the worker itself, a lifespan that cannot open for example
         self._check(striking)
         await self.crew.app.ask_async(self.crew.app.database.leave(worker, crash=KILLED))
         self.crew.killed()
@@ -239,7 +241,7 @@ class Drill:
             if mine and mine[-1].error is not None:
                 raise mine[-1].error
             raise ConfigError(
-                f"nothing was done at {striking.at}: the run had {striking.seen} effects"
+                f"the run {mine[-1].came_to} and never came to at={striking.at!r}; it had {striking.seen} effects"
                 if mine
                 else f"job {self.job.jid} was not handed out; is its queue {self.job.queue} paused?"
             )

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from procession.context import CURRENT
 from procession.errors import ConfigError
@@ -94,17 +95,15 @@ class Effects:
             else:
                 delattr(owner, name)
 
-    def add(self, effect: Effect) -> None:
-        """Note an effect of the run that goes on here, if one does."""
+    def add(self, *effects: Effect) -> None:
+        """Note effects of the run that goes on here, if one does; several are what one trip to the store did."""
         current = CURRENT.get()
         fence = current.fence if current is not None else self.run[-1] if self.run else 0
         dead = fence in self.killed
-        self.log.append(Effect(
-            kind=effect.kind, what=effect.what, details=effect.details, key=effect.key, changed=effect.changed,
-            fence=fence, unwinding=dead,
-        ))  # fmt: skip
+        self.log += [replace(effect, fence=fence, unwinding=dead) for effect in effects]
         if fence and not dead:
-            self.struck(fence)
+            for _ in effects:
+                self.struck(fence)
 
     def of_run(self, fence: int) -> tuple[Effect, ...]:
         """What one run did."""

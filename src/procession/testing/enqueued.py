@@ -49,10 +49,9 @@ class Enqueued(Struct, frozen=True, kw_only=True):
     job: NewJob
 
     def __str__(self) -> str:
-        shown = ", ".join(f"{name}={_shown(value)}" for name, value in self.arguments.items())
         due = f", due in {self.delay}" if self.delay else ""
         by = f", by schedule {self.schedule}" if self.schedule else f", by job {self.by}" if self.by else ""
-        return f"{self.name}({shown})  in queue {self.queue}{due}{by}"
+        return f"{self.name}({shown_arguments(self.arguments)})  in queue {self.queue}{due}{by}"
 
 
 class Wanted(Struct, frozen=True):
@@ -63,8 +62,8 @@ class Wanted(Struct, frozen=True):
     arguments: dict[str, Any]
 
     def __str__(self) -> str:
-        shown = ", ".join(f"{name}={_shown(value)}" for name, value in self.arguments.items()) or "…"
         options = ", ".join(f"{name}={value!r}" for name, value in self.options.items())
+        shown = shown_arguments(self.arguments) or "…"
         return f"{self.registered.name}({shown})" + (f" using({options})" if options else "")
 
 
@@ -187,6 +186,11 @@ def unwelcome(asked: Wanted, found: Sequence[Enqueued]) -> str:
 def is_of(asked: Wanted, it: Enqueued) -> bool:
     """The enqueue is one of this job."""
     return it.name == asked.registered.name or it.name in asked.registered.aliases
+
+
+def shown_arguments(arguments: Mapping[str, Any]) -> str:
+    """Arguments by name, as they are written in a call."""
+    return ", ".join(f"{name}={_shown(value)}" for name, value in arguments.items())
 
 
 def _shown(value: Any) -> str:

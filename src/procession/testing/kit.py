@@ -36,7 +36,16 @@ from procession.job import Job, NewJob, Outcome, State, Stored, parse_jid
 from procession.schedule import Firing
 from procession.testing.drills import At, Drill, Report
 from procession.testing.effects import Effect, Effects
-from procession.testing.enqueued import Enqueued, differences, is_of, missing, noted, unwelcome, wanted
+from procession.testing.enqueued import (
+    Enqueued,
+    differences,
+    is_of,
+    missing,
+    noted,
+    shown_arguments,
+    unwelcome,
+    wanted,
+)
 from procession.testing.performing import Attempt, Crew, raise_errors
 from procession.testing.seam import Seam
 
@@ -415,13 +424,15 @@ class _Watch:
     def enqueued(self, jobs: Sequence[NewJob], stored: Sequence[Stored]) -> None:
         """See `Watcher.enqueued`."""
         current = CURRENT.get()
-        for job, its in zip(jobs, stored, strict=True):
-            it = noted(self._app, job, self._kit._now, current.jid if current is not None else None, "")
-            if its.new:
-                self._kit._log.append(it)
-            if current is not None:
-                shown = ", ".join(f"{name}={value!r}" for name, value in it.arguments.items())
-                self._kit.effects.add(Effect(kind="enqueue", what=it.name, details=shown, changed=its.new))
+        by = None if current is None else current.jid
+        seen = [(noted(self._app, job, self._kit._now, by, ""), its.new) for job, its in zip(jobs, stored, strict=True)]
+        self._kit._log += [it for it, new in seen if new]
+        if current is not None:
+            effects = [
+                Effect(kind="enqueue", what=it.name, details=shown_arguments(it.arguments), changed=new)
+                for it, new in seen
+            ]
+            self._kit.effects.add(*effects)
 
     def fired(self, firings: Sequence[Firing], answers: Sequence[str]) -> None:
         """See `Watcher.fired`."""
