@@ -16,7 +16,7 @@ import asyncio
 import contextvars
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -81,7 +81,7 @@ class Kit:
     ) -> None:
         if not apps or not all(isinstance(app, Procession) for app in apps):
             raise ConfigError("the test kit needs an app: Kit(app), with the Procession that your jobs belong to")
-        self.apps = apps
+        self.apps = tuple(dict.fromkeys(apps))
         self.effects = Effects()
         """What runs do to the world outside: name it here, so that drills can compare runs."""
         self._now = wall() if now is None else instant(now, "now")
@@ -90,9 +90,9 @@ class Kit:
         self._patience = patience
         self._log: list[Enqueued] = []
         self._attempts: list[Attempt] = []
-        self._crews = {id(app): Crew(app, self.effects, self._attempts, concurrency=concurrency) for app in apps}
+        self._crews = {id(app): Crew(app, self.effects, self._attempts, concurrency=concurrency) for app in self.apps}
         self._seams: dict[int, Seam] = {}
-        self._aside: list[tuple[Procession, dict[str, Any]]] = []
+        self._undo = ExitStack()
         self._runner: asyncio.Runner | None = None
         self._working = False
         self._open = False
@@ -105,38 +105,37 @@ class Kit:
             where = app.settings.url, app.settings.namespace
             if where not in real:
                 real[where] = self._database(app)
-            seam = Seam(real[where], _Watch(self, app), durable=self._store != "memory")
-            self._seams[id(app)] = seam
-            held = vars(app)
-            self._aside.append((app, {name: held.pop(name) for name in HELD if name in held}))
-            held["database"] = seam
-            app.registry.policies.middleware.insert(0, self._crews[id(app)].around)
-            app.registry.policies_changed()
+                if self._store != "memory":
+                    self._undo.callback(_emptied, real[where])
+            self._stand_in(app, real[where])
+        self._undo.callback(self.effects.close)
         self._open = True
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.effects.close()
         self._open = False
-        if self._store != "memory":
-            for seam in self._seams.values():
-                connection = seam.real.connect()
-                connection.ask(seam.real.flush())
-                connection.close()
-        if self._runner is not None:
-            for app in self.apps:
-                self._runner.run(app.close_async())
-            self._runner.close()
-        for app, aside in reversed(self._aside):
+        self._undo.close()  # what fails of it lets the rest be undone all the same
+
+    def _stand_in(self, app: Procession, real: Database) -> None:
+        """Between an app and its store, until it is undone."""
+        crew, layers, held = self._crews[id(app)], app.registry.policies.middleware, vars(app)
+        aside = {name: held.pop(name) for name in HELD if name in held}
+        self._seams[id(app)] = held["database"] = Seam(real, _Watch(self, app), durable=self._store != "memory")
+        layers.insert(0, crew.around)
+        app.registry.policies_changed()
+
+        def leave() -> None:
             app.close()
             for name in HELD:
-                vars(app).pop(name, None)
-            vars(app).update(aside)
-            app.registry.policies.middleware.remove(self._crews[id(app)].around)
+                held.pop(name, None)
+            held.update(aside)
+            layers.remove(crew.around)
             app.registry.policies_changed()
-            self._crews[id(app)].close()
+            crew.close()
+
+        self._undo.callback(leave)
 
     def _database(self, app: Procession) -> Database:
         policy, clock = app.settings.policy(), lambda: self._now
@@ -308,7 +307,13 @@ class Kit:
             raise ConfigError(CLOSED)
         if self._runner is None:
             self._runner = asyncio.Runner()
+            self._undo.callback(self._end_loop, self._runner)
         return self._runner.run(work, context=contextvars.copy_context())
+
+    def _end_loop(self, runner: asyncio.Runner) -> None:
+        for app in self.apps:
+            runner.run(app.close_async())
+        runner.close()
 
     async def _performed(self, work: Coroutine[Any, Any, None], raising: bool) -> list[Attempt]:
         first = len(self._attempts)
@@ -412,6 +417,13 @@ class Kit:
 
     def _inline_now(self) -> bool:
         return self._inline and self._open and not self._working and CURRENT.get() is None
+
+
+def _emptied(database: Database) -> None:
+    """Remove what a test left on a real server."""
+    connection = database.connect()
+    connection.ask(database.flush())
+    connection.close()
 
 
 class _Watch:

@@ -70,7 +70,10 @@ class Asked(Operation[Any]):
 
 
 class Seam:
-    """A `Database` before the real one. `durable` says that the real one can keep what an enqueue asks for."""
+    """A `Database` before the real one. `durable` says that the real one can keep what an enqueue asks for.
+
+    What a verb is told beside what is watched here is handed on as it is.
+    """
 
     def __init__(self, real: Database, watcher: Watcher, *, durable: bool) -> None:
         self.real = real
@@ -87,31 +90,31 @@ class Seam:
         """The other verbs, and what is known of the store, as they are."""
         return getattr(self.real, name)
 
-    def enqueue(self, jobs: Sequence[NewJob]) -> Operation[list[Stored]]:
+    def enqueue(self, jobs: Sequence[NewJob], **given: Any) -> Operation[list[Stored]]:
         """See `Queue.enqueue`."""
-        return Asked(self.real.enqueue(jobs), "enqueue", jobs)
+        return Asked(self.real.enqueue(jobs, **given), "enqueue", jobs)
 
-    def fire(self, firings: Sequence[Firing]) -> Operation[Any]:
+    def fire(self, firings: Sequence[Firing], **given: Any) -> Operation[Any]:
         """See `Schedules.fire`."""
-        return Asked(self.real.fire(firings), "fire", firings)
+        return Asked(self.real.fire(firings, **given), "fire", firings)
 
-    def settle(self, worker: str, outcomes: Sequence[Outcome]) -> Operation[list[bool]]:
+    def settle(self, worker: str, outcomes: Sequence[Outcome], **given: Any) -> Operation[list[bool]]:
         """See `Queue.settle`."""
-        return Asked(self.real.settle(worker, outcomes), "settle", outcomes, worker)
+        return Asked(self.real.settle(worker, outcomes, **given), "settle", outcomes, worker)
 
     def heartbeat(self, worker: str, **given: Any) -> Operation[Any]:
         """See `Queue.heartbeat`."""
         return Asked(self.real.heartbeat(worker, **given), "heartbeat", worker=worker)
 
     def claim(
-        self, queues: Sequence[str], worker: str, token: bytes, *, limit: int, lease: int, after: bytes = b""
+        self, queues: Sequence[str], worker: str, token: bytes, *, limit: int, **given: Any
     ) -> Operation[Claims]:
         """See `Queue.claim`. A drill's worker looks through its whole queue once, and is handed nothing more."""
         if worker in self.only:
             limit = EVERYTHING
         elif worker in self.handed:
             limit = 0
-        real = self.real.claim(queues, worker, token, limit=limit, lease=lease, after=after)
+        real = self.real.claim(queues, worker, token, limit=limit, **given)
         return Asked(real, "claim", token, worker)
 
     def connect(self, budget: float = 2.0) -> Connection:
