@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import threading
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
@@ -26,28 +25,19 @@ from procession import database as databases
 from procession.client import Procession
 from procession.clock import instant, wall
 from procession.context import CURRENT
-from procession.database import Claims, Database
+from procession.database import Database
 from procession.database.memory import MemoryDatabase
 from procession.database.memory.store import Store
 from procession.enqueuer import Call
 from procession.errors import ConfigError, JobNotFound
 from procession.handle import JobHandle
-from procession.job import Job, NewJob, Outcome, State, Stored, parse_jid
-from procession.schedule import Firing
+from procession.job import Job, State, parse_jid
 from procession.testing.drills import At, Drill, Report
-from procession.testing.effects import Effect, Effects
-from procession.testing.enqueued import (
-    Enqueued,
-    differences,
-    is_of,
-    missing,
-    noted,
-    shown_arguments,
-    unwelcome,
-    wanted,
-)
+from procession.testing.effects import Effects
+from procession.testing.enqueued import Enqueued, differences, is_of, missing, unwelcome, wanted
 from procession.testing.performing import Attempt, Crew, raise_errors
 from procession.testing.seam import Seam
+from procession.testing.watching import Watching
 
 T = TypeVar("T")
 
@@ -122,7 +112,8 @@ class Kit:
         """Between an app and its store, until it is undone."""
         crew, layers, held = self._crews[id(app)], app.registry.policies.middleware, vars(app)
         aside = {name: held.pop(name) for name in HELD if name in held}
-        self._seams[id(app)] = held["database"] = Seam(real, _Watch(self, app), durable=self._store != "memory")
+        watching = Watching(self, app, crew, self.effects, self._log)
+        self._seams[id(app)] = held["database"] = Seam(real, watching, durable=self._store != "memory")
         layers.insert(0, crew.around)
         app.registry.policies_changed()
 
@@ -138,10 +129,10 @@ class Kit:
         self._undo.callback(leave)
 
     def _database(self, app: Procession) -> Database:
-        policy, clock = app.settings.policy(), lambda: self._now
+        policy = app.settings.policy()
         if self._store == "memory":
-            return MemoryDatabase(Store(policy), "memory://test-kit", app.settings.namespace, clock)
-        return databases.open(self._store, namespace=f"test-{uuid4().hex}", policy=policy, now=clock)
+            return MemoryDatabase(Store(policy), "memory://test-kit", app.settings.namespace, self.clock)
+        return databases.open(self._store, namespace=f"test-{uuid4().hex}", policy=policy, now=self.clock)
 
     @property
     def now(self) -> datetime:
@@ -415,7 +406,18 @@ class Kit:
         jobs = [await app.find_job_async(jid) for app in self.apps]
         return any(job is not None and job.state in (State.QUEUED, State.DELAYED) for job in jobs)
 
-    def _inline_now(self) -> bool:
+    # What is asked by the one who watches the seam
+
+    def clock(self) -> int:
+        """See `Performing.clock`."""
+        return self._now
+
+    def working(self) -> bool:
+        """See `Performing.working`."""
+        return self._working
+
+    def inline_now(self) -> bool:
+        """See `Performing.inline_now`."""
         return self._inline and self._open and not self._working and CURRENT.get() is None
 
 
@@ -424,70 +426,3 @@ def _emptied(database: Database) -> None:
     connection = database.connect()
     connection.ask(database.flush())
     connection.close()
-
-
-class _Watch:
-    """Takes down for the kit what passes between one app and its store."""
-
-    def __init__(self, kit: Kit, app: Procession) -> None:
-        self._kit = kit
-        self._app = app
-
-    def enqueued(self, jobs: Sequence[NewJob], stored: Sequence[Stored]) -> None:
-        """See `Watcher.enqueued`."""
-        current = CURRENT.get()
-        by = None if current is None else current.jid
-        seen = [(noted(self._app, job, self._kit._now, by, ""), its.new) for job, its in zip(jobs, stored, strict=True)]
-        self._kit._log += [it for it, new in seen if new]
-        if current is not None:
-            effects = [
-                Effect(kind="enqueue", what=it.name, details=shown_arguments(it.arguments), changed=new)
-                for it, new in seen
-            ]
-            self._kit.effects.add(*effects)
-
-    def fired(self, firings: Sequence[Firing], answers: Sequence[str]) -> None:
-        """See `Watcher.fired`."""
-        for firing, answer in zip(firings, answers, strict=True):
-            if answer == "fired":
-                self._kit._log += [noted(self._app, job, self._kit._now, None, firing.name) for _, job in firing.runs]
-
-    def claimed(self, worker: str, claims: Claims) -> None:
-        """See `Watcher.claimed`."""
-        self._kit._crews[id(self._app)].claimed(claims.jobs)
-
-    def settled(self, worker: str, outcomes: Sequence[Outcome], kept: Sequence[bool]) -> None:
-        """See `Watcher.settled`."""
-        self._kit._crews[id(self._app)].settled(outcomes, kept)
-
-    def nobody_works(self) -> bool:
-        """See `Watcher.nobody_works`."""
-        return not self._kit._working
-
-    def perform_inline(self) -> None:
-        """See `Watcher.perform_inline`. On a running loop, which cannot wait here, in a thread."""
-        if not self._kit._inline_now():
-            return
-        errors: list[BaseException] = []
-
-        def perform() -> None:
-            try:
-                self._kit.run()
-            except BaseException as error:
-                errors.append(error)
-
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            perform()
-        else:
-            thread = threading.Thread(target=perform, name="procession-inline")
-            thread.start()
-            thread.join()
-        if errors:
-            raise errors[0]
-
-    async def perform_inline_async(self) -> None:
-        """See `Watcher.perform_inline_async`."""
-        if self._kit._inline_now():
-            await self._kit.run_async()
