@@ -84,7 +84,9 @@ def test_every_file_has_a_doorplate_and_is_one_idea(path: Path) -> None:
     assert len(text.splitlines()) <= 500
 
 
-@pytest.mark.parametrize("kind", [Procession, Steering, Inquiry, Insight, Bulk, Schedules, Journal, JobHandle, Caller, Kit])
+@pytest.mark.parametrize(
+    "kind", [Procession, Steering, Inquiry, Insight, Bulk, Schedules, Journal, JobHandle, Caller, Kit]
+)
 def test_every_verb_stands_beside_its_async_twin(kind: type) -> None:
     twins = [name for name in vars(kind) if name.endswith("_async")]
     assert twins

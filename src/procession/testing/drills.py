@@ -201,7 +201,7 @@ class Drill:
             life.result()  # what ended the worker itself, a lifespan that cannot open for example
         self._check(striking)
         await self.crew.app.ask_async(self.crew.app.database.leave(worker, crash=KILLED))
-        self.crew.killed()
+        self.crew.gone()
         await self._run_again()
         return await self._report(scenario)
 
@@ -224,6 +224,7 @@ class Drill:
         striking = Striking(at, self.crew.around.effects, be_overtaken)
         life = await self._begin(worker, striking)
         await life
+        self.crew.gone("refused", "the worker had learned that its lease was lost")  # had it been held up for so long
         self._check(striking)
         if errors:
             raise errors[0]

@@ -337,7 +337,7 @@ class Kit:
         finally:
             self._working = False
             for crew in self._crews.values():
-                crew.killed()
+                crew.gone()
 
     async def _drain(self) -> None:
         """Perform what is ready, for one app after another, until nothing is."""

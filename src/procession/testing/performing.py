@@ -137,11 +137,11 @@ class Crew:
         """What was begun and has not ended, for a message."""
         return [f"{_name(it)} ({it.jid})" for it in self._claimed.values()]
 
-    def killed(self) -> None:
-        """The worker is gone, and what it ran was never settled."""
+    def gone(self, came_to: str = "crashed", reason: str = "killed") -> None:
+        """The worker is gone, and nothing of what it still ran was settled."""
         for it in self._claimed.values():
             self.attempts.append(Attempt(
-                jid=it.jid, name=_name(it), attempt=it.attempt, queue=it.queue, came_to="crashed", reason="killed"
+                jid=it.jid, name=_name(it), attempt=it.attempt, queue=it.queue, came_to=came_to, reason=reason
             ))  # fmt: skip
         self._claimed.clear()
 
