@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from typing import Any, Literal
 
@@ -197,6 +198,9 @@ def _opened(raw: bytes, sealing: Sealing | None, whose: Any, name: str) -> bytes
 def _of_arguments(name: str, registered: Registered, raw: bytes) -> Iterator[_Misfit]:
     """What a worker would stumble over, each parameter by itself, so that one deploy mends them all."""
     signature = registered.signature
+    with suppress(BadArguments):
+        signature.decode(raw)
+        return
     parameters = signature.signature.parameters
     given: dict[str, msgspec.Raw] = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
     for parameter in given.keys() - parameters.keys():
