@@ -380,10 +380,12 @@ def test_two_apps_of_one_store_work_for_each_other_and_those_of_two_do_not_meet(
     with Kit(front, back, apart) as kit:
         order.enqueue(7)
         assert [it.name.rpartition(".")[2] for it in kit.run()] == ["order", "bill"]
+        bill.enqueue(8)
+        assert [it.came_to for it in kit.run()] == ["processed"]
         assert apart.stats().processed == 0
         lonely.enqueue()
         kit.run()
-        assert front.stats().processed == 2
+        assert front.stats().processed == 3
 
 
 def test_the_app_is_as_it_was_afterwards(app: Procession) -> None:

@@ -92,12 +92,14 @@ class Kit:
     def __enter__(self) -> Self:
         real: dict[tuple[str, str], Database] = {}
         for app in self.apps:
-            where = app.settings.url, app.settings.namespace
+            where = _place(app)
             if where not in real:
                 real[where] = self._database(app)
                 if self._store != "memory":
                     self._undo.callback(_emptied, real[where])
             self._stand_in(app, real[where])
+            others = [it for it in self.apps if it is not app and _place(it) == where]
+            self._crews[id(app)].neighbours = others
         self._undo.callback(self.effects.close)
         self._open = True
         return self
@@ -419,6 +421,10 @@ class Kit:
     def inline_now(self) -> bool:
         """See `Performing.inline_now`."""
         return self._inline and self._open and not self._working and CURRENT.get() is None
+
+
+def _place(app: Procession) -> tuple[str, str]:
+    return app.settings.url, app.settings.namespace
 
 
 def _emptied(database: Database) -> None:

@@ -116,6 +116,8 @@ class Crew:
         self._concurrency = concurrency
         self._claimed: dict[tuple[UUID, bytes], Claimed] = {}
         self._replaced: list[Registered] = []
+        self.neighbours: list[Procession] = []
+        """Other apps under test in the same store: what they serve and this one does not name is left to them."""
 
     def close(self) -> None:
         """Leave the app as it was."""
@@ -169,7 +171,8 @@ class Crew:
         queues, now = await ask(database.queues()), await ask(database.clock())
         due = (await ask(database.page(Query(state=State.DELAYED), limit=1))).jobs
         if any(it.queued and not it.paused for it in queues) or (due and due[0].due_at <= now):
-            return sorted({*self.app.registry.queues(), *(it.name for it in queues)})
+            theirs = {name for app in self.neighbours for name in app.registry.queues()}
+            return sorted({*self.app.registry.queues(), *({it.name for it in queues} - theirs)})
         return []
 
     async def next_due(self) -> int:
