@@ -191,12 +191,15 @@ class Drill:
         life = await self._begin(worker, striking)
         dying = asyncio.ensure_future(striking.ended.wait())
         parts: set[asyncio.Future[Any]] = {life, dying}
-        await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
-        if striking.struck:
-            await striking.ended.wait()
-            life.cancel()
-        dying.cancel()
-        await asyncio.gather(life, dying, return_exceptions=True)
+        try:
+            await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+            if striking.struck:
+                await dying
+                life.cancel()
+            await asyncio.gather(life, return_exceptions=True)
+        finally:
+            for part in parts:
+                part.cancel()
         if not life.cancelled():
             life.result()  # what ended the worker itself, a lifespan that cannot open for example
         self._check(striking)

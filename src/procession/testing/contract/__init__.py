@@ -19,6 +19,10 @@ PARTS = (
 pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in (*PARTS, "invariants")))
 
 
+def _is_fixture(it: Any) -> bool:
+    return "fixture" in type(it).__name__.lower() or hasattr(it, "_pytestfixturefunction")  # since pytest 8.4; before
+
+
 def _collected() -> dict[str, Any]:
     """Every test, and the fixtures that they ask for, under their own names: what a star import hands on."""
     found: dict[str, Any] = {}
@@ -26,7 +30,7 @@ def _collected() -> dict[str, Any]:
         module = import_module(f"{__name__}.{part}")
         own = {name: it for name, it in vars(module).items() if getattr(it, "__module__", "") == module.__name__}
         for name, it in own.items():
-            if name.startswith("test_") or name == "Clock" or "fixture" in type(it).__name__.lower():
+            if name.startswith("test_") or name == "Clock" or _is_fixture(it):
                 if name in found and found[name] is not it:
                     raise ImportError(f"two parts of the contract have a {name}: rename the one in {part}.py")
                 found[name] = it
