@@ -1,16 +1,18 @@
-"""Asking after jobs by what they are: search, bulk changes on a filter, and why a job waits.
+"""Asking after jobs by what they are: search, bulk changes on a filter, does the code fit them, and why a job waits.
 
-`Procession` is this and more (`client.py`). What thinks are the generators in `search.py`, `bulk.py` and `why.py`; a
-verb here only asks their questions, beside its `_async` twin.
+`Procession` is this and more (`client.py`). What thinks are the generators in `search.py`, `bulk.py`, `check.py`,
+`why.py`; a verb here only asks their questions, beside its `_async` twin.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
 from procession.asker import Asker
 from procession.bulk import Bulk, Verb
+from procession.check import LIMIT, Checked, check
 from procession.clock import instant
 from procession.job import parse_jid
 from procession.query import Filter
@@ -48,6 +50,19 @@ class Inquiry(Asker):
         """
         moment = None if as_of is None else instant(as_of, "as_of")
         return Bulk(self.database, self.walk, self.walk_async, verb, read(text), moment)
+
+    def check(self, *, queues: Sequence[str] = (), limit: int | None = LIMIT) -> Checked:
+        """Compare this app's code with the jobs and schedules in the store, as before a deploy. Changes nothing.
+
+        Args:
+            queues: those that the workers to come will serve; by default every queue that a job of this app names.
+            limit: most jobs of each state that are looked at; None for all.
+        """
+        return self.walk(check(self.database, self.registry, queues=queues, limit=limit))
+
+    async def check_async(self, *, queues: Sequence[str] = (), limit: int | None = LIMIT) -> Checked:
+        """See `check`."""
+        return await self.walk_async(check(self.database, self.registry, queues=queues, limit=limit))
 
     def why(self, jid: str | UUID) -> Why:
         """Why a job is where it is, in plain words, and what to do about it. Two trips.

@@ -34,6 +34,12 @@ class Lifespan:
         self._makers.append(maker)
         return maker
 
+    def anew(self) -> Lifespan:
+        """The same makers with nothing open, for a worker that is to share nothing with the one that is there."""
+        other = Lifespan()
+        other._makers = self._makers
+        return other
+
     @asynccontextmanager
     async def opened(self, app: object) -> AsyncIterator[None]:
         """Open all, in order; close them in reverse. Within one process they are opened once: a second queue worker

@@ -8,12 +8,12 @@ import traceback
 from collections import Counter
 
 from procession import State
+from procession.testing.contract.invariants import all_jobs, check_invariants
 from tests.chaos.history import accepted
 from tests.chaos.machine import FAKETIME
 from tests.chaos.scenario import Scenario
 from tests.chaos.stage import NAMESPACE, Stage
 from tests.chaos.verdict import Evidence, Report, judge
-from tests.contract.invariants import all_jobs, check_invariants
 
 ODD = r"never retrieved|never awaited|Exception in callback|Unhandled exception|ResourceWarning|CRITICAL"
 """Lines that no log of a worker should have."""

@@ -8,11 +8,11 @@ import subprocess
 import time
 
 from procession import State
+from procession.testing.contract.invariants import all_jobs
 from tests.chaos.fleet import ROOT
 from tests.chaos.machine import faketime
 from tests.chaos.scenario import scenario
 from tests.chaos.stage import Stage
-from tests.contract.invariants import all_jobs
 
 
 def _uncharged(stage: Stage) -> None:

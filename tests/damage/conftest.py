@@ -14,8 +14,8 @@ from procession.database.redis.keys import tag
 from procession.job import NewJob, Outcome, State, new_jid
 from procession.moves import Move
 from procession.repair import Report
-from tests.contract.conftest import NOW
-from tests.contract.invariants import check_invariants, walked
+from procession.testing.contract.fixtures import NOW
+from procession.testing.contract.invariants import check_invariants, walked
 
 LEASE = 15_000
 BEAT = 3_800

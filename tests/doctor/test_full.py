@@ -13,7 +13,7 @@ from procession.database import open as open_database
 from procession.errors import StoreRefused
 from procession.job import Crash, NewJob, Outcome, State, new_jid
 from procession.moves import Move
-from tests.contract.invariants import check_invariants
+from procession.testing.contract.invariants import check_invariants
 
 LEASE = 15_000
 SPEC = b'{"name":"f","args":{"text":"%s"}}' % (b"x" * 900)

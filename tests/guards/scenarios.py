@@ -25,8 +25,8 @@ from procession.moves import Move
 from procession.runtime.heartbeat import compare
 from procession.runtime.outbox import Outbox
 from procession.runtime.queue_worker import QueueWorker
+from procession.testing.contract.queue import Ask, claim, new, settle
 from tests.chaos.proxy import Proxy
-from tests.contract.test_queue import Ask, claim, new, settle
 from tests.model.faulty import Weather
 from tests.model.replica import fail_over, snapshot
 from tests.model.schedule import perform

@@ -15,8 +15,8 @@ from redis import Redis
 
 from procession import Procession
 from procession.database import open as open_database
+from procession.testing.contract.fixtures import POLICY, Clock
 from tests.chaos.proxy import proxied
-from tests.contract.conftest import POLICY, Clock
 from tests.lua.conftest import Keyspace
 
 NUMBERS = count(1)

@@ -25,7 +25,10 @@ from procession.moves import Move
 from procession.runtime.heartbeat import LeaseKeeper, compare
 from procession.runtime.outbox import Outbox
 from procession.runtime.queue_worker import QueueWorker
-from tests.contract import test_faults, test_queue, test_shelf, test_unique
+from procession.testing.contract import faults as test_faults
+from procession.testing.contract import queue as test_queue
+from procession.testing.contract import shelf as test_shelf
+from procession.testing.contract import unique as test_unique
 from tests.guards import scenarios
 from tests.guards.removal import function_without, script_without
 from tests.guards.stage import play

@@ -19,6 +19,7 @@ from procession.insight import Insight
 from procession.journal import Journal
 from procession.schedules import Schedules
 from procession.steering import Steering
+from procession.testing import Kit
 from procession.worker import Caller
 
 ROOT = Path(__file__).parents[2]
@@ -30,7 +31,7 @@ FLOORS = [
     ("database",),
     ("config", "connections", "context", "registry", "enqueuer", "dequeuer", "stats", "handle", "worker", "client",
      "doctor", "repair", "asker", "steering", "schedules", "scheduling", "notebook", "journal", "search", "bulk", "why",
-     "inquiry", "insight", "scaling", "extending", "middleware", "policies", "waiting", "events", "lifespan"),
+      "check", "inquiry", "insight", "scaling", "extending", "middleware", "policies", "waiting", "events", "lifespan"),
     ("runtime",),
     ("cli", "demo", "integrations", "testing", "web", "__main__"),
 ]
@@ -83,7 +84,9 @@ def test_every_file_has_a_doorplate_and_is_one_idea(path: Path) -> None:
     assert len(text.splitlines()) <= 500
 
 
-@pytest.mark.parametrize("kind", [Procession, Steering, Inquiry, Insight, Bulk, Schedules, Journal, JobHandle, Caller])
+@pytest.mark.parametrize(
+    "kind", [Procession, Steering, Inquiry, Insight, Bulk, Schedules, Journal, JobHandle, Caller, Kit]
+)
 def test_every_verb_stands_beside_its_async_twin(kind: type) -> None:
     twins = [name for name in vars(kind) if name.endswith("_async")]
     assert twins

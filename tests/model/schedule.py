@@ -28,7 +28,7 @@ from procession.errors import DatabaseError
 from procession.job import Crash
 from procession.runtime.heartbeat import LeaseKeeper
 from procession.runtime.queue_worker import QueueWorker
-from tests.contract.invariants import check_invariants
+from procession.testing.contract.invariants import check_invariants
 from tests.model.faulty import FaultyConnection, Weather
 from tests.model.virtual import VirtualLoop, run
 

@@ -22,8 +22,8 @@ from procession.database import open as open_database
 from procession.database.queue import Claims
 from procession.job import Crash, NewJob, Outcome, State
 from procession.moves import MOVES, Move
+from procession.testing.contract.invariants import check_invariants
 from procession.unique import Unique
-from tests.contract.invariants import check_invariants
 
 NOW = 1_800_000_000_000
 LEASE = 15_000

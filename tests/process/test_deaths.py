@@ -15,7 +15,7 @@ import pytest
 
 from procession import Procession, State
 from procession.job import Crash
-from tests.contract.invariants import check_invariants
+from procession.testing.contract.invariants import check_invariants
 from tests.process.family import Families, until
 
 

@@ -19,7 +19,7 @@ from procession.errors import ConfigError
 from procession.runtime.blackbox import ended
 from procession.runtime.children import Child
 from procession.runtime.wear import Wear
-from tests.contract.invariants import check_invariants
+from procession.testing.contract.invariants import check_invariants
 from tests.process.family import Families, until
 
 SLOW = """

@@ -11,6 +11,7 @@ import sys
 import click
 
 from procession.cli import (
+    check,
     completion,
     config,
     demo,
@@ -63,6 +64,7 @@ for command in (
     schedules.schedules,
     insight.errors,
     insight.history,
+    check.check,
     doctor.doctor,
     doctor.repair,
     server.server,

@@ -66,7 +66,8 @@ class QueueWorker:
         app: whose jobs; its registry says which names are known.
         queues: which queues; None means every queue that a registered job names.
         concurrency, threads: places for `async def` jobs (and all claimed jobs together), and for `def` jobs.
-        target: `module:app`, what job processes import; None leaves it to be found among the imported modules.
+        target: `module:app`, what job processes import; None leaves it to be found among the imported modules, and ""
+            says that there are none.
         burst: stop when nothing is ready and nothing runs.
         worker_id: this worker's name in the store; new for each start, or the jobs of its predecessor would look alive.
         pulse: by which a supervisor feels that this worker lives.
@@ -97,7 +98,7 @@ class QueueWorker:
         self.threads = threads or settings.threads
         self.burst = burst
         self._served = frozenset(it.executor for it in app.registry if it.queue in self.queues)
-        self._target = target or self._found_target()
+        self._target = self._found_target() if target is None else target or None
         self._database = app.database
         self._lease = milliseconds(settings.lease, "lease")
         self._beat_every = milliseconds(settings.heartbeat, "heartbeat") / 1_000

@@ -7,15 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from redis import Redis
 
-from procession.database import Database, Policy
-from procession.database import open as open_database
-from procession.job import Outcome, new_jid
+from procession.database import Database
+from procession.job import new_jid
 from procession.moves import Move
 from procession.notes import Note, Progress, Said
-from tests.contract.conftest import Clock
-from tests.contract.test_queue import LEASE, claim, find, new, settle
+from procession.testing.contract.fixtures import Clock
+from procession.testing.contract.queue import LEASE, claim, find, new, settle
 
 Ask = Callable[..., Any]
 
@@ -132,16 +130,3 @@ def test_a_job_with_notes_makes_every_other_move(database: Database, ask: Ask, c
     again = claim(database, ask).jobs[0]
     assert ask(database.note([note(again, 1, "b")])) == [True]
     assert texts(database, ask, job) == [(1, "a"), (2, "b")]
-
-
-def test_last_words_are_kept_by_a_server_that_knows_no_script(valkey_url: str, namespace: str) -> None:
-    database = open_database(valkey_url, namespace=namespace, policy=Policy())
-    connection = database.connect()
-    job = running(database, connection.ask)
-    with Redis.from_url(valkey_url) as server:
-        server.script_flush()
-    connection.ask(database.settle("w1", []))  # of the two scripts, this one is known
-    settled = database.settle("w1", [Outcome(jid=job.jid, token=job.token, move=Move.RETRY)])
-    assert connection.ask(database.note([note(job, 1, "bye")]), settled) == ([True], [True])
-    assert texts(database, connection.ask, job) == [(1, "bye")]
-    connection.close()

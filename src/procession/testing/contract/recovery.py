@@ -13,8 +13,8 @@ from procession.errors import ConfigError
 from procession.job import Outcome, State, new_jid
 from procession.moves import Move
 from procession.registry import check_priority
-from tests.contract.conftest import Clock
-from tests.contract.test_queue import LEASE, Ask, claim, find, new, settle
+from procession.testing.contract.fixtures import Clock
+from procession.testing.contract.queue import LEASE, Ask, claim, find, new, settle
 
 WORKERS = ("a", "b", "c", "d", "e")
 
@@ -89,7 +89,7 @@ def test_two_who_look_for_the_dead_at_once_take_each_job_once(database: Database
     taken: list[Any] = []
 
     def look() -> None:
-        connection = database.connect()
+        connection: Any = database.connect()
         for _ in range(20):
             taken.extend(connection.ask(database.recover(7, lease=LEASE)))
         connection.close()

@@ -10,9 +10,9 @@ import pytest
 
 from procession.database import Database
 from procession.moves import Move
+from procession.testing.contract.fixtures import Clock
+from procession.testing.contract.queue import LEASE, claim, new, settle
 from procession.unique import Unique
-from tests.contract.conftest import Clock
-from tests.contract.test_queue import LEASE, claim, new, settle
 
 Ask = Callable[..., Any]
 

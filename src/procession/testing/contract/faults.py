@@ -9,8 +9,8 @@ import pytest
 from procession.database import Database
 from procession.job import Crash, Outcome, State
 from procession.moves import Move
-from tests.contract.conftest import Clock
-from tests.contract.test_queue import FAILURE, LEASE, Ask, claim, find, new, settle
+from procession.testing.contract.fixtures import Clock
+from procession.testing.contract.queue import FAILURE, LEASE, Ask, claim, find, new, settle
 
 MOVES = [Move.PROCESS, Move.FAIL, Move.RETRY, Move.RELEASE, Move.DISCARD, Move.CRASH]
 
@@ -66,6 +66,7 @@ def test_to_extend_an_unknown_worker_makes_none(database: Database, ask: Ask) ->
 def test_a_worker_that_dies_right_after_its_claim_is_found(database: Database, ask: Ask, clock: Clock) -> None:
     ask(database.enqueue([new()]))
     claimed = claim(database, ask).jobs
+    taken = []
     for _ in range(8):
         clock.pass_(LEASE // 3)
         taken = ask(database.recover(10, lease=LEASE))

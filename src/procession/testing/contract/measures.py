@@ -11,8 +11,8 @@ from procession.database import Database
 from procession.database.measures import HOUR, MINUTE, RUN, WAIT, Seen, class_of, quantile
 from procession.job import new_jid
 from procession.moves import Move
-from tests.contract.conftest import NOW, Clock
-from tests.contract.test_queue import FAILURE, claim, new, settle
+from procession.testing.contract.fixtures import NOW, Clock
+from procession.testing.contract.queue import FAILURE, claim, new, settle
 
 Ask = Callable[..., Any]
 

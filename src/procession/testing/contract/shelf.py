@@ -8,8 +8,8 @@ import time
 from procession.database import Database, Query
 from procession.job import Crash, State, new_jid
 from procession.moves import Move
-from tests.contract.conftest import Clock
-from tests.contract.test_queue import LEASE, Ask, claim, find, new, settle
+from procession.testing.contract.fixtures import Clock
+from procession.testing.contract.queue import LEASE, Ask, claim, find, new, settle
 
 
 def test_find_answers_in_order_and_none_for_a_stranger(database: Database, ask: Ask) -> None:

@@ -17,9 +17,9 @@ from procession.job import UNKNOWN_NAME, Crash, State, new_jid
 from procession.moves import Move
 from procession.query import parse
 from procession.search import Found, search
+from procession.testing.contract.fixtures import Clock
+from procession.testing.contract.queue import LEASE, Ask, claim, find, new, settle
 from procession.why import Why, why
-from tests.contract.conftest import Clock
-from tests.contract.test_queue import LEASE, Ask, claim, find, new, settle
 
 Drive = Callable[[Any], Any]
 

@@ -11,9 +11,9 @@ import pytest
 from procession.database import Database
 from procession.job import NewJob, State, Stored, new_jid
 from procession.moves import Move
+from procession.testing.contract.fixtures import Clock
+from procession.testing.contract.queue import LEASE, claim, find, settle
 from procession.unique import Unique, Until
-from tests.contract.conftest import Clock
-from tests.contract.test_queue import LEASE, claim, find, settle
 
 Ask = Callable[..., Any]
 KEY = b"k" * 16

@@ -12,7 +12,7 @@ import pytest
 from procession.database import Database
 from procession.job import Crash, Job, NewJob, Outcome, State, new_jid
 from procession.moves import Move
-from tests.contract.conftest import Clock
+from procession.testing.contract.fixtures import Clock
 
 Ask = Callable[..., Any]
 LEASE = 15_000
