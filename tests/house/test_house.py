@@ -29,7 +29,7 @@ FLOORS = [
      "notes", "query", "matching", "retry_after", "depends", "sealing"),
     ("database",),
     ("config", "connections", "context", "registry", "enqueuer", "dequeuer", "stats", "handle", "worker", "client",
-     "doctor", "repair", "asker", "steering", "schedules", "scheduling", "notebook", "journal", "search", "bulk", "why",
+     "serving", "doctor", "repair", "asker", "steering", "schedules", "scheduling", "notebook", "journal", "search", "bulk", "why",
      "inquiry", "insight", "extending", "middleware", "policies", "waiting", "events", "lifespan"),
     ("runtime",),
     ("cli", "demo", "testing", "web", "__main__"),

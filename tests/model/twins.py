@@ -118,9 +118,13 @@ class Twins(RuleBasedStateMachine):
     def jid(self, at: int) -> UUID:
         return self.jids[at % len(self.jids)] if self.jids else UUID(int=1)
 
-    def ask_claim(self, names: list[str], worker: str, token: bytes, limit: int, after: bytes = b"") -> Claims:
+    def ask_claim(
+        self, names: list[str], worker: str, token: bytes, limit: int, after: bytes = b"", ageing: int = 0
+    ) -> Claims:
         """Claim from both; the fence alone may differ."""
-        first, second = self.each(lambda it: it.claim(names, worker, token, limit=limit, lease=LEASE, after=after))
+        first, second = self.each(
+            lambda it: it.claim(names, worker, token, limit=limit, lease=LEASE, after=after, ageing=ageing)
+        )
         assert [(it.jid, it.queue, it.spec, it.attempt, it.crashes) for it in first.jobs] == [
             (it.jid, it.queue, it.spec, it.attempt, it.crashes) for it in second.jobs
         ]
@@ -212,9 +216,14 @@ class Twins(RuleBasedStateMachine):
         there = self.both(lambda database: database.find([jid]))[0] is not None
         assert self.both(lambda database: database.enqueue([job]))[0].new is not there
 
-    @rule(names=st.permutations(["a", "b"]), worker=workers, limit=st.integers(0, 3))
-    def claim(self, names: list[str], worker: str, limit: int) -> None:
-        self.ask_claim(names, worker, self.new_token(), limit)
+    @rule(
+        names=st.permutations(["a", "b"]),
+        worker=workers,
+        limit=st.integers(0, 3),
+        ageing=st.sampled_from([0, 0, 1, 2_000]),
+    )
+    def claim(self, names: list[str], worker: str, limit: int, ageing: int) -> None:
+        self.ask_claim(names, worker, self.new_token(), limit, ageing=ageing)
 
     @rule(at=jobs_at, move=st.sampled_from(SETTLING), delay=st.sampled_from([0, 100, 5_000]), worker=workers)
     def settle(self, at: int, move: Move, delay: int, worker: str) -> None:

@@ -77,7 +77,15 @@ class Queue(Protocol):
         ...
 
     def claim(
-        self, queues: Sequence[str], worker: str, token: bytes, *, limit: int, lease: int, after: bytes = b""
+        self,
+        queues: Sequence[str],
+        worker: str,
+        token: bytes,
+        *,
+        limit: int,
+        lease: int,
+        after: bytes = b"",
+        ageing: int = 0,
     ) -> Operation[Claims]:
         """Take up to `limit` ready jobs from `queues`, in the order named, the highest priority of each first.
 
@@ -87,6 +95,9 @@ class Queue(Protocol):
         - `after` is the token of this worker's claim before, and something random for its first. Where another claim
           came in between (this question is late, or a failover lost claims), nothing is taken; the next claim goes on.
           Empty: not asked.
+        - With `ageing` (milliseconds) the head of a priority counts one higher for each such span that it has been
+          ready, and among equals the one that has been ready longest comes first. The order inside a priority stays. A
+          job that was given back counts as ready since it was last taken.
         - A paused queue gives nothing.
         - A job whose expiry has passed is not handed out: it becomes `cancelled` with reason `expired`. One that has
           used an attempt does not expire any more.

@@ -61,6 +61,11 @@ class Record(Struct):
     """Which of all the jobs that ever finished here it is: two may finish in the same millisecond."""
     waited: int | None = None
 
+    @property
+    def ready_since(self) -> int:
+        """Since when a queued job is ready; one that was given back, since it was last taken at least."""
+        return self.due_at or self.start_at or self.enqueued_at
+
     def waits(self, now: int) -> int | None:
         """For how long a queued job has been ready; None where that is not known any more."""
         fresh = self.attempt == 0 and self.start_at == 0
@@ -233,6 +238,19 @@ class Store:
         """The queued jobs of one queue in the order in which they are claimed."""
         lanes = sorted((lane for lane in self.lanes if lane[0] == queue), key=lambda lane: -lane[1])
         return [self.jobs[jid] for lane in lanes for jid in self.lanes[lane]]
+
+    def aged_in(self, queue: str, span: int, now: int) -> list[Record]:
+        """The same where each head of a lane counts one priority higher for each span that it has been ready."""
+        lanes = {lane[1]: [self.jobs[jid] for jid in self.lanes[lane]] for lane in self.lanes if lane[0] == queue}
+        order: list[Record] = []
+
+        def urgency(priority: int) -> tuple[int, int, int]:
+            since = lanes[priority][0].ready_since
+            return priority + max(now - since, 0) // span, -since, priority
+
+        while waiting := [priority for priority, lane in lanes.items() if lane]:
+            order.append(lanes[max(waiting, key=urgency)].pop(0))
+        return order
 
     def held_by(self, worker: str) -> list[Record]:
         """What a worker runs."""

@@ -78,7 +78,15 @@ class Verbs(MeasureVerbs, ABC):
         return Stored(job.jid, True)
 
     def claim(
-        self, queues: Sequence[str], worker: str, token: bytes, *, limit: int, lease: int, after: bytes = b""
+        self,
+        queues: Sequence[str],
+        worker: str,
+        token: bytes,
+        *,
+        limit: int,
+        lease: int,
+        after: bytes = b"",
+        ageing: int = 0,
     ) -> Operation[Claims]:
         """See `Queue.claim`."""
 
@@ -88,7 +96,7 @@ class Verbs(MeasureVerbs, ABC):
             if last != token and not taken:
                 store.tokens[worker] = token
                 in_turn = last is None or after in (b"", last)
-                taken = self._take(queues, worker, token, limit if in_turn else 0)
+                taken = self._take(queues, worker, token, limit if in_turn else 0, ageing)
             store.leases[worker] = max(store.leases.get(worker, 0), now + lease)
             store.info.setdefault(worker, (now, b"{}"))
             jobs = []
@@ -102,13 +110,13 @@ class Verbs(MeasureVerbs, ABC):
 
         return self.operation(run)
 
-    def _take(self, queues: Sequence[str], worker: str, token: bytes, limit: int) -> list[Record]:
+    def _take(self, queues: Sequence[str], worker: str, token: bytes, limit: int, ageing: int) -> list[Record]:
         store, now = self.store, self.now()
         taken: list[Record] = []
         for queue in queues:
             if queue in store.paused:
                 continue
-            for record in store.queued_in(queue):
+            for record in store.aged_in(queue, ageing, now) if ageing else store.queued_in(queue):
                 if len(taken) == limit:
                     break
                 if 0 < record.expires_at <= now and not record.attempt:
