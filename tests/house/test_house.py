@@ -29,8 +29,8 @@ FLOORS = [
      "notes", "query", "matching", "retry_after", "depends", "sealing"),
     ("database",),
     ("config", "connections", "context", "registry", "enqueuer", "dequeuer", "stats", "handle", "worker", "client",
-     "serving", "doctor", "repair", "asker", "steering", "schedules", "scheduling", "notebook", "journal", "search", "bulk", "why",
-     "inquiry", "insight", "extending", "middleware", "policies", "waiting", "events", "lifespan"),
+     "doctor", "repair", "asker", "steering", "schedules", "scheduling", "notebook", "journal", "search", "bulk", "why",
+     "inquiry", "insight", "extending", "middleware", "policies", "waiting", "events", "lifespan", "serving"),
     ("runtime",),
     ("cli", "demo", "testing", "web", "__main__"),
 ]

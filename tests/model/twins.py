@@ -193,13 +193,14 @@ class Twins(RuleBasedStateMachine):
         delay=delays,
         at_most=st.sampled_from([0, 60]),
         queue=queues,
+        deadline=st.sampled_from([0, 0, 2_500]),
     )
-    def enqueue_unique(self, delay: int, queue: str, **words: Any) -> None:
+    def enqueue_unique(self, delay: int, queue: str, deadline: int, **words: Any) -> None:
         self.made += 1
         jid = UUID(int=self.made + (1 << 100))
         words["window"] = words["window"] or (1_000 if words["until"] is None else 0)
         spec = b'{"name":"f","args":{"n":%d}}' % self.made
-        job = NewJob(jid=jid, spec=spec, queue=queue, delay=delay, unique=Unique(**words))
+        job = NewJob(jid=jid, spec=spec, queue=queue, delay=delay, deadline=deadline, unique=Unique(**words))
         stored = self.both(lambda database: database.enqueue([job]))[0]
         if stored.new:
             self.jids.append(jid)

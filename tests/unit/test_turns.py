@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -90,7 +91,9 @@ def test_words_that_mean_nothing_are_refused(queues: list[str], message: str) ->
         shares_of(queues)
 
 
-def test_the_settings_say_which_queues_from_code_environment_and_file(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+def test_the_settings_say_which_queues_from_code_environment_and_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     (tmp_path / "pyproject.toml").write_text('[tool.procession]\nqueues = ["a:2", "b"]\nqueue_order = "shares"\n')
     assert QueueWorker(Procession("memory://turns")).queues == ["a", "b"]
     monkeypatch.setenv("PROCESSION_QUEUES", "c, d")

@@ -145,6 +145,8 @@ class Queue(Protocol):
     def promote(self, limit: int) -> Operation[Promoted]:
         """Make up to `limit` due jobs ready, the longest due first, and ring the bells of their queues.
 
+        - Up to `limit` jobs whose deadline passed while they were queued or delayed become `failed` with reason
+          `deadline`, the earliest deadline first; their errors say so.
         - A delayed job whose expiry has passed, and which has used no attempt, becomes `cancelled` with reason
           `expired`.
         """

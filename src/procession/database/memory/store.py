@@ -24,6 +24,8 @@ from procession.unique import Unique
 T = TypeVar("T")
 
 ERRORS_KEPT = 25
+LOOKED_AGAIN = 10_000
+"""Milliseconds after which a run that is beyond its deadline is looked at again: its worker may have died."""
 
 
 class Record(Struct):
@@ -86,6 +88,8 @@ class Store:
         """Forget everything."""
         self.jobs: dict[UUID, Record] = {}
         self.unique: dict[bytes, UUID] = {}
+        self.deadlines: dict[UUID, int] = {}
+        """Jobs that are not finished and have a deadline: when to look at them for it."""
         self.lanes: defaultdict[tuple[str, int], list[UUID]] = defaultdict(list)
         self.queue_names: set[str] = set()
         self.paused: dict[str, tuple[int, str, str]] = {}
@@ -152,6 +156,7 @@ class Store:
         if after is State.QUEUED:
             self.into_lane(record, front=front)
         elif after in FINAL:
+            self.deadlines.pop(record.jid, None)
             self.filed += 1
             record.finish_at, record.filed = now, self.filed
             self.happened(after.value, record.queue, now)
@@ -176,6 +181,7 @@ class Store:
         self.ring_watchers(record.jid)
         if record.unique is not None and self.unique.get(record.unique.key) == record.jid:
             del self.unique[record.unique.key]
+        self.deadlines.pop(record.jid, None)
         del self.jobs[record.jid]
 
     def ring_watchers(self, jid: UUID) -> None:
@@ -186,6 +192,19 @@ class Store:
     def add_failure(self, record: Record, failure: bytes) -> None:
         """Keep an attempt's error, the newest 25."""
         record.failures = [*record.failures, failure][-ERRORS_KEPT:]
+
+    def miss_deadlines(self, limit: int, now: int) -> None:
+        """Fail what waits beyond its deadline. What runs is ended by its worker, and looked at again."""
+        late = sorted((at, jid.bytes, jid) for jid, at in self.deadlines.items() if at <= now)[:limit]
+        for _, _, jid in late:
+            record = self.jobs[jid]
+            if record.state is State.RUNNING:
+                self.deadlines[jid] = now + LOOKED_AGAIN
+                continue
+            message = "the deadline of this job passed while it waited"
+            failure = Failure(attempt=record.attempt, type="JobTimeout", message=message, at=now)
+            self.add_failure(record, encode_failure(failure))
+            self.move(record, Move.MISS, now, reason="deadline")
 
     def take_back(self, record: Record, now: int, how: str, crash: Crash | None = None) -> None:
         """A job's worker is gone."""

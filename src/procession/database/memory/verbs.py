@@ -206,6 +206,7 @@ class Verbs(MeasureVerbs, ABC):
 
     def _promote(self, limit: int) -> int:
         store, now = self.store, self.now()
+        store.miss_deadlines(limit, now)
         due = [record for record in store.in_order(State.DELAYED) if record.due_at <= now][:limit]
         for record in due:
             if 0 < record.expires_at <= now and not record.attempt:
@@ -332,6 +333,7 @@ class Verbs(MeasureVerbs, ABC):
             self.store.move(record, Move.REVIVE, self.now(), due=self.now())
             record.attempt = record.crashes = record.start_at = record.finish_at = record.expires_at = 0
             record.worker, record.token, record.cancel, record.result = "", b"", False, None
+            record.deadline = 0
             self.store.ring(record.queue)
             return None
 

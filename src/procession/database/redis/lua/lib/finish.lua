@@ -36,6 +36,7 @@ local function finish(jid, r, state, reason)
   r.state, r.finished, r.reason, r.due, r.token = state, now, string.sub(reason, 1, 200), 0, string.sub(r.token, 1, 4)
   file(pushing('RPUSH', KEPT[state]), jid)
   r.place = place_now
+  if r.rules then redis.call('ZREM', DEADLINES, jid) end
   save(jid, r)
   happened(NAMES[state], r.queue, 1)
   count('kept_' .. NAMES[state], 1)
