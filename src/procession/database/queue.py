@@ -155,7 +155,8 @@ class Queue(Protocol):
     def recover(self, limit: int, *, lease: int) -> Operation[list[UUID]]:
         """Take back up to `limit` jobs of workers whose lease ended, and return them.
 
-        - Each counts one crash more. It is `queued` again at the front of its priority; after `max_crashes` it is
+        - Each counts one crash more. It is `queued` again at the front of its priority, in the order in which they were
+          claimed; after `max_crashes` it is
           `failed` with reason `poison`.
         - When the last run of this verb lies more than half a lease back (the store was down or its clock jumped),
           nothing is taken for one lease from now.

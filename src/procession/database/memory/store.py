@@ -62,6 +62,8 @@ class Record(Struct):
     filed: int = 0
     """Which of all the jobs that ever finished here it is: two may finish in the same millisecond."""
     waited: int | None = None
+    place: int = 0
+    """Where in its claim it stands."""
 
     @property
     def ready_since(self) -> int:

@@ -126,7 +126,7 @@ class Verbs(MeasureVerbs, ABC):
                 store.move(record, Move.CLAIM, now)
                 record.attempt = min(record.attempt + 1, 65_535)
                 record.worker, record.token, record.start_at, record.finish_at = worker, token, now, 0
-                record.cancel = False
+                record.cancel, record.place = False, len(taken)
                 taken.append(record)
             if store.queued_in(queue):
                 store.ring(queue)
@@ -246,7 +246,7 @@ class Verbs(MeasureVerbs, ABC):
         return self.operation(run)
 
     def _take_back_all(self, worker: str, limit: int, how: str, taken: list[UUID], crash: Crash | None = None) -> bool:
-        held = self.store.held_by(worker)[::-1]
+        held = sorted(self.store.held_by(worker), key=lambda it: (it.start_at, it.token, it.place), reverse=True)
         for record in held[:limit]:
             self.store.take_back(record, self.now(), how, crash)
             taken.append(record.jid)

@@ -138,7 +138,7 @@ end
 -- order. True when none is left and the worker is forgotten.
 local function take_back_all(worker, limit, max_crashes, how, crash, taken)
   local counted, freed = held_count(worker), {}
-  local ids = held_by(worker, true)
+  local ids = as_claimed(worker, held_by(worker, true))
   if how == 'lease ended' then crash = last_words(worker, how, math.max(#ids - 1, 0)) end
   for i = #ids, 1, -1 do
     if #ids - i >= limit then
