@@ -71,7 +71,7 @@ def ageing(stage: Stage) -> None:
     jids = [order.jid for order in urgent.orders if first.get(order.jid, math.inf) < first[modest.jid]]
     since = stage.app.handle(modest.jid).job().enqueued_at
     later = [stage.app.handle(jid).job().enqueued_at - since for jid in jids]
-    stage.notes.append(f"after it came and before it ran: {sum(it > 0 for it in later)}, the last {max(later)} ms later")
+    stage.notes.append(f"{sum(it > 0 for it in later)} that came later went first, the last {max(later)} ms later")
     if max(later) > ABOVE * AGEING * 1_000:
         stage.complaints.append("a job that was ready later than the bound went first")
 
