@@ -6,13 +6,14 @@ so that the sync and the async form of a verb are one line each. Decisions about
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypedDict, TypeVar, Unpack
 from uuid import UUID
 
 import msgspec
 from msgspec import Raw
+from msgspec.structs import replace
 
 from procession.clock import instant, milliseconds
 from procession.cron import Dst
@@ -57,6 +58,15 @@ class Timing(TypedDict, total=False):
     jitter: float | str | timedelta
 
 
+class Edit(Timing, total=False):
+    """What an edit may change; one of `cron` and `every` takes the place of both."""
+
+    cron: str
+    every: float | str | timedelta
+    queue: str
+    priority: int
+
+
 def scheduled(
     name: str,
     call: Call[Any],
@@ -98,13 +108,32 @@ def _durations(options: Options, expires: int) -> dict[str, Any]:
     }
 
 
+def edited(schedule: Schedule, changes: Edit) -> Schedule:
+    """The schedule with these changes. Raises ConfigError."""
+    unknown = changes.keys() - Edit.__annotations__.keys() - Timing.__annotations__.keys()
+    if unknown:
+        known = ", ".join([*Edit.__annotations__, *Timing.__annotations__])
+        raise ConfigError(f"an edit cannot change {min(unknown)!r}; it can change {known}, and the arguments")
+    new: dict[str, Any] = {**changes}
+    if "cron" in new or "every" in new:
+        new = {"cron": "", "every": 0, **new}
+    for name in ("every", "jitter"):
+        if name in new:
+            new[name] = milliseconds(new[name], name)
+    if "queue" in new:
+        check_queue(new["queue"])
+    if "priority" in new:
+        check_priority(new["priority"])
+    return replace(schedule, **new)
+
+
 class Schedules:
     """Schedules of one namespace. A name that is not known raises UnknownSchedule, but for `find` and `remove`.
 
     Args:
         database: gives the store that they live in.
         ask, ask_async: ask it one question.
-        calling: turns a job function, a worker class or a job's name into a call without arguments.
+        calling: binds arguments to a job function, a worker class or a job's name.
         sealing: the app's codec chain, if it has one.
     """
 
@@ -113,7 +142,7 @@ class Schedules:
         database: Callable[[], Database],
         ask: Callable[[Operation[Any]], Any],
         ask_async: Callable[[Operation[Any]], Coroutine[Any, Any, Any]],
-        calling: Callable[[Any], Call[Any]],
+        calling: Callable[[Any, Sequence[Any], Mapping[str, Any]], Call[Any]],
         sealing: Callable[[], Sealing | None] = lambda: None,
     ) -> None:
         self._database = database
@@ -153,6 +182,8 @@ class Schedules:
         *,
         cron: str | None = None,
         every: float | str | timedelta | None = None,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
         **timing: Unpack[Timing],
     ) -> bool:
         """Make a schedule, or make it so; False when it was just so already.
@@ -162,10 +193,11 @@ class Schedules:
 
         Args:
             name: 1 to 200 printable characters; at most 2,000 schedules in a namespace.
-            job: a bound call (`report.bind("eu")`); or, without arguments, a job function, a worker class, a name.
+            job: a bound call (`report.bind("eu")`); or a job function, a worker class, a name of this app.
             cron, every: one of them; see `Procession.cron` and `Procession.every`, also for `timing`.
+            args, kwargs: for a job that is not bound yet, checked here.
         """
-        return self._run(self._upsert(self._asked(name, job, cron, every, timing)))
+        return self._run(self._upsert(self._asked(name, job, cron, every, args, kwargs, timing)))
 
     async def upsert_async(
         self,
@@ -174,10 +206,42 @@ class Schedules:
         *,
         cron: str | None = None,
         every: float | str | timedelta | None = None,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
         **timing: Unpack[Timing],
     ) -> bool:
         """See `upsert`."""
-        return await self._run_async(self._upsert(self._asked(name, job, cron, every, timing)))
+        return await self._run_async(self._upsert(self._asked(name, job, cron, every, args, kwargs, timing)))
+
+    def edit(
+        self,
+        name: str,
+        *,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        **changes: Unpack[Edit],
+    ) -> bool:
+        """Change what is named of a schedule, and leave the rest as it is; False when it was just so already.
+
+        It counts from now, as every edit; what stands in code comes back when a worker begins, see `upsert`.
+
+        Args:
+            args, kwargs: new arguments, all of them; then its job must be one of this app. Without them, nothing of the
+                job needs to be known here, nor a key where they are sealed.
+            changes: `cron` or `every`, `queue`, `priority`, and everything of `timing` in `upsert`.
+        """
+        return self._run(self._edit(name, args, kwargs, changes))
+
+    async def edit_async(
+        self,
+        name: str,
+        *,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        **changes: Unpack[Edit],
+    ) -> bool:
+        """See `edit`."""
+        return await self._run_async(self._edit(name, args, kwargs, changes))
 
     def pause(self, name: str, reason: str = "") -> None:
         """Let a schedule not be due. What it inserted stays."""
@@ -224,9 +288,23 @@ class Schedules:
 
     # Conversations
 
-    def _asked(self, name: str, job: Any, cron: Any, every: Any, timing: Timing) -> Schedule:
-        call = job if isinstance(job, Call) else self._calling(job)
+    def _asked(self, name: str, job: Any, cron: Any, every: Any, args: Any, kwargs: Any, timing: Timing) -> Schedule:
+        bound = isinstance(job, Call)
+        if bound and (args or kwargs):
+            raise ConfigError("a bound call has its arguments; give args= and kwargs= with a job function or a name")
+        call = job if bound else self._calling(job, args, kwargs or {})
         return scheduled(name, call, cron=cron, every=every, **timing)
+
+    def _edit(self, name: str, args: Any, kwargs: Any, changes: Edit) -> Steps[bool]:
+        info, now = yield from self._there(name)
+        schedule = edited(info.schedule, changes)
+        if args is None and kwargs is None:
+            plan = planned(schedule, now)  # its arguments stay as they are stored, sealed or not
+        else:
+            call = self._calling(schedule.job, args or (), kwargs or {})
+            plan = planned(replace(schedule, args=Raw(call.arguments)), now, self._sealing(), [info])
+        changed: Truths = yield self._database().upsert_schedules([plan])
+        return changed[0]
 
     def _list(self) -> Steps[Infos]:
         found: Scheduled = yield self._database().schedules()

@@ -247,8 +247,8 @@ class QueueWorker:
             operations.append(("promoted", self._database.promote(PROMOTED)))
             self._hungry = True
         limit = self._places() if claiming and self._hungry else 0
+        order = self._turns.order()
         if limit:
-            order = self._turns.order()
             claim = self._database.claim(
                 order, self.id, self._token, limit=limit, lease=self._lease, after=self._last_token, ageing=self._ageing
             )

@@ -92,7 +92,8 @@ class Verbs(MeasureVerbs, ABC):
 
         def run() -> Claims:
             store, now = self.store, self.now()
-            last, taken = store.tokens.get(worker), [it for it in store.held_by(worker) if it.token == token]
+            last, held = store.tokens.get(worker), [it for it in store.held_by(worker) if it.token == token]
+            taken = sorted(held, key=lambda it: it.place)
             if last != token and not taken:
                 store.tokens[worker] = token
                 in_turn = last is None or after in (b"", last)
