@@ -112,7 +112,7 @@ def test_a_schedule_is_made_by_a_bare_name_with_arguments_and_edited_in_part(app
     assert (asked().cron, asked().every, bytes(asked().args)) == ("@daily", 0, b'{"region":"eu"}')
     with pytest.raises(BadArguments, match="region"):
         schedules.upsert("s", "report", every=5)
-    with pytest.raises(BadArguments, match="regoin"):
+    with pytest.raises(BadArguments, match="argument"):
         schedules.edit("s", kwargs={"regoin": "eu"})
     for says, edit in {
         "has its arguments": lambda: schedules.upsert("s", report.bind("eu"), args=["us"], every=5),

@@ -256,6 +256,10 @@ def test_all_that_holds_for_jobs_in_processes_of_their_own() -> None:
             assert [it.text for it in app.log(handle.jid)] == [f"card {SECRET}"]
             assert "secret" not in str(stored)
             assert handle.job().progress.text == f"with {SECRET}"  # type: ignore[union-attr]
+            fallen = heavy_sealed.fall.enqueue(SECRET)
+            assert await fallen.result_async(40) == "stood"
+            assert any(SECRET in line for line in fallen.job().failures[0].crash.log)  # type: ignore[union-attr]
+            assert SECRET not in repr(app.ask(app.database.find([fallen.jid])))
 
     asyncio.run(main())
     app.flush(confirm="sealed")
