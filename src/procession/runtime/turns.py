@@ -9,6 +9,7 @@ that had nothing saves up nothing. Each worker keeps count for itself, and begin
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from procession.serving import QueueOrder
@@ -41,5 +42,5 @@ class Turns:
         reached = self._passed[order[last]]
         for queue in order[:last]:  # emptied on the way, and not to come back with what it did not use
             self._passed[queue] = reached
-        for queue in queues:
-            self._passed[queue] += self._stride[queue]
+        for queue, number in Counter(queues).items():
+            self._passed[queue] += number * self._stride[queue]
