@@ -90,12 +90,12 @@ def scheduled(
         priority=check_priority(options["priority"]) if "priority" in options else it.priority,
         attempts=options.get("attempts"),
         tags=check_tags(options["tags"]) if "tags" in options else it.tags,
-        **_durations(options, it.expires),
+        **_durations(options, it.expires, it.deadline),
         **{**timing, "jitter": milliseconds(timing.get("jitter", 0), "jitter")},  # type: ignore[arg-type]
     )
 
 
-def _durations(options: Options, expires: int) -> dict[str, Any]:
+def _durations(options: Options, expires: int, deadline: int) -> dict[str, Any]:
     for option in NOT_OF_SCHEDULES:
         if option in options:
             raise ConfigError(f"{option}= fits one job and not a schedule of many; leave it out")
@@ -105,14 +105,15 @@ def _durations(options: Options, expires: int) -> dict[str, Any]:
     return {
         "timeout": None if timeout is None else milliseconds(timeout, "timeout"),
         "expires": expires if wanted is None else milliseconds(wanted, "expires"),
+        "deadline": milliseconds(options["deadline"] or 0, "deadline") if "deadline" in options else deadline,
     }
 
 
 def edited(schedule: Schedule, changes: Edit) -> Schedule:
     """The schedule with these changes. Raises ConfigError."""
-    unknown = changes.keys() - Edit.__annotations__.keys() - Timing.__annotations__.keys()
+    unknown = changes.keys() - Edit.__annotations__.keys()
     if unknown:
-        known = ", ".join([*Edit.__annotations__, *Timing.__annotations__])
+        known = ", ".join(Edit.__annotations__)
         raise ConfigError(f"an edit cannot change {min(unknown)!r}; it can change {known}, and the arguments")
     new: dict[str, Any] = {**changes}
     if "cron" in new or "every" in new:

@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Callable
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import pytest
@@ -340,3 +341,18 @@ def test_ten_skewed_schedulers_that_are_killed_fire_sixty_slots_sixty_times(
     assert slots <= set(jids)
     assert len(jids) == len(set(jids)) == ask(database.counts()).enqueued
     assert ask(database.page(Query(state=State.QUEUED), limit=100)).cursor is None
+
+
+@pytest.mark.parametrize("jitter", [0, 50_000])
+def test_the_runs_of_a_schedule_have_the_deadline_of_their_job(
+    database: Database, ask: Ask, clock: Clock, jitter: int
+) -> None:
+    add(database, ask, clock, minutely(deadline=2_000, jitter=jitter))
+    clock.pass_(MINUTE)
+    assert look(database, ask) == ["fired"]
+    run = info(database, ask).runs[-1]
+    assert ask(database.counts()).enqueued == 1
+    clock.pass_(2_000)
+    ask(database.promote(10))
+    job = ask(database.find([UUID(run.jid)]))[0]
+    assert (job.state, job.reason) == (State.FAILED, "deadline")

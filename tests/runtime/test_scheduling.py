@@ -92,7 +92,7 @@ def test_schedules_are_made_steered_and_removed_at_run_time(app: Procession) -> 
 
 
 def test_a_schedule_is_made_by_a_bare_name_with_arguments_and_edited_in_part(app: Procession) -> None:
-    @app.job(name="report", queue="reports")
+    @app.job(name="report", queue="reports", deadline="1h")
     def report(region: str, copies: int = 1) -> None: ...
 
     schedules = app.schedules
@@ -104,6 +104,7 @@ def test_a_schedule_is_made_by_a_bare_name_with_arguments_and_edited_in_part(app
 
     assert schedules.upsert("s", "report", args=["us"], kwargs={"copies": 2}, cron="0 9 * * *", tz="Asia/Tokyo")
     assert bytes(asked().args) == b'{"region":"us","copies":2}'
+    assert asked().deadline == 3_600_000
     assert schedules.edit("s", every="1h", jitter="5s", priority=7)
     assert not schedules.edit("s", priority=7)
     assert (asked().cron, asked().every, asked().tz, asked().queue) == ("", 3_600_000, "Asia/Tokyo", "reports")
@@ -118,7 +119,7 @@ def test_a_schedule_is_made_by_a_bare_name_with_arguments_and_edited_in_part(app
         "has its arguments": lambda: schedules.upsert("s", report.bind("eu"), args=["us"], every=5),
         "no job of this app is named 'other'": lambda: schedules.upsert("s", "other", every=5),
         "Bad hour": lambda: schedules.edit("s", cron="0 25 * * *"),
-        "cannot change 'job'; it can change cron": lambda: schedules.edit("s", job="other"),
+        "cannot change 'job'; it can change tz": lambda: schedules.edit("s", job="other"),
         "queue name 'a b'": lambda: schedules.edit("s", queue="a b"),
         "priority": lambda: schedules.edit("s", priority=101),
     }.items():

@@ -47,7 +47,7 @@ def set_(
     """Make the schedule NAME, or change what is given here of the one that is there.
 
     ARGUMENTS are those of the job: JSON, a bare word is a string, `key=value` goes by name. An edit counts from now.
-    What stands in code comes back when a worker begins.
+    What stands in code comes back when a worker begins. With the name of another --job it is made anew.
     """
     app = open_target(target, url, namespace) if target else open_app(url, namespace)
     given = {key: value for key, value in asked.items() if value is not None}
