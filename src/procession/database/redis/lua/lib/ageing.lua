@@ -41,11 +41,11 @@ local function comes_before(a, b)
 end
 
 -- As `pop_live`, but for the order of the lanes. Where a lane outranks the others by its own priority, they need not be compared
--- job by job.
+-- job by job. Where too many tombstones were met, the next claim goes on: what stands behind them may be first.
 local function pop_aged(queue, limit, span, take)
   local heads, budget, taken, live = {}, {left = TOMBSTONES}, 0, 0
   for _, priority in ipairs(priorities(queue)) do heads[#heads + 1] = head_of(queue, priority, span, budget) end
-  while taken < limit and #heads > 0 do
+  while taken < limit and #heads > 0 and budget.left > 0 do
     local first, second = 1, nil
     for i = 2, #heads do
       if comes_before(heads[i], heads[first]) then first, second = i, first
@@ -54,6 +54,7 @@ local function pop_aged(queue, limit, span, take)
     local head = heads[first]
     if not second or head.own > heads[second].level then
       taken = taken + pop_live(queue, limit - taken, take, {head.priority})
+      if redis.call('ZSCORE', lanes_key(queue), head.priority) then break end
       table.remove(heads, first)
     else
       redis.call('LPOP', head.from)
