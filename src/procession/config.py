@@ -23,6 +23,7 @@ from procession.clock import milliseconds
 from procession.database import DAY, Durability, Policy
 from procession.errors import ConfigError
 from procession.names import check_namespace, shown
+from procession.serving import QueueOrder, check_order, shares_of
 from procession.sizes import size
 
 
@@ -49,6 +50,15 @@ class Settings(Struct, frozen=True, kw_only=True):
     lease: float | str = 15.0
     """How long a queue worker counts as alive without a sign of life."""
     heartbeat: float | str = 5.0
+    queues: tuple[str, ...] | str = ()
+    """Which queues a worker serves, where it is not told: "critical:6, default:3, low", or a list of such words. None
+    named: all that the app's jobs name."""
+    queue_order: QueueOrder = "shares"
+    """Among the queues of a worker that have work: `shares` (each gets its part, `name:3` three times that of `name`)
+    or `strict` (a queue is served only when those named before it have nothing)."""
+    ageing: float | str = 0
+    """A lane counts one priority higher for each such time that its first job has waited, so that no priority starves;
+    0: never."""
     concurrency: int = 100
     threads: int = 16
     processes: int = 1
@@ -181,9 +191,10 @@ def _merge(arguments: Mapping[str, Any]) -> tuple[Settings, dict[str, str]]:
     merged["url"] = _with_credentials(merged)
     settings = Settings(**merged)
     check_namespace(settings.namespace)
-    for name in ("lease", "heartbeat", "grace", "budget", "max_age"):
+    for name in ("lease", "heartbeat", "grace", "budget", "max_age", "ageing"):
         milliseconds(getattr(settings, name), name)
     size(settings.max_rss, "max_rss")
+    check_order(settings.queue_order, shares_of(settings.queues))
     if settings.capture_logs not in (*logging.getLevelNamesMapping(), "OFF"):
         raise ConfigError(f"capture_logs={settings.capture_logs!r} must be a level such as INFO or WARNING, or OFF")
     if milliseconds(settings.heartbeat) * 2 > milliseconds(settings.lease):

@@ -41,6 +41,7 @@ class Move(StrEnum):
     POISON = "poison"
     CANCEL = "cancel"
     EXPIRE = "expire"
+    MISS = "miss"
     REVIVE = "revive"
     REMOVE = "remove"
     FORGET = "forget"
@@ -84,6 +85,7 @@ MOVES: Mapping[Move, Row] = MappingProxyType(
         Move.POISON: Row(_states(RUNNING), FAILED, "it killed its process, or its worker died, once too often"),
         Move.CANCEL: Row(WAITING, CANCELLED, "somebody cancelled it before it ran"),
         Move.EXPIRE: Row(_states(QUEUED, DELAYED), CANCELLED, "not started in time"),
+        Move.MISS: Row(_states(QUEUED, DELAYED), FAILED, "its deadline passed while it waited"),
         Move.REVIVE: Row(FINAL, QUEUED, "somebody retries a finished job; attempts start anew"),
         Move.REMOVE: Row(WAITING | FINAL, None, "somebody removed it"),
         Move.FORGET: Row(FINAL, None, "its retention is over"),

@@ -65,6 +65,8 @@ class Schedule(Struct, frozen=True, kw_only=True, omit_defaults=True):
     attempts: int | None = None
     timeout: int | None = None
     expires: int = 0
+    deadline: int = 0
+    """For all attempts of a run together, from its enqueue; 0 for none."""
     tags: tuple[str, ...] = ()
     missed: Missed = "once"
     catch_up: int = CATCH_UP
@@ -125,6 +127,7 @@ class Schedule(Struct, frozen=True, kw_only=True, omit_defaults=True):
             priority=self.priority,
             at=slot + chance % (self.jitter + 1) if jid is None else 0,
             expires_in=self.expires,
+            deadline=self.deadline,
         )
 
 

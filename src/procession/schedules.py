@@ -6,13 +6,14 @@ the sync and the async form of a verb are one line each. Decisions about instant
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypedDict, TypeVar, Unpack
 from uuid import UUID
 
 import msgspec
 from msgspec import Raw
+from msgspec.structs import replace
 
 from procession.asker import Asker
 from procession.clock import instant, milliseconds
@@ -55,6 +56,15 @@ class Timing(TypedDict, total=False):
     jitter: float | str | timedelta
 
 
+class Edit(Timing, total=False):
+    """What an edit may change; one of `cron` and `every` takes the place of both."""
+
+    cron: str
+    every: float | str | timedelta
+    queue: str
+    priority: int
+
+
 def scheduled(
     name: str,
     call: Call[Any],
@@ -78,12 +88,12 @@ def scheduled(
         priority=check_priority(options["priority"]) if "priority" in options else it.priority,
         attempts=options.get("attempts"),
         tags=check_tags(options["tags"]) if "tags" in options else it.tags,
-        **_durations(options, it.expires),
+        **_durations(options, it.expires, it.deadline),
         **{**timing, "jitter": milliseconds(timing.get("jitter", 0), "jitter")},  # type: ignore[arg-type]
     )
 
 
-def _durations(options: Options, expires: int) -> dict[str, Any]:
+def _durations(options: Options, expires: int, deadline: int) -> dict[str, Any]:
     for option in NOT_OF_SCHEDULES:
         if option in options:
             raise ConfigError(f"{option}= fits one job and not a schedule of many; leave it out")
@@ -93,7 +103,27 @@ def _durations(options: Options, expires: int) -> dict[str, Any]:
     return {
         "timeout": None if timeout is None else milliseconds(timeout, "timeout"),
         "expires": expires if wanted is None else milliseconds(wanted, "expires"),
+        "deadline": milliseconds(options["deadline"] or 0, "deadline") if "deadline" in options else deadline,
     }
+
+
+def edited(schedule: Schedule, changes: Edit) -> Schedule:
+    """The schedule with these changes. Raises ConfigError."""
+    unknown = changes.keys() - Edit.__annotations__.keys()
+    if unknown:
+        known = ", ".join(Edit.__annotations__)
+        raise ConfigError(f"an edit cannot change {min(unknown)!r}; it can change {known}, and the arguments")
+    new: dict[str, Any] = {**changes}
+    if "cron" in new or "every" in new:
+        new = {"cron": "", "every": 0, **new}
+    for name in ("every", "jitter"):
+        if name in new:
+            new[name] = milliseconds(new[name], name)
+    if "queue" in new:
+        check_queue(new["queue"])
+    if "priority" in new:
+        check_priority(new["priority"])
+    return replace(schedule, **new)
 
 
 class Schedules:
@@ -101,10 +131,10 @@ class Schedules:
 
     Args:
         app: asks the store that they live in.
-        calling: turns a job function, a worker class or a job's name into a call without arguments.
+        calling: binds arguments to a job function, a worker class or a job's name.
     """
 
-    def __init__(self, app: Asker, calling: Callable[[Any], Call[Any]]) -> None:
+    def __init__(self, app: Asker, calling: Callable[[Any, Sequence[Any], Mapping[str, Any]], Call[Any]]) -> None:
         self._app = app
         self._calling = calling
         self.declared: dict[str, Schedule] = {}
@@ -139,6 +169,8 @@ class Schedules:
         *,
         cron: str | None = None,
         every: float | str | timedelta | None = None,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
         **timing: Unpack[Timing],
     ) -> bool:
         """Make a schedule, or make it so; False when it was just so already.
@@ -148,10 +180,11 @@ class Schedules:
 
         Args:
             name: 1 to 200 printable characters; at most 2,000 schedules in a namespace.
-            job: a bound call (`report.bind("eu")`); or, without arguments, a job function, a worker class, a name.
+            job: a bound call (`report.bind("eu")`); or a job function, a worker class, a name of this app.
             cron, every: one of them; see `Procession.cron` and `Procession.every`, also for `timing`.
+            args, kwargs: for a job that is not bound yet, checked here.
         """
-        return self._app.walk(self._upsert(self._asked(name, job, cron, every, timing)))
+        return self._app.walk(self._upsert(self._asked(name, job, cron, every, args, kwargs, timing)))
 
     async def upsert_async(
         self,
@@ -160,10 +193,42 @@ class Schedules:
         *,
         cron: str | None = None,
         every: float | str | timedelta | None = None,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
         **timing: Unpack[Timing],
     ) -> bool:
         """See `upsert`."""
-        return await self._app.walk_async(self._upsert(self._asked(name, job, cron, every, timing)))
+        return await self._app.walk_async(self._upsert(self._asked(name, job, cron, every, args, kwargs, timing)))
+
+    def edit(
+        self,
+        name: str,
+        *,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        **changes: Unpack[Edit],
+    ) -> bool:
+        """Change what is named of a schedule, and leave the rest as it is; False when it was just so already.
+
+        It counts from now, as every edit; what stands in code comes back when a worker begins, see `upsert`.
+
+        Args:
+            args, kwargs: new arguments, all of them; then its job must be one of this app. Without them, nothing of the
+                job needs to be known here, nor a key where they are sealed.
+            changes: `cron` or `every`, `queue`, `priority`, and everything of `timing` in `upsert`.
+        """
+        return self._app.walk(self._edit(name, args, kwargs, changes))
+
+    async def edit_async(
+        self,
+        name: str,
+        *,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        **changes: Unpack[Edit],
+    ) -> bool:
+        """See `edit`."""
+        return await self._app.walk_async(self._edit(name, args, kwargs, changes))
 
     def pause(self, name: str, reason: str = "") -> None:
         """Let a schedule not be due. What it inserted stays."""
@@ -214,9 +279,23 @@ class Schedules:
     def _sealing(self) -> Sealing | None:
         return self._app.registry.policies.sealing
 
-    def _asked(self, name: str, job: Any, cron: Any, every: Any, timing: Timing) -> Schedule:
-        call = job if isinstance(job, Call) else self._calling(job)
+    def _asked(self, name: str, job: Any, cron: Any, every: Any, args: Any, kwargs: Any, timing: Timing) -> Schedule:
+        bound = isinstance(job, Call)
+        if bound and (args or kwargs):
+            raise ConfigError("a bound call has its arguments; give args= and kwargs= with a job function or a name")
+        call = job if bound else self._calling(job, args, kwargs or {})
         return scheduled(name, call, cron=cron, every=every, **timing)
+
+    def _edit(self, name: str, args: Any, kwargs: Any, changes: Edit) -> Walk[bool]:
+        info, now = yield from self._there(name)
+        schedule = edited(info.schedule, changes)
+        if args is None and kwargs is None:
+            plan = planned(schedule, now)  # its arguments stay as they are stored, sealed or not
+        else:
+            call = self._calling(schedule.job, args or (), kwargs or {})
+            plan = planned(replace(schedule, args=Raw(call.arguments)), now, self._sealing, [info])
+        changed: Truths = yield self._app.database.upsert_schedules([plan])
+        return changed[0]
 
     def _list(self) -> Walk[Infos]:
         found: Scheduled = yield self._app.database.schedules()

@@ -29,7 +29,7 @@ class Scheduling(Asker):
 
     @cached_property
     def schedules(self) -> Schedules:
-        """Schedules at run time: list, find, upsert, pause, resume, run_now, remove, backfill; each with `_async`."""
+        """Schedules at run time: list, find, upsert, edit, pause, resume, run_now, remove, backfill; also `_async`."""
         return Schedules(self, self._calling)
 
     def cron(
@@ -89,10 +89,10 @@ class Scheduling(Asker):
 
         return declare
 
-    def _calling(self, job: Any) -> Call[Any]:
+    def _calling(self, job: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Call[Any]:
         if isinstance(job, str):
             registered = self.registry.get(job)
             if registered is None:
                 raise ConfigError(f"no job of this app is named {job!r}")
             job = registered.source
-        return self.caller(job).bind()
+        return self.caller(job).bind(*args, **kwargs)

@@ -26,7 +26,7 @@ from msgspec.structs import replace
 
 from procession.codec import LARGEST
 from procession.errors import ConfigError, Sealed
-from procession.job import Failure, Job
+from procession.job import Crash, Failure, Job
 
 J = TypeVar("J", Job, Job | None)
 
@@ -63,7 +63,17 @@ class Timed(Struct, frozen=True):
         return f"schedule {self.name!r}"
 
 
-Whose = UUID | Keyed | Timed
+class Died(Struct, frozen=True):
+    """A queue worker whose process has died, by its name. One dossier goes to each job that it held, by whoever takes
+    them back, so it is sealed for the worker, whom the error of each names."""
+
+    worker: str
+
+    def __str__(self) -> str:
+        return f"worker {self.worker}"
+
+
+Whose = UUID | Keyed | Timed | Died
 """What a value is sealed for: it opens nowhere else."""
 
 
@@ -212,7 +222,18 @@ def opened(job: J, sealing: Sealing | None) -> J:
         text = shown(job.progress.text, job.jid, "progress", sealing)
         job = replace(job, progress=replace(job.progress, text=text))
     plain: Any = job if sealing is None else sealing.open_job(job)
+    if any(it.crash is not None for it in plain.failures):
+        plain = replace(plain, failures=tuple(map(_with_dossier_shown, plain.failures)))
     return plain  # type: ignore[no-any-return]
+
+
+def _with_dossier_shown(failure: Failure) -> Failure:
+    """Kilobytes that cannot be read say no more than that they are there."""
+    if (crash := failure.crash) is None:
+        return failure
+    log = tuple(CLOSED if line.startswith(PREFIX) else line for line in crash.log)
+    stack = CLOSED if crash.stack.startswith(PREFIX) else crash.stack
+    return replace(failure, crash=replace(crash, log=log, stack=stack))
 
 
 class Sealing:
@@ -245,21 +266,34 @@ class Sealing:
         sealed = self._sealed(text.encode(), whose, role) if text else None
         return text if sealed is None else PREFIX + sealed.decode()
 
-    def open_text(self, text: str, jid: UUID, role: str, name: str = "") -> str:
+    def open_text(self, text: str, whose: UUID | Died, role: str, name: str = "") -> str:
         """The reverse. Raises Sealed."""
         if not text.startswith(PREFIX):
             return text
-        return self._opened(text.removeprefix(PREFIX).encode(), jid, role, name).decode()
+        return self._opened(text.removeprefix(PREFIX).encode(), whose, role, name).decode()
 
     def seal_failure(self, failure: Failure, jid: UUID) -> Failure:
-        """An error whose message and traceback nobody else reads; its type stays."""
+        """An error whose message, traceback and dossier nobody else reads; its type stays."""
         message, traceback = (self.seal_text(text, jid, "error") for text in (failure.message, failure.traceback))
-        return replace(failure, message=message, traceback=traceback)
+        crash = None if failure.crash is None else self.seal_crash(failure.crash, failure.worker)
+        return replace(failure, message=message, traceback=traceback, crash=crash)
 
     def open_failure(self, failure: Failure, jid: UUID) -> Failure:
         """The reverse. Raises Sealed."""
         message, traceback = (self.open_text(text, jid, "error") for text in (failure.message, failure.traceback))
-        return replace(failure, message=message, traceback=traceback)
+        crash = None if failure.crash is None else self.open_crash(failure.crash, failure.worker)
+        return replace(failure, message=message, traceback=traceback, crash=crash)
+
+    def seal_crash(self, crash: Crash, worker: str) -> Crash:
+        """A dossier whose log lines and stacks nobody else reads; how the process ended stays. The lines become one
+        text, so that their number and lengths are not seen either."""
+        log = self.seal_text("\n".join(crash.log), Died(worker), "log")
+        return replace(crash, log=(log,) if log else (), stack=self.seal_text(crash.stack, Died(worker), "stack"))
+
+    def open_crash(self, crash: Crash, worker: str) -> Crash:
+        """The reverse. Raises Sealed."""
+        log = [line for text in crash.log for line in self.open_text(text, Died(worker), "log").split("\n")]
+        return replace(crash, log=tuple(log), stack=self.open_text(crash.stack, Died(worker), "stack"))
 
     def open_job(self, job: Job) -> Job:
         """A record in plain; when one part of it cannot be opened, all of it stays sealed."""
@@ -282,9 +316,9 @@ class Sealing:
         key = f"@{whose.key.hex()}" if isinstance(whose, Keyed) else ""
         return b"%s:%s" % (f"{'+'.join(names)}{key}".encode(), b64encode(data)) if names else None
 
-    def _opened(self, text: bytes, its: UUID | Timed, role: str, job: str) -> bytes:
+    def _opened(self, text: bytes, its: UUID | Timed | Died, role: str, job: str) -> bytes:
         whose: Whose = its
-        said = f"the {role} of {its if isinstance(its, Timed) else f'job {its}'}"
+        said = f"the {role} of {f'job {its}' if isinstance(its, UUID) else its}"
         links, _, coded = text.partition(b":")
         names, _, key = links.decode(errors="replace").partition("@")
         try:
@@ -311,4 +345,6 @@ def _what(whose: Whose, role: str) -> bytes:
             return b"key %s %s %s" % (key, role.encode(), name.encode())
         case Timed(name, job):
             return f"schedule {name}\0{job}\0{role}".encode()
+        case Died(worker):
+            return f"worker {worker}\0{role}".encode()
     return b"%s %s" % (whose.bytes, role.encode())

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import os
 import time
 from itertools import pairwise
 from uuid import UUID
 
 from procession import State
+from procession.job import Crash
 from tests.chaos.nemesis import EVERYTHING, carry_out, schedule
 from tests.chaos.producer import Order, enqueue_all
 from tests.chaos.scenario import scenario
@@ -24,7 +27,14 @@ def _in_order(stage: Stage, orders: dict[UUID, tuple[int, int]]) -> None:
         stage.complaints.append(f"{wrong} of {len(claimed)} claims were out of order")
 
 
-@scenario("10,000 jobs of four priorities, one worker, then eight")
+def _taken_and_given_back(stage: Stage) -> None:
+    """A worker that takes the first twenty jobs and dies: they are to be the first again."""
+    database = stage.app.database
+    claims = stage.app.ask(database.claim(["red"], "ghost", os.urandom(16), limit=20, lease=60_000))
+    assert len(stage.app.ask(database.leave("ghost", crash=Crash(how="signal 9")))) == len(claims.jobs) == 20
+
+
+@scenario("10,000 jobs of four priorities, some given back by a worker that dies, one worker, then eight")
 def strict_order(stage: Stage) -> None:
     for workers in (1, 7):
         stage.app.pause("red")
@@ -35,10 +45,35 @@ def strict_order(stage: Stage) -> None:
         ]
         enqueue_all([order for _, _, order in made], stage.ledger)
         stage.enqueue(100, stage.shop.flaky.using(priority=5), 2)
+        if workers == 1:
+            stage.app.resume("red")
+            _taken_and_given_back(stage)
         stage.workers(workers)
         stage.app.resume("red")
         stage.until(stage.nothing_left)
         _in_order(stage, {order.jid: (urgency, n) for urgency, n, order in made})
+
+
+AGEING = 0.5
+ABOVE = 5
+
+
+@scenario("an urgent job every 3 ms to workers that manage fewer: one that is less urgent starts within its bound")
+def ageing(stage: Stage) -> None:
+    stage.concurrency = 1
+    stage.workers(2, "--ageing", f"{AGEING}s")
+    urgent = stage.producing(20_000, stage.shop.note.using(priority=ABOVE), 0.01, rate=300)
+    stage.until(lambda: len(urgent.orders) > 100)
+    (modest,) = stage.enqueue(1, stage.shop.note.using(priority=0))
+    stage.until(lambda: stage.runs.by_job().get(modest.jid), 60)
+    urgent.stop()
+    first = {jid: runs[0].fence for jid, runs in stage.runs.by_job().items()}
+    jids = [order.jid for order in urgent.orders if first.get(order.jid, math.inf) < first[modest.jid]]
+    since = stage.app.handle(modest.jid).job().enqueued_at
+    later = [stage.app.handle(jid).job().enqueued_at - since for jid in jids]
+    stage.notes.append(f"{sum(it > 0 for it in later)} that came later went first, the last {max(later)} ms later")
+    if max(later) > ABOVE * AGEING * 1_000:
+        stage.complaints.append("a job that was ready later than the bound went first")
 
 
 ALL_KEPT = {"cancelled_count": 200_000}

@@ -155,6 +155,42 @@ def test_a_wait_for_many_takes_one_trip_to_look_and_one_to_read(
         wait_all(handles, 20)
 
 
+@pytest.mark.parametrize("ways", ["one", "many"])
+def test_who_waits_asks_again_when_rung_and_not_in_between(
+    app: Procession, monkeypatch: pytest.MonkeyPatch, ways: str
+) -> None:
+    (handle,) = enqueued(app, 1)
+    trips: list[float] = []
+    asked = type(app.connection()).ask
+
+    def counted(self: Connection, *operations: Any, **options: Any) -> Any:
+        trips.append(time.monotonic())
+        return asked(self, *operations, **options)
+
+    monkeypatch.setattr(type(app.connection()), "ask", counted)
+    later = threading.Timer(0.5, handle.cancel)
+    later.start()
+    job = handle.wait(20) if ways == "one" else wait_all([handle], 20)[0]
+    later.join()
+    assert job.state is State.CANCELLED
+    assert len(trips) == 4, "a look, the cancellation, a look after the ring, and the record"
+
+
+def test_a_wait_for_one_is_refused_inside_a_job_on_the_loop_too_unless_allowed(app: Procession) -> None:
+    @app.job(name="outer", retry=False)
+    async def outer(allowed: bool) -> int:
+        (handle,) = enqueued(app, 4)
+        return int(await handle.result_async(20, inside_job=allowed))
+
+    async def main() -> None:
+        async with working(app):
+            assert await outer.enqueue(True).result_async(20) == 8
+            with pytest.raises(JobFailed, match="inside_job=True"):
+                await outer.enqueue(False).result_async(20)
+
+    asyncio.run(main())
+
+
 def test_inside_a_job_it_is_refused_unless_allowed(app: Procession) -> None:
     @app.job(name="outer", retry=False)
     def outer(allowed: bool) -> list[int]:

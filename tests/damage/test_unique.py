@@ -1,4 +1,4 @@
-"""Something of the unique keys is lost or altered: enqueues go on, and the check names it and mends it."""
+"""Something of the unique keys or the deadlines is lost or altered: enqueues go on, the check names it and mends it."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ def enqueue(store: Store, key: bytes = KEY) -> UUID:
 
 DAMAGES: dict[str, tuple[Callable[[Store, UUID], object], set[str], bool]] = {
     "the keys": (lambda it, jid: it.server.delete(it.key("unique")), {"key lost"}, True),
+    "the deadlines": (lambda it, jid: it.server.delete(it.key("deadlines")), {"deadline lost"}, True),
     "the rules": (lambda it, jid: it.server.delete(it.key("rules")), {"key without job"}, False),
     "half of the rules of a job": (
         lambda it, jid: it.server.hset(it.key("rules"), jid.bytes, KEY), {"left over", "key without job"}, False,

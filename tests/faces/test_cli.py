@@ -114,6 +114,7 @@ def test_jobs_are_found_and_changed_by_a_filter_and_say_why_they_wait(run: Run) 
         (("worker", "nowhere:app"), 2, "cannot import 'nowhere'"),
         (("worker", "shop:other"), 2, "other is not a Procession app"),
         (("worker", "shop:app", "-q", "failed"), 2, "name of a final state"),
+        (("worker", "shop:app", "-q", "mail:2", "--strict"), 2, "leave the shares out"),
         (("enqueue", "shop:app", "shop.nothing"), 3, "no job 'shop.nothing'"),
         (("enqueue", "shop:app", "shop.send", "ada", "count=many"), 2, "Expected `int`"),
         (("stats", "--url", "redis://127.0.0.1:1"), 4, "no answer from the store"),

@@ -67,3 +67,25 @@ def test_a_schedule_is_listed_shown_steered_and_removed(run: Run) -> None:
     assert json.loads(run("stats", "--json"))["queued"] == 5
     run("schedules", "remove", "weekly")
     assert "there is no schedule 'weekly'" in run("schedules", "show", "weekly", code=3)
+
+
+def test_a_schedule_is_made_and_changed_where_it_is_named_and_what_cannot_be_says_what_to_do(run: Run) -> None:
+    make = ("daily", "--app", "shop:app", "--job", "report", "--tz", "Asia/Tokyo", "--priority", "3")
+    assert "At 07:30 every day" in run("schedules", "set", *make, "region=us", "--cron", "30 7 * * *")
+    assert "nothing changed" in run("schedules", "set", "daily", "--priority", "3")
+    run("schedules", "set", "daily", "--every", "90s", "--jitter", "5s", "--queue", "night", "--overlap", "skip")
+    run("schedules", "set", "daily", "asia", "--app", "shop:app")
+    shown = json.loads(run("schedules", "show", "daily", "--json"))
+    kept = {
+        "job": "report", "cron": "", "every": 90_000, "tz": "Asia/Tokyo", "jitter": 5_000, "queue": "night",
+        "priority": 3, "overlap": "skip", "args": {"region": "asia"},
+    }  # fmt: skip
+    assert {key: shown[key] for key in kept} == kept
+    for words, code, message in (
+        (("new", "--every", "1h"), 2, "give --app MODULE:APP"),
+        (("new", "--app", "shop:app", "--every", "1h"), 2, "say what it runs with --job"),
+        (("new", "--app", "shop:app", "--job", "report", "--every", "1h"), 2, "region"),
+        (("new", "--app", "shop:app", "--job", "nothing", "--every", "1h"), 3, "it has report"),
+        (("daily", "eu"), 2, "give --app MODULE:APP"),
+    ):
+        assert message in run("schedules", "set", *words, code=code)

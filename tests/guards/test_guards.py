@@ -25,8 +25,11 @@ from procession.moves import Move
 from procession.runtime.heartbeat import LeaseKeeper, compare
 from procession.runtime.outbox import Outbox
 from procession.runtime.queue_worker import QueueWorker
+from procession.testing.contract import ageing as test_ageing
+from procession.testing.contract import deadline as test_deadline
 from procession.testing.contract import faults as test_faults
 from procession.testing.contract import queue as test_queue
+from procession.testing.contract import recovery as test_recovery
 from procession.testing.contract import shelf as test_shelf
 from procession.testing.contract import unique as test_unique
 from tests.guards import scenarios
@@ -134,6 +137,26 @@ STORE = (
         "a retry by hand does not run beside the job that holds its unique key",
         "retry.lua", "and not takes_key(jid, r) then", "and not takes_key(jid, r) and false then",
         test_unique.test_a_retried_job_whose_key_is_taken_is_refused_until_it_is_free,
+    ),
+    script(
+        "with ageing, a job that has waited long takes none of those behind it along",
+        "lib/ageing.lua", "if not second or head.own > heads[second].level then", "if true then",
+        test_ageing.test_a_head_that_has_aged_takes_none_of_those_behind_it_along,
+    ),
+    script(
+        "a job that waits beyond its deadline is failed where it waits",
+        "heartbeat.lua", "  deadlines_missed(limit)\n", "",
+        test_deadline.test_a_job_that_waits_beyond_its_deadline_is_failed_where_it_waits, fields={}, duty="heartbeat",
+    ),
+    script(
+        "a run that is beyond its deadline is left to its worker",
+        "lib/deadlines.lua", "if r and (r.state == QUEUED or r.state == DELAYED) then", "if r then",
+        test_deadline.test_of_those_that_are_late_a_limit_fails_the_earliest_and_a_run_is_left_to_its_worker,
+    ),
+    script(
+        "jobs of a dead worker come back in the order in which they were claimed",
+        "lib/finish.lua", "as_claimed(worker, held_by(worker, true))", "held_by(worker, true)",
+        test_recovery.test_jobs_are_taken_back_in_the_order_in_which_they_were_claimed_whatever_their_ids, how="leave",
     ),
     script(
         "a claim that leaves work behind passes the ring on",

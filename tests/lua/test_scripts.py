@@ -104,6 +104,24 @@ def test_claim_steps_over_at_most_a_bounded_number_of_tombstones(keys: Keyspace)
     assert calls == 4
 
 
+@pytest.mark.parametrize("where", ["at the head", "behind it"])
+def test_claim_with_ageing_lets_nothing_pass_while_it_clears_tombstones(keys: Keyspace, where: str) -> None:
+    tombstones = [bytes([9]) * 10 + n.to_bytes(8, "big") for n in range(250)]
+    high = [*tombstones, A + b"\0\0"] if where == "at the head" else [A + b"\0\0", *tombstones, C + b"\0\0"]
+    keys.server.rpush(keys.key("lane:mail:9"), *high)
+    keys.server.rpush(keys.key("lane:mail:0"), B + b"\0\0")
+    keys.server.zadd(keys.key("lanes:mail"), {"9": -9, "0": 0})
+    keys.put(A, State.QUEUED, priority=9)
+    keys.put(B, State.QUEUED)
+    keys.put(C, State.QUEUED, priority=9)
+    keys.server.hset(keys.key("depth"), "mail", 3)
+    found: list[bytes] = []
+    for call in range(1, 9):
+        asked = keys.database.claim(["mail"], "w", bytes([call]) * 16, limit=5, lease=1, ageing=10**9)
+        found += [it.jid.bytes for it in keys.connection.ask(asked).jobs]
+    assert found == ([A, B] if where == "at the head" else [A, C, B])
+
+
 def test_claim_ends_what_has_expired_and_takes_the_next(keys: Keyspace) -> None:
     keys.queued(A, B)
     keys.put(A, State.QUEUED, times=(NOW - 50, 0, 0, 0, NOW))

@@ -118,9 +118,13 @@ class Twins(RuleBasedStateMachine):
     def jid(self, at: int) -> UUID:
         return self.jids[at % len(self.jids)] if self.jids else UUID(int=1)
 
-    def ask_claim(self, names: list[str], worker: str, token: bytes, limit: int, after: bytes = b"") -> Claims:
+    def ask_claim(
+        self, names: list[str], worker: str, token: bytes, limit: int, after: bytes = b"", ageing: int = 0
+    ) -> Claims:
         """Claim from both; the fence alone may differ."""
-        first, second = self.each(lambda it: it.claim(names, worker, token, limit=limit, lease=LEASE, after=after))
+        first, second = self.each(
+            lambda it: it.claim(names, worker, token, limit=limit, lease=LEASE, after=after, ageing=ageing)
+        )
         assert [(it.jid, it.queue, it.spec, it.attempt, it.crashes) for it in first.jobs] == [
             (it.jid, it.queue, it.spec, it.attempt, it.crashes) for it in second.jobs
         ]
@@ -189,13 +193,14 @@ class Twins(RuleBasedStateMachine):
         delay=delays,
         at_most=st.sampled_from([0, 60]),
         queue=queues,
+        deadline=st.sampled_from([0, 0, 2_500]),
     )
-    def enqueue_unique(self, delay: int, queue: str, **words: Any) -> None:
+    def enqueue_unique(self, delay: int, queue: str, deadline: int, **words: Any) -> None:
         self.made += 1
         jid = UUID(int=self.made + (1 << 100))
         words["window"] = words["window"] or (1_000 if words["until"] is None else 0)
         spec = b'{"name":"f","args":{"n":%d}}' % self.made
-        job = NewJob(jid=jid, spec=spec, queue=queue, delay=delay, unique=Unique(**words))
+        job = NewJob(jid=jid, spec=spec, queue=queue, delay=delay, deadline=deadline, unique=Unique(**words))
         stored = self.both(lambda database: database.enqueue([job]))[0]
         if stored.new:
             self.jids.append(jid)
@@ -212,9 +217,14 @@ class Twins(RuleBasedStateMachine):
         there = self.both(lambda database: database.find([jid]))[0] is not None
         assert self.both(lambda database: database.enqueue([job]))[0].new is not there
 
-    @rule(names=st.permutations(["a", "b"]), worker=workers, limit=st.integers(0, 3))
-    def claim(self, names: list[str], worker: str, limit: int) -> None:
-        self.ask_claim(names, worker, self.new_token(), limit)
+    @rule(
+        names=st.permutations(["a", "b"]),
+        worker=workers,
+        limit=st.integers(0, 3),
+        ageing=st.sampled_from([0, 0, 1, 2_000]),
+    )
+    def claim(self, names: list[str], worker: str, limit: int, ageing: int) -> None:
+        self.ask_claim(names, worker, self.new_token(), limit, ageing=ageing)
 
     @rule(at=jobs_at, move=st.sampled_from(SETTLING), delay=st.sampled_from([0, 100, 5_000]), worker=workers)
     def settle(self, at: int, move: Move, delay: int, worker: str) -> None:

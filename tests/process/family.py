@@ -16,9 +16,9 @@ import pytest
 
 SHOP = '''
 import asyncio, ctypes, gc, os, re, signal, time
-from procession import Procession
+from procession import Encrypted, Procession
 from procession.runtime.queue_worker import QueueWorker
-app = Procession()
+app = Procession(codec=[Encrypted([os.environ["SHOP_KEY"]])] if "SHOP_KEY" in os.environ else [])
 HOME = os.path.dirname(__file__)
 VERSION = "old"
 

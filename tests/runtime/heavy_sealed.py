@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 
 from procession import Encrypted, Procession, Retry, current_job
 
@@ -19,3 +20,11 @@ def pay(user: str, card: str, refuse: bool = False) -> str:
     if refuse:
         raise ValueError(f"no {card} today")
     return card
+
+
+@app.job(executor="process")
+def fall(card: str) -> str:
+    logging.getLogger("procession.shop").warning("card %s", card)
+    if current_job().attempt == 1:
+        os._exit(3)
+    return "stood"

@@ -84,3 +84,17 @@ def test_a_job_that_is_done_in_time_knows_nothing_of_it(app: Procession) -> None
 
     asyncio.run(main())
     app.flush(confirm=app.settings.namespace)
+
+
+def test_a_job_in_a_queue_that_nobody_serves_is_failed_at_its_deadline_by_any_worker(app: Procession) -> None:
+    @app.job(name="j", queue="served")
+    async def job() -> None: ...
+
+    async def main() -> None:
+        handle = job.using(queue="nobody", deadline="50ms").enqueue()
+        async with working(app, queues=["served"]):
+            failed = await handle.wait_async(20)
+        assert (failed.state, failed.reason, failed.attempt) == (State.FAILED, "deadline", 0)
+
+    asyncio.run(main())
+    app.flush(confirm=app.settings.namespace)

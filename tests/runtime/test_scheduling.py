@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
-from procession import ConfigError, Procession, UnknownSchedule, Worker
+from procession import BadArguments, ConfigError, Procession, UnknownSchedule, Worker
 from procession.clock import wall
 from tests.runtime.working import working
 
@@ -87,6 +88,46 @@ def test_schedules_are_made_steered_and_removed_at_run_time(app: Procession) -> 
         await app.close_async()
 
     asyncio.run(main())
+    app.close()
+
+
+def test_a_schedule_is_made_by_a_bare_name_with_arguments_and_edited_in_part(app: Procession) -> None:
+    @app.job(name="report", queue="reports", deadline="1h")
+    def report(region: str, copies: int = 1) -> None: ...
+
+    schedules = app.schedules
+
+    def asked() -> Any:
+        info = schedules.find("s")
+        assert info is not None
+        return info.schedule
+
+    assert schedules.upsert("s", "report", args=["us"], kwargs={"copies": 2}, cron="0 9 * * *", tz="Asia/Tokyo")
+    assert bytes(asked().args) == b'{"region":"us","copies":2}'
+    assert asked().deadline == 3_600_000
+    assert schedules.edit("s", every="1h", jitter="5s", priority=7)
+    assert not schedules.edit("s", priority=7)
+    assert (asked().cron, asked().every, asked().tz, asked().queue) == ("", 3_600_000, "Asia/Tokyo", "reports")
+    assert (asked().jitter, asked().priority, bytes(asked().args)) == (5_000, 7, b'{"region":"us","copies":2}')
+    assert schedules.edit("s", kwargs={"region": "eu"}, cron="@daily")
+    assert (asked().cron, asked().every, bytes(asked().args)) == ("@daily", 0, b'{"region":"eu"}')
+    with pytest.raises(BadArguments, match="region"):
+        schedules.upsert("s", "report", every=5)
+    with pytest.raises(BadArguments, match="argument"):
+        schedules.edit("s", kwargs={"regoin": "eu"})
+    for says, edit in {
+        "has its arguments": lambda: schedules.upsert("s", report.bind("eu"), args=["us"], every=5),
+        "no job of this app is named 'other'": lambda: schedules.upsert("s", "other", every=5),
+        "Bad hour": lambda: schedules.edit("s", cron="0 25 * * *"),
+        "cannot change 'job'; it can change tz": lambda: schedules.edit("s", job="other"),
+        "queue name 'a b'": lambda: schedules.edit("s", queue="a b"),
+        "priority": lambda: schedules.edit("s", priority=101),
+    }.items():
+        with pytest.raises(ConfigError, match=says):
+            edit()
+    with pytest.raises(UnknownSchedule):
+        schedules.edit("t", every=5)
+    app.flush(confirm=app.settings.namespace)
     app.close()
 
 

@@ -119,6 +119,8 @@ def test_names_tags_and_times_stay_readable_for_whoever_has_no_key(url: str, nam
     found = stranger.find_job(handle.jid)
     assert (found.name, found.tags, found.state, list(found.args)) == ("pay", ("money",), State.QUEUED, ["$sealed"])
     assert found.enqueued_at > 0
+    searched = stranger.search(f"queue:default job:pay tag:money since:1h jid:{handle.jid}").jobs
+    assert [it.jid for it in searched] == [handle.jid]
     handle.cancel()
     app.close()
     stranger.close()

@@ -190,11 +190,14 @@ def test_the_same_schedule_asked_for_twice_changes_nothing_and_other_arguments_d
 def test_whoever_has_no_key_fires_no_run_that_nobody_could_open(url: str, namespace: str) -> None:
     app = shop(url, namespace, NEW)
     app.schedules.upsert("yearly", app.pay.bind("us", SECRET), cron="0 0 1 1 *")
-    for other in (shop(url, namespace), shop(url, namespace, OLD)):
+    for keys in ((), (OLD,)):
+        other = shop(url, namespace, *keys)
         with pytest.raises(ValueError, match="schedule 'yearly'"):
             other.schedules.run_now("yearly")
         assert b"$sealed" in bytes(other.schedules.find("yearly").schedule.args)
+        assert other.schedules.edit("yearly", cron=f"0 0 {2 + len(keys)} 1 *")
         other.close()
+    assert SECRET.encode() in bytes(app.schedules.find("yearly").schedule.args)
     app.schedules.remove("yearly")
     app.close()
 
@@ -253,6 +256,10 @@ def test_all_that_holds_for_jobs_in_processes_of_their_own() -> None:
             assert [it.text for it in app.log(handle.jid)] == [f"card {SECRET}"]
             assert "secret" not in str(stored)
             assert handle.job().progress.text == f"with {SECRET}"  # type: ignore[union-attr]
+            fallen = heavy_sealed.fall.enqueue(SECRET)
+            assert await fallen.result_async(40) == "stood"
+            assert any(SECRET in line for line in fallen.job().failures[0].crash.log)  # type: ignore[union-attr]
+            assert SECRET not in repr(app.ask(app.database.find([fallen.jid])))
 
     asyncio.run(main())
     app.flush(confirm="sealed")

@@ -32,7 +32,7 @@ from procession.clock import instant, milliseconds
 from procession.config import Settings, project_root
 from procession.job import new_jid
 from procession.runtime.heartbeat import compare
-from procession.runtime.slots import Places, claimable, rotated
+from procession.runtime.slots import Places, claimable
 
 
 @pytest.mark.parametrize(
@@ -346,7 +346,6 @@ def test_places_are_never_given_twice() -> None:
     assert claimable(7, [threads._replace(ahead=3)], mixed=False) == 4
     assert claimable(7, [threads._replace(ahead=3)], mixed=True) == 5
     assert claimable(-1, [], mixed=False) == 0
-    assert rotated(["a", "b", "c"], 4) == ["b", "c", "a"]
 
 
 def test_comparing_tells_lost_jobs_strangers_and_cancellations_apart() -> None:

@@ -8,6 +8,7 @@ import click
 import msgspec
 
 from procession.bulk import Verb
+from procession.cli.calling import called, open_target
 from procession.cli.filtered import FilterGroup, change, filter_options, list_jobs
 from procession.cli.shared import (
     jid_of,
@@ -20,17 +21,10 @@ from procession.cli.shared import (
     store_options,
 )
 from procession.client import Procession
-from procession.enqueuer import Call, Options, check_options
-from procession.errors import BadArguments, JobNotFound, UnknownJob
+from procession.enqueuer import Options, check_options
+from procession.errors import JobNotFound
 from procession.handle import JobHandle
 from procession.job import Crash
-
-
-def _value(text: str) -> Any:
-    try:
-        return msgspec.json.decode(text)
-    except msgspec.DecodeError:
-        return text
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
@@ -59,41 +53,11 @@ def enqueue(
     **options: Any,
 ) -> None:
     """Enqueue the job NAME of MODULE:APP. ARGUMENTS are JSON, a bare word is a string; `key=value` goes by name."""
-    import os
-
-    from procession.runtime.target import load_app
-
-    for variable, value in (("PROCESSION_URL", url), ("PROCESSION_NAMESPACE", namespace)):
-        if value is not None:
-            os.environ[variable] = value
-    app = load_app(target)
-    registered = app.registry.get(name)
-    if registered is None:
-        raise UnknownJob(f"no job {name!r} in {target}; it has {', '.join(app.registry.names()) or 'none'}")
-    args = [_value(it) for it in arguments if not _is_named(it)]
-    kwargs = {key: _value(value) for key, _, value in (it.partition("=") for it in arguments if _is_named(it))}
-    encoded = _encoded(registered, args, kwargs)
+    app = open_target(target, url, namespace)
     given: Options = check_options({**options, "tags": list(tags) or None})  # type: ignore[typeddict-item]
-    handle: JobHandle[Any] = app.enqueue(Call(registered, encoded, given))
+    handle: JobHandle[Any] = app.enqueue(called(app, name, arguments, given))
     line = f"{handle.jid}{' (was there already)' if handle.duplicate else ''}"
     say({"jid": handle.jid, "duplicate": handle.duplicate}, line, as_json)
-
-
-def _encoded(registered: Any, args: list[Any], kwargs: dict[str, Any]) -> bytes:
-    """JSON from the command line, read by the annotations so that a date or a bytes value can be given as text."""
-    signature = registered.signature
-    try:
-        named = signature.signature.bind(*args, **kwargs).arguments
-    except TypeError as error:
-        raise BadArguments(f"{signature}: {error}") from None
-    values, by_name = signature.decode(msgspec.json.encode(named))
-    encoded: bytes = signature.encode(values, by_name)
-    return encoded
-
-
-def _is_named(text: str) -> bool:
-    key, equals, _ = text.partition("=")
-    return bool(equals) and key.isidentifier()
 
 
 @click.group(cls=FilterGroup)

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from procession.cli.completion import schedule_names
+from procession.cli.scheduling import set_
 from procession.cli.shared import json_option, moment, open_app, print_json, print_table, say, store_options
 from procession.clock import wall
 from procession.cron import at_zone
@@ -22,9 +23,12 @@ LATEST_SHOWN = 10
 @json_option
 @click.pass_context
 def schedules(context: click.Context, url: str | None, namespace: str | None, as_json: bool) -> None:
-    """List the schedules; show, pause, resume, run, backfill or remove one."""
+    """List the schedules; set, show, pause, resume, run, backfill or remove one."""
     if context.invoked_subcommand is None:
         _list(url, namespace, as_json)
+
+
+schedules.add_command(set_)
 
 
 @schedules.command("list")

@@ -25,8 +25,12 @@ if TYPE_CHECKING:
     "--queue",
     "queues",
     multiple=True,
-    help="Serve this queue (repeatable); default: all that the app's jobs name.",
+    metavar="QUEUE[:SHARE]",
+    help="Serve this queue (repeatable); default: all that the app's jobs name. Shares say how many jobs of each are"
+    " begun while all have work: -q critical:6 -q low:1.",
 )
+@click.option("--strict", is_flag=True, help="Serve a queue only when those given before it have nothing.")
+@click.option("--ageing", help='Count a waiting job one priority higher per such time, such as "10m" (never).')
 @click.option("--concurrency", type=click.IntRange(1), help="Jobs at once in one process (100).")
 @click.option("--threads", type=click.IntRange(1), help="Threads for `def` jobs in one process (16).")
 @click.option("--processes", type=click.IntRange(1), help="Worker processes (1).")
@@ -48,6 +52,8 @@ def worker(
     context: click.Context,
     target: str,
     queues: tuple[str, ...],
+    strict: bool,
+    ageing: str | None,
     concurrency: int | None,
     threads: int | None,
     processes: int | None,
@@ -74,12 +80,13 @@ def worker(
     # Until the supervisor listens there is nothing to finish.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: os._exit(0))
+    from procession.clock import milliseconds
     from procession.integrations.systemd import Notify
-    from procession.names import check_queue
     from procession.runtime.joblog import log_to_stderr
     from procession.runtime.supervisor import Supervisor
     from procession.runtime.target import load_app
     from procession.runtime.wear import Wear
+    from procession.serving import check_order, shares_of
 
     # The children read the same settings as we do, so what was given here reaches them as environment.
     given = {
@@ -91,9 +98,10 @@ def worker(
     os.environ.update({f"PROCESSION_{name}": str(value) for name, value in given.items() if value is not None})
     level = logging.WARNING if quiet else logging.INFO
     log_to_stderr(level)
-    for queue in queues:
-        check_queue(queue)
+    shares = shares_of(queues)
     app = load_app(target)
+    check_order("strict" if strict else app.settings.queue_order, shares or shares_of(app.settings.queues))
+    milliseconds(ageing or 0, "ageing")
     Wear.of(app.settings, max_jobs=max_jobs, max_age=max_age, max_rss=max_rss)  # wrong ones are refused here
     with ExitStack() as stack:
         told: list[Told] = [*Notify.of(os.environ)]
@@ -105,6 +113,8 @@ def worker(
             app,
             target,
             queues=queues,
+            queue_order="strict" if strict else None,
+            ageing=ageing,
             concurrency=concurrency,
             threads=threads,
             processes=processes,

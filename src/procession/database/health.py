@@ -47,6 +47,7 @@ KINDS = {
     "record unreadable": "the record of a job cannot be read",
     "no spec": "what was asked is gone: the job will fail as undecodable when it is claimed, and cannot be mended",
     "key without job": "a unique key names a job that is gone, or that asked for another: it is free all the same",
+    "deadline lost": "a job has a deadline and nothing says so: it could wait beyond it, until a worker takes it",
     "key lost": "a job should hold its unique key and nothing says so: another could be enqueued beside it",
     "left over": "errors, a result or rules are kept for a job that is gone",
     "key without owner": "a key of this namespace belongs to nothing that lives",

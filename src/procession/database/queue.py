@@ -77,7 +77,15 @@ class Queue(Protocol):
         ...
 
     def claim(
-        self, queues: Sequence[str], worker: str, token: bytes, *, limit: int, lease: int, after: bytes = b""
+        self,
+        queues: Sequence[str],
+        worker: str,
+        token: bytes,
+        *,
+        limit: int,
+        lease: int,
+        after: bytes = b"",
+        ageing: int = 0,
     ) -> Operation[Claims]:
         """Take up to `limit` ready jobs from `queues`, in the order named, the highest priority of each first.
 
@@ -87,6 +95,9 @@ class Queue(Protocol):
         - `after` is the token of this worker's claim before, and something random for its first. Where another claim
           came in between (this question is late, or a failover lost claims), nothing is taken; the next claim goes on.
           Empty: not asked.
+        - With `ageing` (milliseconds) the head of a priority counts one higher for each such span that it has been
+          ready, and among equals the one that has been ready longest comes first. The order inside a priority stays. A
+          job that was given back counts as ready since it was last taken.
         - A paused queue gives nothing.
         - A job whose expiry has passed is not handed out: it becomes `cancelled` with reason `expired`. One that has
           used an attempt does not expire any more.
@@ -134,6 +145,8 @@ class Queue(Protocol):
     def promote(self, limit: int) -> Operation[Promoted]:
         """Make up to `limit` due jobs ready, the longest due first, and ring the bells of their queues.
 
+        - Up to `limit` jobs whose deadline passed while they were queued or delayed become `failed` with reason
+          `deadline`, the earliest deadline first; their errors say so.
         - A delayed job whose expiry has passed, and which has used no attempt, becomes `cancelled` with reason
           `expired`.
         """
@@ -142,7 +155,8 @@ class Queue(Protocol):
     def recover(self, limit: int, *, lease: int) -> Operation[list[UUID]]:
         """Take back up to `limit` jobs of workers whose lease ended, and return them.
 
-        - Each counts one crash more. It is `queued` again at the front of its priority; after `max_crashes` it is
+        - Each counts one crash more. It is `queued` again at the front of its priority, in the order in which they were
+          claimed; after `max_crashes` it is
           `failed` with reason `poison`.
         - When the last run of this verb lies more than half a lease back (the store was down or its clock jumped),
           nothing is taken for one lease from now.

@@ -44,6 +44,8 @@ def main() -> int:
             app,
             target=asked["target"],
             queues=asked["queues"],
+            queue_order=asked.get("queue_order"),
+            ageing=asked.get("ageing"),
             concurrency=asked["concurrency"],
             threads=asked["threads"],
             burst=asked["burst"],

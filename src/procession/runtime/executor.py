@@ -252,6 +252,8 @@ def died(run: Run, crash: Crash, worker: str) -> Verdict:
     """The process of the attempt ended by itself: a crash, which has a budget of its own."""
     message = f"its process ended: {crash.how}"
     failure = Failure(attempt=run.claimed.attempt, type="ProcessDied", message=message, worker=worker, crash=crash)
+    if run.registered.sealing is not None:
+        failure = msgspec.structs.replace(failure, crash=run.registered.sealing.seal_crash(crash, worker))
     outcome = _outcome(run.claimed, Move.CRASH, failure=encode_failure(failure))
     return Verdict(outcome, error=message, traceback=crash.stack)
 

@@ -44,9 +44,10 @@ from procession.runtime.performer import Capacity, Performer
 from procession.runtime.pulse import Beating
 from procession.runtime.scheduler import pruning
 from procession.runtime.scheduling import Scheduler
-from procession.runtime.slots import rotated
 from procession.runtime.target import target_of
+from procession.runtime.turns import Turns
 from procession.runtime.wear import Wear, resident
+from procession.serving import QueueOrder, check_order, shares_of
 
 log = logging.getLogger("procession.worker")
 
@@ -64,7 +65,9 @@ class QueueWorker:
 
     Args:
         app: whose jobs; its registry says which names are known.
-        queues: which queues; None means every queue that a registered job names.
+        queues: which queues, such as "mail" or "mail:3" with a share; None means those of the settings, else every
+            queue that a registered job names.
+        queue_order, ageing: which job is next, see `Settings`; by default as they say.
         concurrency, threads: places for `async def` jobs (and all claimed jobs together), and for `def` jobs.
         target: `module:app`, what job processes import; None leaves it to be found among the imported modules, and ""
             says that there are none.
@@ -79,6 +82,8 @@ class QueueWorker:
         app: Procession,
         *,
         queues: Sequence[str] | None = None,
+        queue_order: QueueOrder | None = None,
+        ageing: float | str | None = None,
         concurrency: int | None = None,
         threads: int | None = None,
         target: str | None = None,
@@ -91,9 +96,14 @@ class QueueWorker:
         settings = app.settings
         self.app = app
         self.id = worker_id or new_worker_id()
-        self.queues = list(queues) if queues else app.registry.queues()
-        if not self.queues:
+        shares = shares_of(queues or settings.queues or app.registry.queues())
+        order = queue_order or settings.queue_order
+        if not shares:
             raise ConfigError("there is nothing to serve: the app has no jobs, and no queue was named")
+        check_order(order, shares)
+        self.queues = [*shares]
+        self._turns = Turns(shares, order)
+        self._ageing = milliseconds(settings.ageing if ageing is None else ageing, "ageing")
         self.concurrency = concurrency or settings.concurrency
         self.threads = threads or settings.threads
         self.burst = burst
@@ -116,7 +126,6 @@ class QueueWorker:
         self._meter = Meter()
         self._hungry = True
         self._last_token, self._token = os.urandom(16), os.urandom(16)
-        self._turn = 0
         self._beat_at = 0.0
         self._beat_timer: asyncio.TimerHandle | None = None
         self._due_at: float | None = None
@@ -239,10 +248,10 @@ class QueueWorker:
             operations.append(("promoted", self._database.promote(PROMOTED)))
             self._hungry = True
         limit = self._places() if claiming and self._hungry else 0
+        order = self._turns.order()
         if limit:
-            queues = rotated(self.queues, self._turn)
             claim = self._database.claim(
-                queues, self.id, self._token, limit=limit, lease=self._lease, after=self._last_token
+                order, self.id, self._token, limit=limit, lease=self._lease, after=self._last_token, ageing=self._ageing
             )
             operations.append(("claims", claim))
             self._hungry = False  # a bell that rings while the answer is on its way means what comes after the claim
@@ -250,7 +259,6 @@ class QueueWorker:
             return False
         if self._meter.due(now):
             operations.insert(0, ("measured", self._measured(now)))
-        self._turn += 1
         self._pulse.turned()
         answers = await self._patient.ask(*(operation for _, operation in operations))
         named = dict(zip((name for name, _ in operations), answers if len(operations) > 1 else [answers], strict=True))
@@ -265,6 +273,8 @@ class QueueWorker:
         if "promoted" in named:
             self._promoted(named["promoted"])
         found_nothing = bool(limit) and self._claimed(named["claims"], limit)
+        if limit:
+            self._turns.claimed(order, [it.queue for it in named["claims"].jobs], limit)
         if len(self._outbox):
             self._wake.set()
         (self._attentive.clear if self._hungry else self._attentive.set)()

@@ -35,9 +35,3 @@ def claimable(free: int, served: Sequence[Places], *, mixed: bool) -> int:
             fit = fit + places.size - places.waiting if places.waiting < places.size else 0
         free = min(free, fit)
     return max(free, 0)
-
-
-def rotated(queues: list[str], turn: int) -> list[str]:
-    """The queues with another one first each turn, so that none starves another."""
-    at = turn % len(queues) if queues else 0
-    return queues[at:] + queues[:at]

@@ -220,7 +220,8 @@ class Supervisor:
         if not well:
             crash = child.dossier(ended)
             how = crash.how
-            self._envoy.died(child.worker_id, crash)
+            sealing = self.app.registry.policies.sealing
+            self._envoy.died(child.worker_id, crash if sealing is None else sealing.seal_crash(crash, child.worker_id))
         child.close()
         del self._watches[child]
         pause = seat.left(child, now)

@@ -24,6 +24,8 @@ from procession.unique import Unique
 T = TypeVar("T")
 
 ERRORS_KEPT = 25
+LOOKED_AGAIN = 10_000
+"""Milliseconds after which a run that is beyond its deadline is looked at again: its worker may have died."""
 
 
 class Record(Struct):
@@ -60,6 +62,13 @@ class Record(Struct):
     filed: int = 0
     """Which of all the jobs that ever finished here it is: two may finish in the same millisecond."""
     waited: int | None = None
+    place: int = 0
+    """Where in its claim it stands."""
+
+    @property
+    def ready_since(self) -> int:
+        """Since when a queued job is ready; one that was given back, since it was last taken at least."""
+        return self.due_at or self.start_at or self.enqueued_at
 
     def waits(self, now: int) -> int | None:
         """For how long a queued job has been ready; None where that is not known any more."""
@@ -81,6 +90,8 @@ class Store:
         """Forget everything."""
         self.jobs: dict[UUID, Record] = {}
         self.unique: dict[bytes, UUID] = {}
+        self.deadlines: dict[UUID, int] = {}
+        """Jobs that are not finished and have a deadline: when to look at them for it."""
         self.lanes: defaultdict[tuple[str, int], list[UUID]] = defaultdict(list)
         self.queue_names: set[str] = set()
         self.paused: dict[str, tuple[int, str, str]] = {}
@@ -147,6 +158,7 @@ class Store:
         if after is State.QUEUED:
             self.into_lane(record, front=front)
         elif after in FINAL:
+            self.deadlines.pop(record.jid, None)
             self.filed += 1
             record.finish_at, record.filed = now, self.filed
             self.happened(after.value, record.queue, now)
@@ -171,6 +183,7 @@ class Store:
         self.ring_watchers(record.jid)
         if record.unique is not None and self.unique.get(record.unique.key) == record.jid:
             del self.unique[record.unique.key]
+        self.deadlines.pop(record.jid, None)
         del self.jobs[record.jid]
 
     def ring_watchers(self, jid: UUID) -> None:
@@ -181,6 +194,19 @@ class Store:
     def add_failure(self, record: Record, failure: bytes) -> None:
         """Keep an attempt's error, the newest 25."""
         record.failures = [*record.failures, failure][-ERRORS_KEPT:]
+
+    def miss_deadlines(self, limit: int, now: int) -> None:
+        """Fail what waits beyond its deadline. What runs is ended by its worker, and looked at again."""
+        late = sorted((at, jid.bytes, jid) for jid, at in self.deadlines.items() if at <= now)[:limit]
+        for _, _, jid in late:
+            record = self.jobs[jid]
+            if record.state is State.RUNNING:
+                self.deadlines[jid] = now + LOOKED_AGAIN
+                continue
+            message = "the deadline of this job passed while it waited"
+            failure = Failure(attempt=record.attempt, type="JobTimeout", message=message, at=now)
+            self.add_failure(record, encode_failure(failure))
+            self.move(record, Move.MISS, now, reason="deadline")
 
     def take_back(self, record: Record, now: int, how: str, crash: Crash | None = None) -> None:
         """A job's worker is gone."""
@@ -233,6 +259,19 @@ class Store:
         """The queued jobs of one queue in the order in which they are claimed."""
         lanes = sorted((lane for lane in self.lanes if lane[0] == queue), key=lambda lane: -lane[1])
         return [self.jobs[jid] for lane in lanes for jid in self.lanes[lane]]
+
+    def aged_in(self, queue: str, span: int, now: int) -> list[Record]:
+        """The same where each head of a lane counts one priority higher for each span that it has been ready."""
+        lanes = {lane[1]: [self.jobs[jid] for jid in self.lanes[lane]] for lane in self.lanes if lane[0] == queue}
+        order: list[Record] = []
+
+        def urgency(priority: int) -> tuple[int, int, int]:
+            since = lanes[priority][0].ready_since
+            return priority + max(now - since, 0) // span, -since, priority
+
+        while waiting := [priority for priority, lane in lanes.items() if lane]:
+            order.append(lanes[max(waiting, key=urgency)].pop(0))
+        return order
 
     def held_by(self, worker: str) -> list[Record]:
         """What a worker runs."""

@@ -43,7 +43,8 @@ def take_key(store: Store, record: Record, now: int) -> bool:
 
 def bind(store: Store, record: Record, job: NewJob, now: int) -> None:
     """Write down the rules of a new job."""
-    record.deadline = now + job.deadline if job.deadline else 0
+    if job.deadline:
+        record.deadline = store.deadlines[record.jid] = now + job.deadline
     if (it := job.unique) is not None:
         record.unique = it
         record.window_ends = now + it.window if it.window else 0

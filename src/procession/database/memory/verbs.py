@@ -78,17 +78,26 @@ class Verbs(MeasureVerbs, ABC):
         return Stored(job.jid, True)
 
     def claim(
-        self, queues: Sequence[str], worker: str, token: bytes, *, limit: int, lease: int, after: bytes = b""
+        self,
+        queues: Sequence[str],
+        worker: str,
+        token: bytes,
+        *,
+        limit: int,
+        lease: int,
+        after: bytes = b"",
+        ageing: int = 0,
     ) -> Operation[Claims]:
         """See `Queue.claim`."""
 
         def run() -> Claims:
             store, now = self.store, self.now()
-            last, taken = store.tokens.get(worker), [it for it in store.held_by(worker) if it.token == token]
+            last, held = store.tokens.get(worker), [it for it in store.held_by(worker) if it.token == token]
+            taken = sorted(held, key=lambda it: it.place)
             if last != token and not taken:
                 store.tokens[worker] = token
                 in_turn = last is None or after in (b"", last)
-                taken = self._take(queues, worker, token, limit if in_turn else 0)
+                taken = self._take(queues, worker, token, limit if in_turn else 0, ageing)
             store.leases[worker] = max(store.leases.get(worker, 0), now + lease)
             store.info.setdefault(worker, (now, b"{}"))
             jobs = []
@@ -102,13 +111,13 @@ class Verbs(MeasureVerbs, ABC):
 
         return self.operation(run)
 
-    def _take(self, queues: Sequence[str], worker: str, token: bytes, limit: int) -> list[Record]:
+    def _take(self, queues: Sequence[str], worker: str, token: bytes, limit: int, ageing: int) -> list[Record]:
         store, now = self.store, self.now()
         taken: list[Record] = []
         for queue in queues:
             if queue in store.paused:
                 continue
-            for record in store.queued_in(queue):
+            for record in store.aged_in(queue, ageing, now) if ageing else store.queued_in(queue):
                 if len(taken) == limit:
                     break
                 if 0 < record.expires_at <= now and not record.attempt:
@@ -118,7 +127,7 @@ class Verbs(MeasureVerbs, ABC):
                 store.move(record, Move.CLAIM, now)
                 record.attempt = min(record.attempt + 1, 65_535)
                 record.worker, record.token, record.start_at, record.finish_at = worker, token, now, 0
-                record.cancel = False
+                record.cancel, record.place = False, len(taken)
                 taken.append(record)
             if store.queued_in(queue):
                 store.ring(queue)
@@ -198,6 +207,7 @@ class Verbs(MeasureVerbs, ABC):
 
     def _promote(self, limit: int) -> int:
         store, now = self.store, self.now()
+        store.miss_deadlines(limit, now)
         due = [record for record in store.in_order(State.DELAYED) if record.due_at <= now][:limit]
         for record in due:
             if 0 < record.expires_at <= now and not record.attempt:
@@ -237,7 +247,7 @@ class Verbs(MeasureVerbs, ABC):
         return self.operation(run)
 
     def _take_back_all(self, worker: str, limit: int, how: str, taken: list[UUID], crash: Crash | None = None) -> bool:
-        held = self.store.held_by(worker)[::-1]
+        held = sorted(self.store.held_by(worker), key=lambda it: (it.start_at, it.token, it.place), reverse=True)
         for record in held[:limit]:
             self.store.take_back(record, self.now(), how, crash)
             taken.append(record.jid)
@@ -324,6 +334,7 @@ class Verbs(MeasureVerbs, ABC):
             self.store.move(record, Move.REVIVE, self.now(), due=self.now())
             record.attempt = record.crashes = record.start_at = record.finish_at = record.expires_at = 0
             record.worker, record.token, record.cancel, record.result = "", b"", False, None
+            record.deadline = 0
             self.store.ring(record.queue)
             return None
 

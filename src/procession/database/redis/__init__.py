@@ -98,7 +98,15 @@ class RedisDatabase(MeasureScripts, NoteVerbs, ScheduleVerbs):
         return RedisOperation(verb, [now, *enqueue_arguments(jobs)], read, Jobs(verb, now, jobs))
 
     def claim(
-        self, queues: Sequence[str], worker: str, token: bytes, *, limit: int, lease: int, after: bytes = b""
+        self,
+        queues: Sequence[str],
+        worker: str,
+        token: bytes,
+        *,
+        limit: int,
+        lease: int,
+        after: bytes = b"",
+        ageing: int = 0,
     ) -> Operation[Claims]:
         """See `Queue.claim`."""
 
@@ -115,7 +123,7 @@ class RedisDatabase(MeasureScripts, NoteVerbs, ScheduleVerbs):
                 jobs.append(Claimed(it, token, queue, spec, attempt, crashes, fence, left, waited))
             return Claims(jobs, now, next_due, bool(called))
 
-        return self._ask("claim", [worker, token, after, limit, lease, *queues], read)
+        return self._ask("claim", [worker, token, after, limit, lease, ageing, *queues], read)
 
     def settle(self, worker: str, outcomes: Sequence[Outcome]) -> Operation[list[bool]]:
         """See `Queue.settle`."""

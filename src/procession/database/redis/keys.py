@@ -36,6 +36,7 @@ KEYS = (
     Key("results", "hash", "jid → JSON of what the job returned", "256 kB per job", "with its job"),
     Key("unique", "hash", "digest of a unique key → jid of the job that has it", "one per such job", "with its job"),
     Key("rules", "hash", "jid → its unique key, what frees it, its deadline", "one per such job", "with its job"),
+    Key("deadlines", "sorted set", "jobs with a deadline by its time", "those not finished", "when its job ends"),
     Key("notes", "hash", "jid → its progress, how many log lines", "300 bytes, or 1 kB if not ASCII", "with its job"),
     Key("log:<jid>", "list", "its log lines as JSON, the oldest first", "2,000 and 256 kB", "with its job"),
     Key("due", "sorted set", "delayed jobs by due time", "delayed jobs", "promotion"),

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 PARTS = (
-    "queue", "faults", "recovery", "deadline", "unique", "shelf", "notes", "schedules", "measures", "finding",
+    "queue", "ageing", "faults", "recovery", "deadline", "unique", "shelf", "notes", "schedules", "measures", "finding",
 )  # fmt: skip
 """The modules of the suite, the hot verbs first."""
 

@@ -186,3 +186,25 @@ def test_a_repeated_token_of_another_worker_is_no_claim(database: Database, ask:
     first = ask(database.claim(["mail"], "a", token, limit=1, lease=LEASE)).jobs
     second = ask(database.claim(["mail"], "b", token, limit=1, lease=LEASE)).jobs
     assert {it.jid for it in first}.isdisjoint(it.jid for it in second)
+
+
+@pytest.mark.parametrize("how", ["leave", "recover"])
+def test_jobs_are_taken_back_in_the_order_in_which_they_were_claimed_whatever_their_ids(
+    database: Database, ask: Ask, clock: Clock, how: str
+) -> None:
+    jobs = sorted((new() for _ in range(30)), key=lambda job: job.jid, reverse=True)
+    ask(database.enqueue(jobs))
+    ask(database.recover(1, lease=LEASE))
+    for _ in range(3):
+        claim(database, ask, 8)
+        clock.pass_(1)
+    if how == "leave":
+        ask(database.leave("w"))
+    else:
+        clock.pass_(LEASE // 3)
+        ask(database.recover(1, lease=LEASE))
+        clock.pass_(LEASE // 3)
+        ask(database.recover(1, lease=LEASE))
+        clock.pass_(LEASE // 3)
+        assert len(ask(database.recover(100, lease=LEASE))) == 24
+    assert [it.jid for it in claim(database, ask, 100, worker="v").jobs] == [job.jid for job in jobs]

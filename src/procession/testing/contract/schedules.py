@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import pytest
@@ -285,3 +286,18 @@ def test_there_may_be_so_many_schedules_and_no_more(database: Database, ask: Ask
         add(database, ask, clock, minutely("one more"))
     assert add(database, ask, clock, minutely("s1")) == [False]
     assert len(ask(database.schedules()).schedules) == MOST
+
+
+@pytest.mark.parametrize("jitter", [0, 50_000])
+def test_the_runs_of_a_schedule_have_the_deadline_of_their_job(
+    database: Database, ask: Ask, clock: Clock, jitter: int
+) -> None:
+    add(database, ask, clock, minutely(deadline=2_000, jitter=jitter))
+    clock.pass_(MINUTE)
+    assert look(database, ask) == ["fired"]
+    run = info(database, ask).runs[-1]
+    assert ask(database.counts()).enqueued == 1
+    clock.pass_(2_000)
+    ask(database.promote(10))
+    job = ask(database.find([UUID(run.jid)]))[0]
+    assert (job.state, job.reason) == (State.FAILED, "deadline")

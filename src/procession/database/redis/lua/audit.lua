@@ -98,11 +98,16 @@ function parts.rules()
   local page = redis.call('HSCAN', RULES, cursor, 'COUNT', limit)
   for i = 1, #page[2], 2 do
     local jid = page[2][i]
-    local r, key, frees, window = load(jid), rules_of(jid)
+    local r, key, frees, window, _, deadline = load(jid), rules_of(jid)
     if not (r and r.rules and key) then
       if wrong('left over', jid, 'rules') then redis.call('HDEL', RULES, jid) end
-    elseif is_held(r, frees, window) and redis.call('HEXISTS', UNIQUE, key) == 0 and wrong('key lost', jid, 'unique') then
-      redis.call('HSET', UNIQUE, key, jid)
+    else
+      if is_held(r, frees, window) and redis.call('HEXISTS', UNIQUE, key) == 0 and wrong('key lost', jid, 'unique') then
+        redis.call('HSET', UNIQUE, key, jid)
+      end
+      if deadline > 0 and r.state < PROCESSED and not redis.call('ZSCORE', DEADLINES, jid) and wrong('deadline lost', jid, 'deadlines') then
+        redis.call('ZADD', DEADLINES, deadline, jid)
+      end
     end
   end
   checked = #page[2] / 2

@@ -1,9 +1,9 @@
 -- Take ready jobs: out of their lanes, attempt + 1, worker and token written, held by a lease.
 -- moves: claim expire
 -- flags: allow-oom
--- args: now:int worker token after limit:int lease:int *queues
+-- args: now:int worker token after limit:int lease:int ageing:int *queues
 -- reply: now next_due fence called rows…; a row is jid, since when it was ready, attempt, crashes, number of the queue (and 32768 with a deadline, and the deadline), spec; its fence is one more each
--- uses: record held lanes finish unique
+-- uses: record held lanes ageing finish unique
 
 local claimed, reply, taken = {}, {now, 0, '0', 0}, 0
 local UNKNOWN = '\0\0\0\0\0\0'
@@ -53,13 +53,14 @@ else
   for i, queue in ipairs(queues) do
     if in_turn and taken < limit and redis.call('HEXISTS', T .. ':paused', queue) == 0 then
       local facts, spec_at = struct.pack('>HBH', 1, 0, i - 1), 17 + #queue
-      pop_live(queue, limit - taken, function(jid, raw)
+      local function take_raw(jid, raw)
         if sub(raw, 5, 8) ~= '\0\0\0\0' then return take(jid, unpacked(raw), i - 1) end
         local spec = sub(raw, spec_at)
         write(jid, running .. sub(raw, 9, spec_at - 1) .. past .. spec)
         row(jid, sub(raw, 9, 14), facts, spec)
         return true
-      end)
+      end
+      if ageing > 0 then pop_aged(queue, limit - taken, ageing, take_raw) else pop_live(queue, limit - taken, take_raw) end
     end
   end
   hold(worker, token, claimed)

@@ -1,9 +1,9 @@
 -- Say "alive", write what is known of a worker, do the duties that any worker may do, and read what it is believed to run.
--- moves: promote expire recover poison discard
+-- moves: promote expire miss recover poison discard
 -- flags: allow-oom
 -- args: now:int worker lease:int info limit:int max_crashes:int *queues
 -- reply: now next_due ready recovered repaired, then rows of jid token cancel
--- uses: record held lanes finish audit rounds duties
+-- uses: record held lanes finish audit rounds duties deadlines
 
 redis.call('ZADD', LEASES, now + lease, worker)
 redis.call('HSET', WORKERS, worker, now .. ' ' .. info)
@@ -12,6 +12,7 @@ local recovered = 0
 if limit > 0 then
   audited(lease)
   recovered = #dead_recovered(limit, lease, max_crashes)
+  deadlines_missed(limit)
   due_moved(limit)
 end
 commit()

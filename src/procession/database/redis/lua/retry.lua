@@ -17,6 +17,7 @@ for i, jid in ipairs(jids) do
     r.attempt, r.crashes, r.cancel, r.started, r.finished, r.expires, r.due = 0, 0, false, 0, 0, 0, now
     r.result = false
     r.worker, r.token, r.reason = '', '', ''
+    if r.rules then lift_deadline(jid) end
     to_lane(jid, r)
   end
 end

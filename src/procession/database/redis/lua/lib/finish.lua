@@ -36,6 +36,7 @@ local function finish(jid, r, state, reason)
   r.state, r.finished, r.reason, r.due, r.token = state, now, string.sub(reason, 1, 200), 0, string.sub(r.token, 1, 4)
   file(pushing('RPUSH', KEPT[state]), jid)
   r.place = place_now
+  if r.rules then redis.call('ZREM', DEADLINES, jid) end
   save(jid, r)
   happened(NAMES[state], r.queue, 1)
   count('kept_' .. NAMES[state], 1)
@@ -137,7 +138,7 @@ end
 -- order. True when none is left and the worker is forgotten.
 local function take_back_all(worker, limit, max_crashes, how, crash, taken)
   local counted, freed = held_count(worker), {}
-  local ids = held_by(worker, true)
+  local ids = as_claimed(worker, held_by(worker, true))
   if how == 'lease ended' then crash = last_words(worker, how, math.max(#ids - 1, 0)) end
   for i = #ids, 1, -1 do
     if #ids - i >= limit then

@@ -51,6 +51,24 @@ local function held_by(worker, may_write)
   return found
 end
 
+-- Jobs that a worker holds in the order in which it claimed them, which their ids need not have.
+local function as_claimed(worker, jids)
+  local place, claims = {}, redis.call('HGETALL', held_key(worker))
+  for i = 1, #claims, 2 do
+    for at = 5, #claims[i + 1], 16 do
+      local jid = string.sub(claims[i + 1], at, at + 15)
+      if known[jid] and known[jid].token == claims[i] then place[jid] = at end
+    end
+  end
+  table.sort(jids, function(a, b)
+    local one, other = known[a], known[b]
+    if one.started ~= other.started then return one.started < other.started end
+    if one.token ~= other.token then return one.token < other.token end
+    return place[a] < place[b]
+  end)
+  return jids
+end
+
 -- How many jobs a worker holds, without reading one of them.
 local function held_count(worker)
   local number = 0

@@ -55,11 +55,11 @@ local function is_live(r, place, queue, priority)
 end
 
 -- Pop up to `limit` live jobs of one queue, the highest priority first, and hand each to `take(jid, raw)`, which answers true when
--- it took one of the places.
-local function pop_live(queue, limit, take)
+-- it took one of the places. `lanes` says which priorities instead, and in which order. Answers how many were taken.
+local function pop_live(queue, limit, take, lanes)
   local taken, stepped, live, sub = 0, 0, 0, string.sub
   local ready = string.char(VERSION, QUEUED)
-  for _, priority in ipairs(priorities(queue)) do
+  for _, priority in ipairs(lanes or priorities(queue)) do
     local whose = struct.pack('>bBc0', priority, #queue, queue)
     local until_ = 14 + #whose
     while taken < limit and stepped < TOMBSTONES do
@@ -70,7 +70,7 @@ local function pop_live(queue, limit, take)
       for i, raw in ipairs(values(JOBS, jids)) do
         if raw and sub(raw, 1, 4) == ready .. sub(entries[i], 17) and sub(raw, 15, until_) == whose then
           live = live + 1
-          if take(jids[i], raw) then taken = taken + 1 end
+          if take(jids[i], raw) then taken = taken + 1 else stepped = stepped + 1 end
         else
           stepped = stepped + 1
         end
@@ -82,4 +82,5 @@ local function pop_live(queue, limit, take)
     end
   end
   if live > 0 then deepen(queue, -live) end
+  return taken
 end

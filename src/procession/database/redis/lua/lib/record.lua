@@ -15,7 +15,7 @@
 local QUEUED, DELAYED, BLOCKED, RUNNING, PROCESSED, FAILED, CANCELLED = 1, 2, 3, 4, 5, 6, 7
 local NAMES = {'queued', 'delayed', 'blocked', 'running', 'processed', 'failed', 'cancelled'}
 local JOBS, SPECS, ERRORS, RESULTS, DUE = T .. ':jobs', T .. ':specs', T .. ':errors', T .. ':results', T .. ':due'
-local UNIQUE, RULES, NOTES = T .. ':unique', T .. ':rules', T .. ':notes'
+local UNIQUE, RULES, NOTES, DEADLINES = T .. ':unique', T .. ':rules', T .. ':notes', T .. ':deadlines'
 local VERSION, LONG_SPEC = 1, 1024
 local HEAD, PLAN, HISTORY = '>BBHHBBI6bBc0', '>I6I6', '>I6I6Bc0Bc0Bc0'
 local HAS_PLAN, HAS_HISTORY, CANCEL, HAS_ERRORS, HAS_RESULT, APART, HAS_RULES, HAS_NOTES = 1, 2, 4, 8, 16, 32, 64, 128
@@ -133,6 +133,7 @@ local function drop(jid, r)
     local key = string.sub(redis.call('HGET', RULES, jid) or '', 1, 16)
     if redis.call('HGET', UNIQUE, key) == jid then redis.call('HDEL', UNIQUE, key) end
     redis.call('HDEL', RULES, jid)
+    redis.call('ZREM', DEADLINES, jid)
   end
   if r.notes then
     redis.call('HDEL', NOTES, jid)

@@ -63,6 +63,7 @@ local function enqueue_ruled(jid, spec, queue, priority, due, expires, asked)
   end
   local function from_now(span) return span > 0 and now + span or 0 end
   redis.call('HSET', RULES, jid, struct.pack(RULE, key, frees, from_now(window), from_now(at_most), from_now(deadline)))
+  if deadline > 0 then redis.call('ZADD', DEADLINES, now + deadline, jid) end
   local r = {
     state = QUEUED, priority = priority, attempt = 0, crashes = 0, place = 0, enqueued = now, queue = queue, due = 0,
     expires = expires, started = 0, finished = 0, worker = '', token = '', reason = '', rules = true,

@@ -42,6 +42,12 @@ local function takes_key(jid, r)
   return true
 end
 
+-- A job that somebody retries has all the time it needs.
+local function lift_deadline(jid)
+  local key, frees, window, latest, deadline = rules_of(jid)
+  if (deadline or 0) > 0 then redis.call('HSET', RULES, jid, struct.pack(RULE, key, frees, window, latest, 0)) end
+end
+
 -- When a job is to be over, as an instant; 0 for never.
 local function deadline_of(jid)
   local _, _, _, _, deadline = rules_of(jid)
