@@ -27,9 +27,9 @@ def test_what_waits_does_not_begin_while_the_lease_may_have_ended(namespace: str
         async with working(app, queues=["q"]) as worker:
             await note.enqueue(0).wait_async(10)
             performer = worker._performer
-            turns = -1
-            while turns != worker._turn:  # until it only waits: no answer that says "alive" is on its way
-                turns = worker._turn
+            said = 0.0
+            while said != performer.alive_until:  # until it only waits: no answer that says "alive" is on its way
+                said = performer.alive_until
                 await asyncio.sleep(0.05)
             performer.alive_until = 0.0
             claimed = app.ask(app.database.enqueue([_new(note.bind(1).registered.spec, b'{"n":1}')]))
