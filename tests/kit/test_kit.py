@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 
 import pytest
 
@@ -29,6 +30,7 @@ from procession import (
     constant,
 )
 from procession.testing import Kit
+from procession.testing.kit import HELD
 
 
 class OutOfStock(Exception):
@@ -403,6 +405,12 @@ def test_the_app_is_as_it_was_afterwards(app: Procession) -> None:
     assert isinstance(caught.value.__cause__, Unavailable)
     with pytest.raises(ConfigError, match="closed"):
         kit.run()
+
+
+def test_everything_that_an_app_keeps_of_its_store_is_put_aside() -> None:
+    """Else a test would reach the user's own store by it. `schedules` asks the app for its store each time."""
+    kept = {name for kind in Procession.__mro__ for name, it in vars(kind).items() if isinstance(it, cached_property)}
+    assert kept == {*HELD, "schedules"}
 
 
 def test_a_bad_question_says_what_is_wrong(app: Procession, kit: Kit) -> None:
