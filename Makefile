@@ -35,7 +35,7 @@ test-web: $(READY)  ## the dashboard in a real browser; needs Chromium (Debian: 
 test-django: $(READY)  ## Django's own tasks (Django 6), where a Python >= 3.12 is at hand (PYTHON6=…)
 	@test -n "$(PYTHON6)" || { echo "no python >= 3.12 found; call make test-django PYTHON6=/path/to/python"; exit 1; }
 	@test -x .venv-django/bin/python || $(PYTHON6) -m venv .venv-django
-	@.venv-django/bin/pip install --quiet --disable-pip-version-check -e '.[embedded]' 'Django>=6' pytest pytest-timeout
+	@.venv-django/bin/pip install --quiet --disable-pip-version-check -e '.[embedded]' 'Django>=6' pytest pytest-timeout pytest-xdist
 	.venv-django/bin/python -m pytest tests/integrations/test_django.py
 
 chaos: $(READY)  ## every fault one after the other, 20 minutes (SEED=n ONLY=name SHORT=1; WRITE=1 puts the table into the docs)
