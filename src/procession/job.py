@@ -186,6 +186,7 @@ class Job(Struct, frozen=True, kw_only=True):
     timeout: int | None = None
     tags: tuple[str, ...] = ()
     headers: dict[str, str] = {}
+    """What was sent along beside the arguments."""
     unique: str = ""
     """Its unique key, empty for none."""
     enqueued_at: int = 0

@@ -24,6 +24,7 @@ from procession import ConfigError, Procession
 from procession.runtime.queue_worker import QueueWorker
 from tests.process.family import until
 
+pytestmark = pytest.mark.xdist_group("django")  # set up once per process
 ROOT = Path(__file__).parents[2]
 PATH = [str(ROOT), os.environ.get("PYTHONPATH", "."), "."]
 BACKEND = "procession.integrations.django.ProcessionBackend"
@@ -201,11 +202,15 @@ def test_a_missing_result_and_one_of_another_task_are_refused(backend: Any, proj
     with pytest.raises(Exception, match="does not match"):
         project.tasks.fails.get_result(result.id)
 
-    @backend.app.job(name="plain")
-    def plain() -> None: ...
+    for name in ("plain", "this.Zen"):
 
-    with pytest.raises(missing):
-        backend.get_result(str(plain.enqueue().jid))
+        @Procession(backend.app.settings.url, namespace=backend.app.settings.namespace).job(name=name)
+        def plain() -> None: ...
+
+        with pytest.raises(missing):
+            backend.get_result(str(plain.enqueue().jid))
+        plain.app.close()
+    assert "this" not in sys.modules, "a name from the store was imported"
 
 
 def test_the_context_tells_the_attempt_and_the_id(backend: Any, project: Any) -> None:

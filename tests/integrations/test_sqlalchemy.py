@@ -27,6 +27,7 @@ from procession.integrations.sqlalchemy import AfterCommit, Outbox
 from tests.process.family import until
 from tests.web.conftest import perform
 
+pytestmark = pytest.mark.xdist_group("postgres")  # one server of it is enough
 PAGE = Path(__file__).parents[2] / "docs" / "sqlalchemy.md"
 METADATA = MetaData()
 ORDERS = Table("orders", METADATA, Column("id", Integer, primary_key=True), Column("item", String(50)))

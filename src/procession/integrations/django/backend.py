@@ -6,18 +6,22 @@ lasts, the app, is kept here by alias. What a worker needs beyond this is in `ta
 
 from __future__ import annotations
 
+import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from importlib import import_module
 from inspect import iscoroutinefunction
 from threading import Lock
 from typing import Any
 from uuid import UUID
 
+from django.apps import apps
 from django.core import checks
 from django.db import close_old_connections, transaction
 from django.utils import timezone
-from django.utils.module_loading import import_string
+from django.utils.module_loading import autodiscover_modules
 
 from procession.client import Procession
 from procession.context import current_job
@@ -27,6 +31,7 @@ from procession.events import Event
 from procession.integrations.django.connections import FreshConnections
 from procession.integrations.django.interface import (
     Base,
+    InvalidTask,
     Task,
     TaskContext,
     TaskResult,
@@ -171,14 +176,23 @@ class ProcessionBackend(Base):
                 **options,
             )
 
+    def discover(self) -> None:
+        """Import every module of tasks, so that all of them are known; those defined for another alias, too, for they
+        may be enqueued with this one."""
+        autodiscover_modules("tasks")
+        modules = [import_module(module) for module in self.options.get("modules", ())]
+        found = [f"{config.name}.tasks" for config in apps.get_app_configs()]
+        modules += [sys.modules[module] for module in found if module in sys.modules]
+        for task in [value for module in modules for value in vars(module).values() if isinstance(value, Task)]:
+            with suppress(InvalidTask):  # this alias does not take it
+                task.using(backend=self.alias)
+
     def _task(self, name: str) -> Any:
-        """The task of this name, imported if need be; None for a job that is none of Django's."""
+        """The task of this name; None for a job that is none of Django's. The name comes from the store, so nothing is
+        imported by it: only what the project itself lists."""
         registered = self.app.registry.get(name)
         if registered is None:
-            try:
-                import_string(name)
-            except ImportError:
-                return None
+            self.discover()
             registered = self.app.registry.get(name)
         return None if registered is None else getattr(registered.source, "task", None)
 

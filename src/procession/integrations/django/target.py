@@ -5,18 +5,14 @@ Sets Django up, imports every module of tasks, and so knows all jobs. `manage.py
 
 from __future__ import annotations
 
-import sys
-from contextlib import suppress
-from importlib import import_module
 from typing import Any
 
 import django
 from django.apps import apps
-from django.utils.module_loading import autodiscover_modules
 
 from procession.errors import ConfigError
 from procession.integrations.django.backend import ProcessionBackend
-from procession.integrations.django.interface import InvalidTask, Task, task_backends
+from procession.integrations.django.interface import task_backends
 
 if not apps.ready:
     django.setup()
@@ -34,10 +30,5 @@ def __getattr__(name: str) -> Any:
     if name.startswith("__"):
         raise AttributeError(name)
     backend = backend_of(name)
-    autodiscover_modules("tasks")
-    modules = [import_module(module) for module in backend.options.get("modules", ())]
-    modules += [sys.modules[it] for config in apps.get_app_configs() if (it := f"{config.name}.tasks") in sys.modules]
-    for task in [value for module in modules for value in vars(module).values() if isinstance(value, Task)]:
-        with suppress(InvalidTask):  # one that this alias does not take
-            task.using(backend=name)  # defined for another alias, it may be enqueued with this one all the same
+    backend.discover()
     return backend.app
