@@ -50,7 +50,7 @@ class Stage:
         self.excused: set[UUID] = set()
         self.complaints: list[str] = []
         self.notes: list[str] = []
-        self.server = Machine(scenario.server, faked=scenario.faketime)
+        self.server = self.predecessor = Machine(scenario.server, faked=scenario.faketime)
         self._machines = [self.server]
         self.skipped = ""
         self._forced = 0
@@ -104,14 +104,17 @@ class Stage:
         machine.start()
         return machine
 
-    def take_over(self, machine: Machine) -> None:
-        """Make another machine the primary, and let the proxy's address lead to it."""
+    def promote(self, machine: Machine) -> None:
+        """Make another machine the primary. Nobody but us knows its way yet."""
         with machine.client() as client:
             client.execute_command("REPLICAOF", "NO", "ONE")
-        self.server = machine
+        self.predecessor, self.server = self.server, machine
         self.app.close()
         self.app = Procession(machine.url, namespace=NAMESPACE, **self.scenario.settings)
         self.shop = Shop(self.app)
+
+    def lead_to(self, machine: Machine) -> None:
+        """Let the proxy's address lead to another machine."""
         self.proxy.aim(machine.path)
         self.proxy.reset()
 
