@@ -20,7 +20,7 @@ from procession import Procession, ResultPending, State
 from procession.database import Database, Held
 from procession.database import open as open_database
 from procession.errors import StoreRefused, Unavailable
-from procession.job import Crash, NewJob, Outcome, new_jid
+from procession.job import NewJob, Outcome, new_jid
 from procession.moves import Move
 from procession.runtime.heartbeat import compare
 from procession.runtime.outbox import Outbox
@@ -30,6 +30,7 @@ from tests.contract.test_queue import Ask, claim, new, settle
 from tests.model.faulty import Weather
 from tests.model.replica import fail_over, snapshot
 from tests.model.schedule import perform
+from tests.runtime.working import taken_back
 
 SOON = 5.0
 """Seconds within which what is to happen at once has happened, on a busy machine."""
@@ -107,7 +108,7 @@ def a_run_whose_job_was_taken_back_is_stopped(app: Procession) -> None:
             await long.enqueue_async()
             await asyncio.wait_for(begun.wait(), SOON)
             app.pause("q")
-            await app.ask_async(app.database.leave(worker.id, crash=Crash(how="paused too long")))
+            await taken_back(app, worker)
             await until(stopped.is_set, 3.0)
 
     asyncio.run(main())

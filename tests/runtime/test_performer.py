@@ -14,7 +14,7 @@ from procession import JobCancelled, JobTimeout, LeaseLost, Procession, Retry, S
 from procession.job import Crash
 from procession.runtime import performer
 from tests.runtime.heavy import RAISED
-from tests.runtime.working import until, working
+from tests.runtime.working import taken_back, until, working
 
 
 @pytest.fixture(params=["memory", "valkey"])
@@ -108,7 +108,7 @@ def test_a_thread_learns_whether_it_was_cancelled_ran_too_long_or_lost_its_lease
             lost = job.enqueue()
             await held.begins()
             app.pause("default")
-            await app.ask_async(app.database.leave(worker.id, crash=Crash(how="paused too long")))
+            await taken_back(app, worker)
             await until(lambda: worker._performer.lost == 3)
             held.let_go.set()
             await until(lambda: worker._performer.lost == 0)
@@ -291,9 +291,9 @@ def test_a_job_on_its_last_life_runs_where_it_always_does_if_its_app_cannot_be_i
 
     async def main() -> int:
         handle = job.enqueue()
-        for _ in range(2):
-            await app.ask_async(app.database.claim(["default"], "dead", b"t" * 16, limit=1, lease=60_000))
-            await app.ask_async(app.database.leave("dead", crash=Crash(how="signal 9 (SIGKILL)")))
+        for dead in ("one", "two"):
+            await app.ask_async(app.database.claim(["default"], dead, b"t" * 16, limit=1, lease=60_000))
+            await app.ask_async(app.database.leave(dead, crash=Crash(how="signal 9 (SIGKILL)")))
         async with working(app, target="elsewhere:app"):
             return await handle.result_async(15)
 
