@@ -50,3 +50,11 @@ def test_a_job_with_a_deadline_leaves_nothing_behind(database: Database, ask: As
     ask(database.remove([job.jid]))
     ask(database.enqueue([new(deadline=5)]))
     assert ask(database.purge("mail", 10)) == 1
+
+
+def test_a_job_with_a_deadline_is_one_job_however_often_it_is_enqueued(database: Database, ask: Ask) -> None:
+    job = new(deadline=10_000)
+    assert [ask(database.enqueue([job]))[0].new for _ in range(2)] == [True, False]
+    assert [it.jid for it in claim(database, ask).jobs] == [job.jid]
+    assert not ask(database.enqueue([job]))[0].new
+    assert claim(database, ask).jobs == []

@@ -301,45 +301,6 @@ def test_a_job_on_its_last_life_runs_where_it_always_does_if_its_app_cannot_be_i
     assert "cannot have a process of its own: a job process cannot begin: RuntimeError: not twice" in caplog.text
 
 
-def test_a_job_that_its_worker_lost_and_claimed_anew_runs_there_once_at_a_time(app: Procession) -> None:
-    app = Procession(app.settings.url, namespace=app.settings.namespace, lease=60.0, heartbeat=20.0)  # no beat says so
-    begun: list[int] = []
-    ended: list[str] = []
-    go_on = asyncio.Event()
-
-    @app.job(name="j")
-    async def job() -> None:
-        begun.append(current_job().attempt)
-        try:
-            await go_on.wait()
-        except asyncio.CancelledError:
-            ended.append(current_job().stop_reason or "")
-            raise
-
-    async def main() -> None:
-        async with working(app) as worker:
-            handle = job.enqueue()
-            await until(lambda: begun == [1])
-            app.pause("default")
-            await app.connection_async().ask(  # taken back and claimed by the same worker before its next beat
-                app.database.heartbeat(worker.id, lease=0, info=b"{}"),
-                app.database.recover(10, lease=60_000),
-                app.database.resume(["default"]),
-            )
-            claim = app.database.claim(["default"], worker.id, b"n" * 16, limit=1, lease=60_000)
-            claims = await app.connection_async().ask(claim)
-            if claims.jobs:  # else the worker was quicker
-                worker._performer.begin(claims.jobs[0])
-            await until(lambda: begun == [1, 2])
-            await until(lambda: ended == ["lost"])
-            assert worker._performer.executing == len(worker._performer.held()) == 1
-            go_on.set()
-            found = await handle.wait_async(15)
-            assert (found.state, found.attempt, found.crashes) == (State.PROCESSED, 2, 1)
-
-    asyncio.run(main())
-
-
 def test_an_error_knows_when_it_was_by_the_clock_of_the_store(app: Procession) -> None:
     @app.job(name="j", retry=False)
     def job() -> None:
