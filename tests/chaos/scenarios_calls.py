@@ -29,21 +29,23 @@ QUICKLY = {"lease": "2s", "heartbeat": "0.5s", "grace": "0.2s"}
 )  # fmt: skip
 def each_call(stage: Stage) -> None:
     stage.concurrency = 3
-    stage.workers(1)
+    stage.workers(1, "--concurrency", "30")  # it lives, and does what the others leave
     first = _begin_to_tick(stage)
-    running = stage.producing(3_000, stage.shop.note, 0.3, rate=15)
+    running = stage.producing(3_000, stage.shop.note, 0.2, rate=15)
     planned = stage.producing(3_000, stage.shop.note.using(delay="300ms"), 0.1, rate=5)
     told = stage.folder / "crashes"
     told.touch()
     children: list[UUID] = []
+    before = 0
     for verb in (*CALLS, *LAST_CALLS):
         dying = [_dying(stage, f"{when}-{verb}", told) for when in ("before", "after")]
         if verb in LAST_CALLS:
-            stage.until(lambda families=dying: all(stage.runs.open_on(it.pids) for it in families), 30)
-            for family in dying:
-                family.process.terminate()
-        if not _all_died(stage, dying, children):
-            stage.complaints.append(f"nobody died at {verb}")
+            _send_away(stage, dying)
+        _until_all_died(stage, dying, children)
+        count = len(told.read_text().splitlines()) - before
+        if count != 2:
+            stage.complaints.append(f"{count} of 2 died at {verb}")
+        before += count
     running.stop()
     planned.stop()
     crashes = [line.split() for line in told.read_text().splitlines()]
@@ -62,9 +64,18 @@ def _dying(stage: Stage, at: str, told: Path) -> Family:
     return stage.worker(**crashing, CHAOS_CRASH_WHOLE="1")
 
 
-def _all_died(stage: Stage, families: list[Family], children: list[UUID]) -> bool:
-    """Wait until they have, and let them enqueue meanwhile: a job that enqueues runs again with its worker's death."""
-    deadline = time.monotonic() + 30 * SLACK
+def _send_away(stage: Stage, families: list[Family]) -> None:
+    """SIGTERM to families while they run what will not end within their grace."""
+    stage.until(lambda: all(not it.alive or stage.is_at_work(it) for it in families), 40)
+    long = {order.jid for order in stage.enqueue(50, stage.shop.note, 3.0)}  # more than there are places
+    for family in families:
+        stage.until(lambda it=family: not it.alive or any(run.jid in long for run in stage.runs.open_on(it.pids)), 40)
+        family.process.terminate()
+
+
+def _until_all_died(stage: Stage, families: list[Family], children: list[UUID]) -> None:
+    """Let them enqueue meanwhile: a job that enqueues runs again after its worker's death."""
+    deadline = time.monotonic() + 40 * SLACK
     while any(family.alive for family in families) and time.monotonic() < deadline:
         sown = [new_jid() for _ in range(2)]
         for child in sown:
@@ -72,7 +83,6 @@ def _all_died(stage: Stage, families: list[Family], children: list[UUID]) -> boo
         children += sown
         enqueue_all([Order(stage.shop.sow, child) for child in sown], stage.ledger)
         time.sleep(0.2)
-    return not any(family.alive for family in families)
 
 
 def _begin_to_tick(stage: Stage) -> int:

@@ -131,10 +131,11 @@ class Stage:
     def workers(self, count: int, *options: str, **given: Any) -> list[Family]:
         """Start families and wait until all are at work."""
         families = [self.worker(*options, **given) for _ in range(count)]
-        self.until(lambda: all(self._at_work(family) for family in families), 30)
+        self.until(lambda: all(self.is_at_work(family) for family in families), 30)
         return families
 
-    def _at_work(self, family: Family) -> bool:
+    def is_at_work(self, family: Family) -> bool:
+        """The store knows it as a worker."""
         assert family.alive, f"a worker ended at once: {family.log.read_text()[-500:]}"
         pids = family.pids
         return any(worker.pid in pids for worker in self.app.workers())

@@ -7,6 +7,7 @@ import itertools
 import time
 from typing import Any
 
+import pytest
 import uvloop
 from redis import Redis
 
@@ -41,6 +42,17 @@ def test_no_beat_waits_for_the_next_bell(valkey_url: str, namespace: str) -> Non
     uvloop.run(main())
     gaps = [after - before for before, after in itertools.pairwise(seen)]
     assert max(gaps) < 900, gaps
+
+
+def test_a_worker_under_a_name_that_left_says_what_is_wrong(namespace: str, caplog: pytest.LogCaptureFixture) -> None:
+    app = Procession(f"memory://{namespace}", namespace=namespace)
+    app.ask(app.database.leave("w"))
+
+    async def main() -> None:
+        async with working(app, queues=["q"], worker_id="w"):
+            await until(lambda: "give each start a name of its own" in caplog.text)
+
+    asyncio.run(main())
 
 
 def test_a_full_worker_hears_a_cancellation_at_once(valkey_url: str, namespace: str) -> None:
