@@ -73,8 +73,11 @@ class Obituaries:
             with suppress(Unavailable, StoreRefused):  # we are to stop, and the store is away
                 jobs = await self._patient.ask(self._database.find([death.jid for death, _ in dead]))
                 for (death, grouped), job in zip(dead, jobs, strict=True):
-                    if job is not None:
-                        await self._tell(job, death, grouped=grouped)
+                    try:
+                        if job is not None:
+                            await self._tell(job, death, grouped=grouped)
+                    except Exception:  # the next ones are to be told of all the same
+                        log.exception("job %s: how it died could not be told", death.jid)
 
     def close(self) -> None:
         """Let go of the thread."""

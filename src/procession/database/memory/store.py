@@ -217,6 +217,11 @@ class Store:
             self.move(record, Move.FORGET, 0)
         return over
 
+    def deaths_in(self, queue: str, most: int) -> list[Death]:
+        """Take up to so many deaths out, to be told of by whoever asks."""
+        told, self.deaths[queue] = self.deaths[queue][:most], self.deaths[queue][most:]
+        return told
+
     # Reading
 
     def has_left(self, worker: str, now: int) -> bool:

@@ -183,7 +183,7 @@ class Verbs(MeasureVerbs, ABC):
                 self._promote(limit)
             ready = any(store.queued_in(queue) and queue not in store.paused for queue in queues)
             held = [Held(it.jid, it.token, it.cancel) for it in store.held_by(worker)]
-            deaths = [death for queue in queues if limit for death in store.deaths.pop(queue, [])]
+            deaths = [death for queue in queues if limit for death in store.deaths_in(queue, 100)]
             return Beat(held, now, store.next_due(), ready, recovered, left=left, deaths=deaths)
 
         return self.operation(run)
