@@ -1,9 +1,16 @@
-"""Jobs that keep a core busy, on two processes, beside a bare `concurrent.futures.ProcessPoolExecutor`."""
+"""Jobs that keep a core busy, on two processes, beside a bare `concurrent.futures.ProcessPoolExecutor`.
+
+Means something on a machine without other work only: the kernel divides a busy one by sessions, and a worker family has
+more of them than the pool.
+"""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 from types import ModuleType
 
 from bodies import burn
@@ -16,24 +23,40 @@ ROUNDS = 200_000
 ROWS = [
     Row(
         "cpu", "CPU-bound jobs, two processes", "% of a bare pool", "part", {"jobs": 200}, {"jobs": 60},
-        ("enqueue_burns", "left", "worker"),
+        ("enqueue_burns", "left", "worker"), target="≥ 90",
     )
 ]  # fmt: skip
 
 
 def measure(contestant: ModuleType, jobs: int = 200) -> dict[str, float]:
-    """Per cent of the bare pool's rate in the same minute."""
+    """Per cent of the bare pool's rate just before and just after."""
     client = store()
     prepare(contestant)
     call(contestant.enqueue_burns, jobs, ROUNDS)
+    before = bare(jobs)
     with working(contestant, burning=2):
         until(lambda: contestant.left(client) <= jobs * 0.9, "the first jobs", every=0.002)
         began, first = time.perf_counter(), contestant.left(client)
         until(lambda: contestant.left(client) <= 0, "the last job", every=0.002)
         ours = first / (time.perf_counter() - began)
-    with ProcessPoolExecutor(2) as pool:
-        list(pool.map(burn, [1_000] * 8))
+    rate = (before + bare(jobs)) / 2
+    return {"part": ours / rate * 100, "per_second": ours, "bare": rate}
+
+
+def bare(jobs: int) -> float:
+    """Jobs a second of a pool in a session of its own."""
+    program = "from figures.cpu import pool; import sys; print(pool(int(sys.argv[1])))"
+    run = subprocess.run(
+        [sys.executable, "-c", program, str(jobs)],
+        cwd=Path(__file__).parents[1], start_new_session=True, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return float(run.stdout)
+
+
+def pool(jobs: int) -> float:
+    """Jobs a second of two warm processes of `concurrent.futures`."""
+    with ProcessPoolExecutor(2) as executor:
+        list(executor.map(burn, [1_000] * 8))
         began = time.perf_counter()
-        list(pool.map(burn, [ROUNDS] * jobs))
-        bare = jobs / (time.perf_counter() - began)
-    return {"part": ours / bare * 100, "per_second": ours, "bare": bare}
+        list(executor.map(burn, [ROUNDS] * jobs))
+        return jobs / (time.perf_counter() - began)

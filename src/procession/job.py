@@ -114,6 +114,8 @@ class Claimed(Struct, frozen=True):
     waited: int | None = None
     """Milliseconds from when it was ready to this claim, by the store's clock; None where the store cannot say (it was
     given back, taken back or retried by hand)."""
+    zero_at: int = 0
+    """When `clock.monotonic()` was 0 on this machine, by the store's clock; 0 where nobody knows."""
 
 
 class Outcome(Struct, frozen=True, kw_only=True):

@@ -14,6 +14,7 @@ import sys
 import msgspec
 
 from tests.chaos import (  # noqa: F401 - importing a file registers its scenarios
+    scenarios_calls,
     scenarios_deploys,
     scenarios_network,
     scenarios_order,

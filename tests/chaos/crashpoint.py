@@ -1,8 +1,9 @@
 """A queue worker that dies at a chosen point of its talk with the store.
 
 `CHAOS_CRASH_AT=before-settle` kills the process just before the trip that settles is sent, `after-settle` when its
-answer has come; likewise `claim` and `leave`. The n-th such trip is meant, n drawn up to `CHAOS_CRASH_WITHIN` in each
-process anew. Everything else is the real thing: the wrapper hands every question on.
+answer has come; likewise any other verb, and `release`: a settle that gives something back. The n-th such trip is
+meant, n drawn up to `CHAOS_CRASH_WITHIN` in each process anew. With `CHAOS_CRASH_WHOLE` its supervisor dies with it,
+so nobody tells the store. Everything else is the real thing: the wrapper hands every question on.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from procession import Procession
 from procession.database import AsyncConnection, Database
 
 CRASH_AT, CRASH_WITHIN, CRASHES = "CHAOS_CRASH_AT", "CHAOS_CRASH_WITHIN", "CHAOS_CRASHES"
+CRASH_WHOLE = "CHAOS_CRASH_WHOLE"
 
 
 class CrashingConnection:
@@ -28,7 +30,7 @@ class CrashingConnection:
         self._when, self._verb, self._left = when, verb, count
 
     async def ask(self, *operations: Any, **options: Any) -> Any:
-        due = any(operation.script.name == self._verb for operation in operations)
+        due = any(is_meant(operation, self._verb) for operation in operations)
         self._left -= due
         if due and self._left == 0 and self._when == "before":
             die()
@@ -41,10 +43,20 @@ class CrashingConnection:
         return getattr(self._connection, name)
 
 
+def is_meant(operation: Any, verb: str) -> bool:
+    """This question is the verb that we die at."""
+    name: str = operation.script.name
+    if verb == "release":
+        return name == "settle" and any(isinstance(it, bytes) and b"release" in it for it in operation.arguments)
+    return name == verb
+
+
 def die() -> None:
     """SIGKILL to ourselves, told in a file first."""
     with Path(os.environ[CRASHES]).open("a") as told:
         told.write(f"{os.getpid()} {time.monotonic()}\n")
+    if os.environ.get(CRASH_WHOLE):
+        os.kill(os.getppid(), signal.SIGKILL)
     os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -50,3 +50,16 @@ def accepted(folder: Path, tag: str) -> dict[UUID, list[State]]:
                 for entry in words[2:]:  # two bytes follow the jid that say where it was filed
                     found[UUID(bytes=entry[:16])].append(State(words[1][len(prefix) :].decode()))
     return found
+
+
+def stored(folder: Path, tag: str) -> set[UUID]:
+    """Every job that was ever stored in a namespace, from the files in a server's folder; up to its death all that the
+    server had acknowledged, since it writes before it answers."""
+    key = f"{tag}:jobs".encode()
+    return {
+        UUID(bytes=jid)
+        for path in folder.glob("appendonlydir/*.incr.aof")
+        for words in commands(path)
+        if words[0].upper() == b"HSET" and words[1] == key
+        for jid in words[2::2]
+    }

@@ -139,3 +139,26 @@ def shard_moves(stage: Stage) -> None:
         time.sleep(0.7)
         stage.site.move_at_once(slot, source, target)
     producer.finish()
+
+
+@scenario(
+    "our shard moves to another node key by key, for longer than the lease, and back",
+    site=clustered, settings={"lease": "3s", "heartbeat": "1s"},
+)  # fmt: skip
+def shard_moves_key_by_key(stage: Stage) -> None:
+    # Half of a shard is worse than none: what is asked meanwhile is turned away, waits, and is asked again.
+    stage.workers(2)
+    producer = stage.producing(400, stage.shop.note, 0.5, rate=40)
+    tag = f"{{{NAMESPACE}:0}}"
+    here, slot = stage.site.owner(tag), stage.site.slot(tag)
+    there = stage.site.other_primary(here)
+    for source, target in ((here, there), (there, here)):
+        time.sleep(2.0)
+        began = time.monotonic()
+        stage.site.begin_move(slot, source, target)
+        while stage.site.move_keys(slot, source, target, 2):
+            time.sleep(0.5)
+        stage.site.end_move(slot, source, target)
+        if time.monotonic() - began < stage.lease:
+            stage.complaints.append("the move was shorter than the lease")
+    producer.finish()

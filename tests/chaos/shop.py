@@ -11,6 +11,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from uuid import UUID
 
 from procession import Procession, Retry, current_job
 from procession.retry import constant
@@ -83,6 +84,11 @@ class Shop:
             with told():
                 pass
 
+        @app.job(name="sow", queue=QUEUES[0])
+        async def sow(child: UUID) -> None:
+            with told():
+                await note.using(jid=child).enqueue_async()
+
         async def renamed() -> None:
             with told():
                 pass
@@ -94,7 +100,7 @@ class Shop:
             self.novel = app.job(name="novel", queue=QUEUES[0], aliases=["former"] * (release == "next"))(renamed)
         if release != "next":
             self.former = app.job(name="former", queue=QUEUES[0])(not_renamed)
-        self.note, self.work, self.block, self.fat = note, work, block, fat
+        self.note, self.work, self.block, self.fat, self.sow = note, work, block, fat, sow
         self.refuse, self.flaky, self.fatal = refuse, flaky, fatal
 
 

@@ -50,7 +50,7 @@ class Stage:
         self.excused: set[UUID] = set()
         self.complaints: list[str] = []
         self.notes: list[str] = []
-        self.server = Machine(scenario.server, faked=scenario.faketime)
+        self.server = self.predecessor = Machine(scenario.server, faked=scenario.faketime)
         self._machines = [self.server]
         self.skipped = ""
         self._forced = 0
@@ -104,14 +104,17 @@ class Stage:
         machine.start()
         return machine
 
-    def take_over(self, machine: Machine) -> None:
-        """Make another machine the primary, and let the proxy's address lead to it."""
+    def promote(self, machine: Machine) -> None:
+        """Make another machine the primary. Nobody but us knows its way yet."""
         with machine.client() as client:
             client.execute_command("REPLICAOF", "NO", "ONE")
-        self.server = machine
+        self.predecessor, self.server = self.server, machine
         self.app.close()
         self.app = Procession(machine.url, namespace=NAMESPACE, **self.scenario.settings)
         self.shop = Shop(self.app)
+
+    def lead_to(self, machine: Machine) -> None:
+        """Let the proxy's address lead to another machine."""
         self.proxy.aim(machine.path)
         self.proxy.reset()
 
@@ -128,10 +131,11 @@ class Stage:
     def workers(self, count: int, *options: str, **given: Any) -> list[Family]:
         """Start families and wait until all are at work."""
         families = [self.worker(*options, **given) for _ in range(count)]
-        self.until(lambda: all(self._at_work(family) for family in families), 30)
+        self.until(lambda: all(self.is_at_work(family) for family in families), 30)
         return families
 
-    def _at_work(self, family: Family) -> bool:
+    def is_at_work(self, family: Family) -> bool:
+        """The store knows it as a worker."""
         assert family.alive, f"a worker ended at once: {family.log.read_text()[-500:]}"
         pids = family.pids
         return any(worker.pid in pids for worker in self.app.workers())

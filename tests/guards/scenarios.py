@@ -16,11 +16,11 @@ from uuid import UUID
 
 from redis import Redis
 
-from procession import Procession, ResultPending, State
+from procession import Procession, ResultPending, State, current_job
 from procession.database import Database, Held
 from procession.database import open as open_database
 from procession.errors import StoreRefused, Unavailable
-from procession.job import Crash, NewJob, Outcome, new_jid
+from procession.job import NewJob, Outcome, new_jid
 from procession.moves import Move
 from procession.runtime.heartbeat import compare
 from procession.runtime.outbox import Outbox
@@ -30,6 +30,7 @@ from tests.chaos.proxy import Proxy
 from tests.model.faulty import Weather
 from tests.model.replica import fail_over, snapshot
 from tests.model.schedule import perform
+from tests.runtime.working import taken_back
 
 SOON = 5.0
 """Seconds within which what is to happen at once has happened, on a busy machine."""
@@ -107,7 +108,7 @@ def a_run_whose_job_was_taken_back_is_stopped(app: Procession) -> None:
             await long.enqueue_async()
             await asyncio.wait_for(begun.wait(), SOON)
             app.pause("q")
-            await app.ask_async(app.database.leave(worker.id, crash=Crash(how="paused too long")))
+            await taken_back(app, worker)
             await until(stopped.is_set, 3.0)
 
     asyncio.run(main())
@@ -134,6 +135,39 @@ def a_job_claimed_without_its_worker_knowing_runs_all_the_same(app: Procession) 
         assert (handle.job().attempt, handle.job().crashes) == (1, 0)
 
     asyncio.run(main())
+
+
+def a_job_claimed_anew_by_its_worker_runs_there_once_at_a_time(url: str, namespace: str) -> None:
+    """A job is taken back from its worker and claimed by it again before a heartbeat could say so."""
+    app = Procession(url, namespace=namespace, lease=60.0, heartbeat=20.0)
+    begun: list[int] = []
+    stopped: list[str | None] = []
+    go_on = asyncio.Event()
+
+    @app.job(name="job", queue="q")
+    async def job() -> None:
+        begun.append(current_job().attempt)
+        try:
+            await go_on.wait()
+        except asyncio.CancelledError:
+            stopped.append(current_job().stop_reason)
+            raise
+
+    async def main() -> State:
+        async with working(app) as worker:
+            handle = await job.enqueue_async()
+            await until(lambda: begun == [1])
+            ends = app.database.heartbeat(worker.id, lease=0, info=b"{}")
+            await app.connection_async().ask(ends, app.database.recover(10, lease=60_000))
+            await until(lambda: begun == [1, 2])
+            await until(lambda: stopped == ["lost"], 1.0)
+            go_on.set()
+            return (await handle.wait_async(SOON)).state
+
+    try:
+        assert asyncio.run(main()) is State.PROCESSED
+    finally:
+        app.close()
 
 
 def outcomes_stay_until_the_store_has_answered() -> None:

@@ -24,12 +24,14 @@ from procession.handle import Waiter
 from procession.moves import Move
 from procession.runtime.heartbeat import LeaseKeeper, compare
 from procession.runtime.outbox import Outbox
+from procession.runtime.performer import Performer
 from procession.runtime.queue_worker import QueueWorker
 from procession.testing.contract import ageing as test_ageing
 from procession.testing.contract import deadline as test_deadline
 from procession.testing.contract import faults as test_faults
 from procession.testing.contract import queue as test_queue
 from procession.testing.contract import recovery as test_recovery
+from procession.testing.contract import schedules as test_schedules
 from procession.testing.contract import shelf as test_shelf
 from procession.testing.contract import unique as test_unique
 from tests.guards import scenarios
@@ -37,6 +39,7 @@ from tests.guards.removal import function_without, script_without
 from tests.guards.stage import play
 from tests.lua import test_scripts
 from tests.model.schedule import NETWORK
+from tests.runtime import test_ahead
 
 Removal = Callable[[], AbstractContextManager[None]]
 
@@ -205,11 +208,46 @@ STORE = (
         test_queue.test_enqueuing_a_jid_twice_makes_one_job,
     ),
     script(
+        "one jid is one job with rules, too",
+        "enqueue.lua", "there[jid] or redis.call('HEXISTS', JOBS, jid) == 1", "there[jid]",
+        test_deadline.test_a_job_with_a_deadline_is_one_job_however_often_it_is_enqueued,
+    ),
+    script(
+        "of two who decided the same instant of a schedule one fires",
+        "fire.lua", "if s.next_at ~= expected or s.paused_at then return 'lost' end", "",
+        test_schedules.test_of_two_who_decided_the_same_one_fires,
+    ),
+    script(
+        "an instant that was decided is never fired again",
+        "fire.lua", "if slot > (s.last_at or 0) then", "if true then",
+        test_schedules.test_a_slot_is_never_fired_again_even_when_its_job_is_gone,
+    ),
+    script(
+        "where the job of an instant is still stored, a backfill makes no second one",
+        "fire.lua", "if load(jid) then return false end", "",
+        test_schedules.test_a_run_by_hand_and_a_backfill_leave_the_next_slot_alone,
+    ),
+    script(
         "a worker holds only jobs whose record names it and its token",
         "lib/held.lua", "if r and r.state == RUNNING and r.worker == worker and r.token == token then",
         "if r and r.state == RUNNING then",
         test_faults.test_a_worker_whose_jobs_were_taken_back_is_told_that_it_holds_none_of_them,
     ).also("lib/finish.lua", "  redis.call('DEL', held_key(worker))\n"),
+    script(
+        "a heartbeat that comes after its worker left makes no worker",
+        "heartbeat.lua", "if not left then", "if true then",
+        test_faults.test_a_heartbeat_that_comes_after_its_worker_left_makes_no_worker,
+    ),
+    script(
+        "a claim that comes after its worker left takes nothing",
+        "claim.lua", "elseif not left then", "else",
+        test_faults.test_a_claim_that_comes_after_its_worker_left_takes_nothing,
+    ),
+    script(
+        "a death is told of to one worker only",
+        "heartbeat.lua", "redis.call('LPOP', deaths_key(queue), 100)", "redis.call('LRANGE', deaths_key(queue), 0, 99)",
+        test_faults.test_one_worker_of_the_queue_is_told_of_each_death_once,
+    ),
     script(
         "to extend an unknown worker makes none",
         "extend.lua", "'XX', ", "", test_faults.test_to_extend_an_unknown_worker_makes_none,
@@ -241,6 +279,16 @@ RUNTIME = (
         "a job that a worker holds and knows nothing of is given back",
         QueueWorker._beat, "for held in conclusion.strangers:", "for held in []:",
         scenarios.a_job_claimed_without_its_worker_knowing_runs_all_the_same,
+    ),
+    function(
+        "a run of an older claim does not go on beside one of a newer",
+        Performer.begin, "if claimed.jid.int in self._active:", "if False:",
+        scenarios.a_job_claimed_anew_by_its_worker_runs_there_once_at_a_time,
+    ),
+    function(
+        "what waits for a place does not begin while the lease may have ended",
+        Performer.may_begin, "return monotonic() < self.alive_until", "return True",
+        test_ahead.test_what_waits_does_not_begin_while_the_lease_may_have_ended,
     ),
     function(
         "what the claim under way will answer is no stranger",

@@ -135,7 +135,8 @@ class Step(NamedTuple):
     """One thing that may happen next."""
 
     name: str
-    world: World
+    world: Any
+    """What the world is then: a `World`, or that of another design."""
     fault: bool = False
 
 

@@ -1,4 +1,5 @@
-"""Every order of every step of `design.py`: what a design promises, and a shortest way to break one that lacks a guard.
+"""Every order of every step of a design: what it promises, and a shortest way to break one that lacks a guard. Of one
+job (`design.py`), of a unique key (`unique_design.py`), of a schedule (`firing_design.py`).
 
 `python -m tests.model.exhaustive` prints the table that docs/reliability.md shows, with the counterexamples; a number
 behind it is how many faults more each case may meet (with 1 it takes minutes). The search is breadth first, so the
@@ -12,12 +13,15 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from tests.model.design import FINAL, Design, Step, Store, World, steps
+from tests.model.firing_design import FIRING_CASES
 from tests.model.sameness import canonical
+from tests.model.unique_design import UNIQUE_CASES
 
 ENDED = (*FINAL, "forgotten")
+W, S = TypeVar("W"), TypeVar("S", covariant=True)
 
 
 class Case(NamedTuple):
@@ -36,6 +40,35 @@ class Case(NamedTuple):
     def canonical(self, world: World) -> World:
         """What stands for this world; a counter's numbers are no mere names."""
         return canonical(world) if self.design.token_is_random else world
+
+    def first(self) -> World:
+        """Where everything begins."""
+        return World()
+
+    def breach(self, before: World, step: Step) -> str:
+        """The promise that this step breaks; "" for none."""
+        return breach(self.design, before, step)
+
+    def is_over(self, world: World) -> bool:
+        """Nothing more has to happen here."""
+        return world.store.state in ENDED
+
+
+class Model(Protocol[W, S]):
+    """What can be searched."""
+
+    @property
+    def name(self) -> str: ...
+
+    def steps(self, world: W) -> Iterator[S]: ...
+
+    def canonical(self, world: W) -> W: ...
+
+    def first(self) -> W: ...
+
+    def breach(self, before: W, step: S) -> str: ...
+
+    def is_over(self, world: W) -> bool: ...
 
 
 class Found(NamedTuple):
@@ -116,23 +149,23 @@ def in_one_place(store: Store) -> bool:
     return store.lane == 0 and not any(store.held)
 
 
-def search(case: Case) -> Found:
+def search(case: Model[Any, Any]) -> Found:
     """Try everything; stop at the first breach."""
     started = time.perf_counter()
-    first = World()
-    came_from: dict[World, World | None] = {first: None}
-    led_from: dict[World, list[World]] = {}
-    same: dict[World, World] = {}
+    first = case.first()
+    came_from: dict[Any, Any] = {first: None}
+    led_from: dict[Any, list[Any]] = {}
+    same: dict[Any, Any] = {}
     waiting = deque([first])
 
-    def found(wrong: str, world: World) -> Found:
+    def found(wrong: str, world: Any) -> Found:
         path = retold(case, way(came_from, world), wrong) if wrong else []
         return Found(len(came_from), wrong, path, time.perf_counter() - started)
 
     while waiting:
         world = waiting.popleft()
         for step in case.steps(world):
-            wrong = breach(case.design, world, step)
+            wrong = case.breach(world, step)
             if wrong:
                 return found(wrong, world)
             then = same.get(step.world)
@@ -143,14 +176,14 @@ def search(case: Case) -> Found:
             if then not in came_from:
                 came_from[then] = world
                 waiting.append(then)
-    ending = can_end(came_from, led_from)
+    ending = can_end(case, came_from, led_from)
     stranded = next((world for world in came_from if world not in ending), None)
     return found("", first) if stranded is None else found(STRANDED, stranded)
 
 
-def can_end(worlds: Iterable[World], led_from: dict[World, list[World]]) -> set[World]:
-    """The worlds from which the job still comes to an end, if nothing more goes wrong."""
-    ending = {world for world in worlds if world.store.state in ENDED}
+def can_end(case: Model[Any, Any], worlds: Iterable[Any], led_from: dict[Any, list[Any]]) -> set[Any]:
+    """The worlds from which everything still comes to its end, if nothing more goes wrong."""
+    ending = {world for world in worlds if case.is_over(world)}
     waiting = deque(ending)
     while waiting:
         for world in led_from.get(waiting.popleft(), ()):
@@ -160,7 +193,7 @@ def can_end(worlds: Iterable[World], led_from: dict[World, list[World]]) -> set[
     return ending
 
 
-def way(came_from: dict[World, World | None], world: World) -> list[World]:
+def way(came_from: dict[Any, Any], world: Any) -> list[Any]:
     """The worlds from the beginning to this one."""
     worlds = [world]
     while (before := came_from[worlds[-1]]) is not None:
@@ -168,7 +201,7 @@ def way(came_from: dict[World, World | None], world: World) -> list[World]:
     return worlds[::-1]
 
 
-def retold(case: Case, worlds: list[World], wrong: str) -> list[str]:
+def retold(case: Model[Any, Any], worlds: list[Any], wrong: str) -> list[str]:
     """The names of the steps on a way, each worker under the name that it had at first."""
     told, names = worlds[0], []
     for world in worlds[1:]:
@@ -176,11 +209,11 @@ def retold(case: Case, worlds: list[World], wrong: str) -> list[str]:
         told = step.world
         names.append(step.name)
     if wrong != STRANDED:
-        names.append(next(step.name for step in case.steps(told) if breach(case.design, told, step) == wrong))
+        names.append(next(step.name for step in case.steps(told) if case.breach(told, step) == wrong))
     return names
 
 
-def row(case: Case, found: Found) -> str:
+def row(case: Model[Any, Any], found: Found) -> str:
     """One line of the table."""
     return f"| {case.name} | {found.worlds:,} | {found.breach or 'nothing'} | {len(found.path) or ''} |"
 
@@ -189,7 +222,7 @@ def main(deeper: int) -> int:
     """Print the table and the ways; 1 when a case did not come out as expected."""
     surprises, ways = 0, []
     print("| design | worlds | breaks | in steps |\n|---|--:|---|--:|")
-    for case in CASES:
+    for case in (*CASES, *UNIQUE_CASES, *FIRING_CASES):
         found = search(case._replace(faults=case.faults + deeper))
         surprises += found.breach != case.breaks
         print(row(case, found), flush=True)

@@ -94,6 +94,9 @@ class Twins(RuleBasedStateMachine):
         self.tokens: list[tuple[UUID, bytes]] = []
         self.ledger = Ledger()
         self.made = 0
+        self.lives = {"v": 0, "w": 0}
+        self.gone = ["nobody"]
+        """Workers that have left; what they asked before may come late."""
 
     # Asking both
 
@@ -114,6 +117,10 @@ class Twins(RuleBasedStateMachine):
         """As good as random, and the same for the same steps."""
         self.made += 1
         return hashlib.sha256(str(self.made).encode()).digest()[:16]
+
+    def named(self, worker: str) -> str:
+        """The name of this worker's present life: each start has a new one."""
+        return f"{worker}{self.lives[worker]}"
 
     def jid(self, at: int) -> UUID:
         return self.jids[at % len(self.jids)] if self.jids else UUID(int=1)
@@ -145,10 +152,13 @@ class Twins(RuleBasedStateMachine):
     def ask_beat(self, worker: str, limit: int) -> Beat:
         """Beat at both, as a set of what is held."""
         with self.taking_back(self.lease_ended(but=worker)):
-            first, second = self.each(lambda it: it.heartbeat(worker, lease=LEASE, info=b"{}", limit=limit))
+            first, second = self.each(
+                lambda it: it.heartbeat(worker, lease=LEASE, info=b"{}", queues=["a", "b"], limit=limit)
+            )
         assert {(it.jid, it.token, it.cancel) for it in first.held} == {
             (it.jid, it.token, it.cancel) for it in second.held
         }
+        assert (first.left, sorted(first.deaths)) == (second.left, sorted(second.deaths))
         beat: Beat = first
         return beat
 
@@ -224,7 +234,7 @@ class Twins(RuleBasedStateMachine):
         ageing=st.sampled_from([0, 0, 1, 2_000]),
     )
     def claim(self, names: list[str], worker: str, limit: int, ageing: int) -> None:
-        self.ask_claim(names, worker, self.new_token(), limit, ageing=ageing)
+        self.ask_claim(names, self.named(worker), self.new_token(), limit, ageing=ageing)
 
     @rule(at=jobs_at, move=st.sampled_from(SETTLING), delay=st.sampled_from([0, 100, 5_000]), worker=workers)
     def settle(self, at: int, move: Move, delay: int, worker: str) -> None:
@@ -264,16 +274,26 @@ class Twins(RuleBasedStateMachine):
 
     @rule(worker=workers, crash=st.sampled_from([None, Crash(how="signal 9", memory=5)]))
     def leave(self, worker: str, crash: Crash | None) -> None:
-        with self.taking_back({worker}):
-            self.both(lambda database: database.leave(worker, crash=crash))
+        name = self.named(worker)
+        with self.taking_back({name}):
+            self.both(lambda database: database.leave(name, crash=crash))
+        self.lives[worker] += 1
+        self.gone.append(name)
+
+    @rule(at=jobs_at, limit=st.integers(1, 3))
+    def late_questions_of_one_that_left(self, at: int, limit: int) -> None:
+        name = self.gone[-1 - at % len(self.gone)]
+        self.ask_beat(name, limit)
+        self.ask_claim(["a", "b"], name, self.new_token(), limit)
 
     @rule(worker=workers, limit=st.integers(0, 3))
     def heartbeat(self, worker: str, limit: int) -> None:
-        self.ask_beat(worker, limit)
+        self.ask_beat(self.named(worker), limit)
 
-    @rule(worker=st.sampled_from(["v", "w", "nobody"]))
-    def extend(self, worker: str) -> None:
-        self.both(lambda database: database.extend([worker], lease=LEASE))
+    @rule(worker=workers, at=jobs_at)
+    def extend(self, worker: str, at: int) -> None:
+        names = [self.named(worker), self.gone[at % len(self.gone)]]
+        self.both(lambda database: database.extend(names, lease=LEASE))
 
     @rule(limit=st.integers(1, 4))
     def prune(self, limit: int) -> None:

@@ -66,9 +66,14 @@ async def stick(path: str) -> str:
 async def version() -> str:
     return VERSION
 
-@app.job(name="killer", queue="q", retry=False)
+@app.job(name="killer", queue="q", retry=False, on_exhausted=lambda failure: ran(f"given-up:{failure.type}"))
 async def killer() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
+
+@app.job(name="hoard", queue="q")
+async def hoard(megabytes: int, kept: list = []) -> str:
+    kept.append(b"x" * (megabytes << 20))
+    return "kept"
 
 @app.job(name="nap", queue="q")
 async def nap(seconds: float, mark: str) -> str:

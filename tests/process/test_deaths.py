@@ -66,13 +66,22 @@ def test_a_segmentation_fault_leaves_the_guilty_stack_for_whoever_asks(
         assert line in shown
 
 
-def test_a_job_that_always_kills_its_worker_is_failed_as_poison(worker: Families, shop: ModuleType) -> None:
+def test_a_job_that_always_kills_its_worker_is_failed_as_poison_and_whom_it_concerns_hears_of_it(
+    worker: Families, shop: ModuleType, app: Procession
+) -> None:
     worker()
     handle = shop.killer.enqueue()
     job = handle.wait(timeout=40)
     assert (job.state, job.reason, job.crashes) == (State.FAILED, "poison", 3)
     assert all(failure.crash is not None and failure.crash.how == "signal 9 (SIGKILL)" for failure in job.failures)
     assert shop.nap.enqueue(0, "after").result(timeout=20) == "rested"
+    until(lambda: len(app.errors()) == 2)
+    groups = {group.type: group for group in app.errors()}
+    assert groups["WorkerDied"].count in (1, 2), "who is told of the first death may die the second"
+    assert groups["ProcessDied"].count == 1, "the last time it ran alone"
+    assert all(group.names == ("killer",) and group.samples == (handle.jid,) for group in groups.values())
+    until(lambda: "given-up:ProcessDied" in worker.runs())
+    assert worker.runs().count("given-up:ProcessDied") == 1
 
 
 def test_a_job_killed_between_its_return_and_the_settling_runs_again_and_is_settled_once(

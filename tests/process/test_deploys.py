@@ -175,6 +175,26 @@ def test_workers_are_recycled_by_the_number_of_their_jobs_the_replacement_first(
     assert family.stop() == 0
 
 
+@pytest.mark.parametrize("bound", ["age", "memory"])
+def test_workers_are_recycled_by_age_and_by_memory_the_replacement_first(
+    bound: str, worker: Families, shop: ModuleType, app: Procession
+) -> None:
+    options = {"age": ("--max-age", "4s"), "memory": ("--max-rss", "200MB")}[bound]
+    family = worker("--processes", "2", "--concurrency", "4", *options, **FAST)
+    until(lambda: len(app.workers()) == 2)
+    before = set(family.children())
+    naps = app.enqueue_many([shop.nap.bind(0.1, f"{n}") for n in range(200)])
+    if bound == "memory":
+        app.enqueue_many([shop.hoard.bind(100) for _ in range(8)])
+    assert fewest_serving(app, lambda: not before & set(family.children())) >= 2
+    until(lambda: {handle.job().state for handle in naps} == {State.PROCESSED})
+    assert sorted(worker.runs()) == sorted(f"{n}" for n in range(200)), "each ran once"
+    assert f"this worker should be replaced: it {'is' if bound == 'age' else 'holds'} " in family.log
+    if bound == "memory":
+        until(lambda: max(it.memory for it in app.workers()) < 200e6)
+    assert family.stop() == 0
+
+
 def test_a_worker_is_worn_out_by_jobs_age_and_memory_and_no_two_at_the_same_moment() -> None:
     settings = Settings.load(max_jobs=1_000, max_age="1h", max_rss="1MB")
     drawn = [Wear.of(settings) for _ in range(50)]

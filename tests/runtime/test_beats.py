@@ -7,12 +7,14 @@ import itertools
 import time
 from typing import Any
 
+import pytest
 import uvloop
 from redis import Redis
 
-from procession import Procession
+from procession import Procession, State
 from procession.database.redis.keys import tag
 from procession.runtime.queue_worker import QueueWorker
+from tests.runtime.working import until, working
 
 
 def test_no_beat_waits_for_the_next_bell(valkey_url: str, namespace: str) -> None:
@@ -40,6 +42,63 @@ def test_no_beat_waits_for_the_next_bell(valkey_url: str, namespace: str) -> Non
     uvloop.run(main())
     gaps = [after - before for before, after in itertools.pairwise(seen)]
     assert max(gaps) < 900, gaps
+
+
+def test_a_worker_under_a_name_that_left_says_what_is_wrong(namespace: str, caplog: pytest.LogCaptureFixture) -> None:
+    app = Procession(f"memory://{namespace}", namespace=namespace)
+    app.ask(app.database.leave("w"))
+
+    async def main() -> None:
+        async with working(app, queues=["q"], worker_id="w"):
+            await until(lambda: "give each start a name of its own" in caplog.text)
+
+    asyncio.run(main())
+
+
+def test_a_full_worker_hears_a_cancellation_at_once(valkey_url: str, namespace: str) -> None:
+    app = Procession(valkey_url, namespace=namespace, lease=120.0, heartbeat=60.0)
+
+    @app.job(name="long", queue="q")
+    async def long(n: int) -> None:
+        await asyncio.sleep(60)
+
+    async def main() -> None:
+        handles = [await long.enqueue_async(n) for n in range(4)]
+        async with working(app, concurrency=2):
+            for first, second in itertools.pairwise(handles):  # full all the time, until nothing waits any more
+                await until(lambda it=first: it.job().state is State.RUNNING)
+                await asyncio.sleep(0.3)
+                began = time.monotonic()
+                await first.cancel_async()
+                await first.wait_async(15)
+                assert time.monotonic() - began < 2.0
+                await until(lambda it=second: it.job().state is State.RUNNING)
+            await handles[-1].cancel_async()
+            await handles[-1].wait_async(15)
+
+    asyncio.run(main())
+
+
+def test_a_worker_that_was_full_hears_what_comes_after(valkey_url: str, namespace: str) -> None:
+    app = Procession(valkey_url, namespace=namespace, lease=120.0, heartbeat=60.0)
+    done = asyncio.Event()
+
+    @app.job(name="wait", queue="q")
+    async def wait() -> None:
+        await done.wait()
+
+    async def main() -> None:
+        handles = [await wait.enqueue_async() for _ in range(2)]
+        async with working(app, concurrency=1) as worker:
+            await until(lambda: worker._listener.at_own_bell)
+            done.set()
+            for handle in handles:
+                await handle.wait_async(15)
+            began = time.monotonic()
+            await (await wait.enqueue_async()).wait_async(15)
+            assert time.monotonic() - began < 1.0
+
+    asyncio.run(main())
 
 
 def test_a_bell_that_rings_while_a_claim_is_answered_is_heard(valkey_url: str, namespace: str) -> None:

@@ -18,7 +18,7 @@ from procession.runtime.process_executor import ProcessExecutor
 from procession.runtime.queue_worker import QueueWorker
 from tests.runtime import heavy
 from tests.runtime.heavy import RAISED, app
-from tests.runtime.working import until, working
+from tests.runtime.working import taken_back, until, working
 
 
 @pytest.fixture(autouse=True)
@@ -317,7 +317,7 @@ def test_a_run_whose_lease_was_lost_is_told_and_writes_nothing(tmp_path: Path) -
             handle = heavy.soft.using(timeout=60).enqueue(str(path))
             await until(path.exists)
             app.pause("default")
-            await app.ask_async(app.database.leave(worker.id))
+            await taken_back(app, worker)
             await until(reads(path, "LeaseLost"))
             await until(lambda: not any(it.active for it in executor(worker)._lives))
             found = handle.job()

@@ -14,7 +14,7 @@ from procession import JobCancelled, JobTimeout, LeaseLost, Procession, Retry, S
 from procession.job import Crash
 from procession.runtime import performer
 from tests.runtime.heavy import RAISED
-from tests.runtime.working import until, working
+from tests.runtime.working import taken_back, until, working
 
 
 @pytest.fixture(params=["memory", "valkey"])
@@ -108,7 +108,7 @@ def test_a_thread_learns_whether_it_was_cancelled_ran_too_long_or_lost_its_lease
             lost = job.enqueue()
             await held.begins()
             app.pause("default")
-            await app.ask_async(app.database.leave(worker.id, crash=Crash(how="paused too long")))
+            await taken_back(app, worker)
             await until(lambda: worker._performer.lost == 3)
             held.let_go.set()
             await until(lambda: worker._performer.lost == 0)
@@ -291,11 +291,43 @@ def test_a_job_on_its_last_life_runs_where_it_always_does_if_its_app_cannot_be_i
 
     async def main() -> int:
         handle = job.enqueue()
-        for _ in range(2):
-            await app.ask_async(app.database.claim(["default"], "dead", b"t" * 16, limit=1, lease=60_000))
-            await app.ask_async(app.database.leave("dead", crash=Crash(how="signal 9 (SIGKILL)")))
+        for dead in ("one", "two"):
+            await app.ask_async(app.database.claim(["default"], dead, b"t" * 16, limit=1, lease=60_000))
+            await app.ask_async(app.database.leave(dead, crash=Crash(how="signal 9 (SIGKILL)")))
         async with working(app, target="elsewhere:app"):
             return await handle.result_async(15)
 
     assert asyncio.run(main()) == 3
     assert "cannot have a process of its own: a job process cannot begin: RuntimeError: not twice" in caplog.text
+
+
+def test_an_error_knows_when_it_was_by_the_clock_of_the_store(app: Procession) -> None:
+    @app.job(name="j", retry=False)
+    def job() -> None:
+        time.sleep(0.3)
+        raise ValueError
+
+    async def main() -> None:
+        async with working(app):
+            found = await job.enqueue().wait_async(15)
+            (failure,) = found.failures
+            assert found.start_at + 300 - 2 <= failure.at <= found.finish_at + 2
+
+    asyncio.run(main())
+
+
+def test_a_worker_says_since_when_it_is_there(app: Procession) -> None:
+    @app.job(name="j")
+    async def job() -> None: ...
+
+    async def main() -> None:
+        before = await app.ask_async(app.database.clock())
+        async with working(app):
+            await until(app.workers)
+            first = app.workers()[0]
+            await until(lambda: app.workers()[0].beat_at > first.beat_at)
+            again = app.workers()[0]
+            assert before - 2 <= first.started_at <= first.beat_at
+            assert abs(again.started_at - first.started_at) < 100
+
+    asyncio.run(main())

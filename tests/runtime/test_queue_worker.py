@@ -24,9 +24,9 @@ from procession import (
     constant,
     current_job,
 )
-from procession.job import Crash, NewJob, new_jid
+from procession.job import NewJob, new_jid
 from procession.runtime.queue_worker import QueueWorker
-from tests.runtime.working import working
+from tests.runtime.working import taken_back, working
 
 QUICK = Retry(attempts=3, backoff=constant(0.01))
 
@@ -354,7 +354,7 @@ def test_a_run_whose_lease_was_lost_is_stopped_and_writes_nothing(app: Processio
             handle = job.enqueue()
             while not begun.is_set():
                 await asyncio.sleep(0.005)
-            await app.ask_async(app.database.leave(worker.id, crash=Crash(how="paused too long")))
+            await taken_back(app, worker)
             return await handle.wait_async(15)
 
     found = asyncio.run(main())

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from procession import Procession
+from procession.clock import milliseconds
 from procession.runtime.queue_worker import QueueWorker
 
 
@@ -27,6 +28,14 @@ async def working(app: Procession, **options: Any) -> AsyncIterator[QueueWorker]
         await running
         await app.close_async()
         app.close()
+
+
+async def taken_back(app: Procession, worker: QueueWorker) -> None:
+    """As if this worker had been paused for longer than its lease: others take back what it runs."""
+    lease = milliseconds(app.settings.lease)
+    ends = app.database.heartbeat(worker.id, lease=0, info=b"{}")
+    while not (await app.connection_async().ask(ends, app.database.recover(100, lease=lease)))[1]:
+        await asyncio.sleep(0.01)
 
 
 async def until(condition: Callable[[], Any], seconds: float = 20) -> Any:

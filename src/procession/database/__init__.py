@@ -16,7 +16,7 @@ from procession.database.health import Audit, Finding, Health, Inspection
 from procession.database.measures import Measures
 from procession.database.notes import Notes
 from procession.database.operation import AsyncConnection, Connection, Durability, Operation, Walk
-from procession.database.queue import Beat, Claims, Held, Promoted, Queue
+from procession.database.queue import Beat, Claims, Death, Held, Promoted, Queue
 from procession.database.schedules import Scheduled, Schedules
 from procession.database.shelf import Counts, Jobs, Page, Query, QueueInfo, Queues, Watch, WorkerInfo
 from procession.errors import ConfigError
@@ -30,6 +30,7 @@ __all__ = [
     "Connection",
     "Counts",
     "Database",
+    "Death",
     "Durability",
     "Finding",
     "Held",

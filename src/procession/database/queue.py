@@ -37,6 +37,14 @@ class Held(Struct, frozen=True):
     """Somebody asked for its cancellation."""
 
 
+class Death(Struct, frozen=True, order=True):
+    """A run that ended with its worker."""
+
+    jid: UUID
+    crashes: int
+    """Which of the job's crashes it was, counted from 1."""
+
+
 class Beat(Struct, frozen=True):
     """The answer to a heartbeat."""
 
@@ -48,6 +56,10 @@ class Beat(Struct, frozen=True):
     """How many jobs of dead workers were taken back on the way."""
     repaired: int = 0
     """How many contradictions in the store were found and mended on the way."""
+    left: bool = False
+    """The store takes this worker for one that has left."""
+    deaths: list[Death] = []
+    """To be told of by whoever gets this answer."""
 
 
 class Promoted(Struct, frozen=True):
@@ -103,6 +115,7 @@ class Queue(Protocol):
           used an attempt does not expire any more.
         - A job with a deadline says how much time is `left`; one whose deadline has passed is handed out all the same,
           and its worker fails it.
+        - A worker that has left takes nothing for a minute, and gets no lease: this question is late.
         - A claim that leaves work behind in a queue rings its bell again.
         - It hears the worker's own bell (`called`), so that a worker with work to claim need not wait at bells.
         - `fence` is larger than any number handed out before in this shard.
@@ -132,8 +145,11 @@ class Queue(Protocol):
 
         - The lease then ends `lease` milliseconds from now.
         - A worker whose lease had run out resumes it if nobody took its jobs back; if somebody did, it holds none.
+        - One that has `left` less than a minute ago stays gone: this question is late.
         - With a `limit` it also does the duties that any worker may do: as `recover` and `promote` with that limit, and
           a step of the audit that goes round and round: at most 500 records, at most once a second in all.
+        - With a `limit`, too, `deaths` names runs of jobs of `queues` that were taken back, each to one caller only; at
+          most 100 a queue.
         - `ready` tells whether one of `queues` may have something to claim: what a lost ring would have said.
         """
         ...
@@ -168,6 +184,8 @@ class Queue(Protocol):
 
     def leave(self, worker: str, *, crash: Crash | None = None) -> Operation[list[UUID]]:
         """Forget a worker. Jobs that it still holds are taken back at once, as in `recover`, and returned.
+
+        - What it asked before and comes late, up to a minute, makes no worker of it again.
 
         `crash` says how the process ended, when a supervisor saw it; it is kept with the error of each job.
         """

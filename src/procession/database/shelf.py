@@ -82,15 +82,18 @@ class WorkerInfo(Struct, frozen=True, kw_only=True):
     memory: int = 0
     """Resident memory at its last beat, in bytes; 0 when unknown."""
     started_at: int = 0
+    """By the store's clock, as far as its last beat can tell."""
     beat_at: int = 0
     lease_until: int = 0
 
 
 def described_worker(described: bytes, fields: dict[str, Any]) -> WorkerInfo:
     """A worker from its own description, JSON, and from what the store knows of it. Words that make no sense are left
-    out."""
+    out. It says its `age` in milliseconds, by its own clock; the store knows when it said so."""
     try:
         said = msgspec.json.decode(described, type=dict[str, Any])
+        if isinstance(age := said.pop("age", None), int):
+            said["started_at"] = fields["beat_at"] - age
         return msgspec.convert({**said, **fields}, WorkerInfo)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return msgspec.convert(fields, WorkerInfo)

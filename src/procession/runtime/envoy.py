@@ -13,16 +13,12 @@ import threading
 
 import msgspec
 
-from procession.clock import monotonic
 from procession.database import Connection, Database
 from procession.errors import DatabaseError
 from procession.job import Crash
 
 log = logging.getLogger("procession.worker")
 
-LATE = 1.5
-"""Seconds after which a death that was heard is said once more: a last claim of the dead one may have reached the store
-behind our word, and its jobs would wait for the end of a lease."""
 PAUSE = 2.0
 """Longest pause in seconds before a death that was not heard is said again; drawn anew each time."""
 
@@ -41,8 +37,6 @@ class Envoy:
         self._budget = budget
         self._alive: set[str] = set()
         self._dead: dict[str, Crash | None] = {}
-        self._once_more: list[tuple[float, str, Crash]] = []
-        self._echoes: set[str] = set()
         self._closing = False
         self._news = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="procession-envoy", daemon=True)
@@ -76,14 +70,9 @@ class Envoy:
             with self._news:
                 if not heard:
                     self._news.wait_for(lambda: self._closing, random.uniform(0.1, PAUSE))
-                pause = max(self._once_more[0][0] - monotonic(), 0.0) if self._once_more else None
-                self._news.wait_for(lambda: self._alive or self._dead or self._closing, pause)
+                self._news.wait_for(lambda: self._alive or self._dead or self._closing)
                 last = self._closing
                 alive, self._alive = self._alive, set()
-                while self._once_more and self._once_more[0][0] <= monotonic():
-                    _, worker, crash = self._once_more.pop(0)
-                    self._dead.setdefault(worker, crash)
-                    self._echoes.add(worker)
                 dead = [*self._dead.items()]
             try:
                 self._say(connection, alive, dead)
@@ -104,7 +93,3 @@ class Envoy:
             connection.ask(self._database.leave(worker, crash=crash))
             with self._news:
                 del self._dead[worker]
-                if worker in self._echoes:
-                    self._echoes.remove(worker)
-                elif crash is not None:
-                    self._once_more.append((monotonic() + LATE, worker, crash))

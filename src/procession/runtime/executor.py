@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import logging
 import random
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -158,7 +159,7 @@ async def perform_async(run: Run, worker: str) -> Verdict:
     except BaseException as error:
         verdict = judge(run, error, worker)
     if run.registered.exhausted is not None and verdict.outcome.move == Move.FAIL:
-        await _say_exhausted_async(run, verdict)
+        await say_exhausted_async(run, verdict)
     return verdict
 
 
@@ -173,7 +174,7 @@ def perform(run: Run, worker: str) -> Verdict:
         verdict = judge(run, error, worker)
     try:
         if run.registered.exhausted is not None and verdict.outcome.move == Move.FAIL:
-            _say_exhausted(run, verdict)
+            say_exhausted(run, verdict)
         return verdict
     finally:
         CURRENT.reset(token)
@@ -185,20 +186,33 @@ def _heard(run: Run, failure: bytes) -> Failure:
     return plain if sealing is None else sealing.open_failure(plain, run.claimed.jid)
 
 
-def _say_exhausted(run: Run, verdict: Verdict) -> None:
-    """Call the hook for a job that ends in `failed`. Its errors are logged and change nothing."""
+def _stand_in(run: Run) -> None:
+    """Be the context of a run that is gone, its arguments included where they can be read."""
+    CURRENT.set(run.context)
+    with suppress(EnqueueError, _Closed):
+        args, kwargs = _decoded(run)
+        run.context.arguments = run.registered.signature.named(args, kwargs)
+
+
+def say_exhausted(run: Run, verdict: Verdict, *, alone: bool = False) -> None:
+    """Call the hook for a job that ends in `failed`. Its errors are logged and change nothing. `alone`: nothing of the
+    run is left, so the hook's context is made for it."""
     hook = run.registered.exhausted
     try:
+        if alone:
+            _stand_in(run)
         if hook is not None and verdict.outcome.failure is not None:
             hook(_heard(run, verdict.outcome.failure))
     except BaseException:
         log.exception("job %s: its hook for the last failure raised; the job fails all the same", verdict.outcome.jid)
 
 
-async def _say_exhausted_async(run: Run, verdict: Verdict) -> None:
-    """See `_say_exhausted`; here it may be an `async def`."""
+async def say_exhausted_async(run: Run, verdict: Verdict, *, alone: bool = False) -> None:
+    """See `say_exhausted`; here it may be an `async def`."""
     hook = run.registered.exhausted
     try:
+        if alone:
+            _stand_in(run)
         if hook is not None and verdict.outcome.failure is not None:
             said = hook(_heard(run, verdict.outcome.failure))
             if inspect.isawaitable(said):
@@ -251,7 +265,8 @@ def judge(run: Run, error: BaseException, worker: str) -> Verdict:
 def died(run: Run, crash: Crash, worker: str) -> Verdict:
     """The process of the attempt ended by itself: a crash, which has a budget of its own."""
     message = f"its process ended: {crash.how}"
-    failure = Failure(attempt=run.claimed.attempt, type="ProcessDied", message=message, worker=worker, crash=crash)
+    at, attempt = _now(run.claimed), run.claimed.attempt
+    failure = Failure(attempt=attempt, type="ProcessDied", message=message, at=at, worker=worker, crash=crash)
     if run.registered.sealing is not None:
         failure = msgspec.structs.replace(failure, crash=run.registered.sealing.seal_crash(crash, worker))
     outcome = _outcome(run.claimed, Move.CRASH, failure=encode_failure(failure))
@@ -316,12 +331,17 @@ def _ended(
     crash: Crash | None = None,
     sealing: Sealing | None = None,
 ) -> Verdict:
-    failure = failure_of(error, attempt=claimed.attempt, worker=worker)
+    failure = failure_of(error, attempt=claimed.attempt, worker=worker, at=_now(claimed))
     if crash is not None:
         failure = msgspec.structs.replace(failure, crash=crash)
     kept = failure if sealing is None else sealing.seal_failure(failure, claimed.jid)
     outcome = _outcome(claimed, move, reason=_short(reason), delay=delay, failure=encode_failure(kept))
     return Verdict(outcome, error=f"{failure.type}: {failure.message}", traceback=failure.traceback)
+
+
+def _now(claimed: Claimed) -> int:
+    """The time by the store's clock, as far as its answer to the claim can tell."""
+    return claimed.zero_at + round(monotonic() * 1_000) if claimed.zero_at else 0
 
 
 def _short(reason: str) -> str:

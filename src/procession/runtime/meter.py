@@ -26,7 +26,7 @@ from procession.database.measures import (
 )
 from procession.errors import Sealed
 from procession.fingerprint import fingerprint, normalised
-from procession.job import Claimed, Outcome
+from procession.job import Claimed, Failure, Job, Outcome
 from procession.moves import Move
 from procession.sealing import CLOSED, Sealing
 
@@ -77,6 +77,14 @@ class Meter:
         if outcome.failure:
             self._failed(outcome.failure, name, claimed.jid, sealing)
 
+    def died(self, job: Job, failure: Failure, *, grouped: bool, ended: bool) -> None:
+        """Count a run that ended with its process: its error, unless it is counted (`grouped`), and whether it was the
+        last of its job (`ended`)."""
+        if ended:
+            self._named(f"en{job.name}")[COUNTED[Move.FAIL]] += 1
+        if not grouped:
+            self._seen(failure, failure.message, job.name, job.jid)
+
     def due(self, now: float) -> bool:
         """True when there is something to tell, and the last time is a second ago."""
         return bool(self._series or self._errors) and now - self._told >= EVERY
@@ -99,11 +107,14 @@ class Meter:
         if sealing is not None:
             with suppress(Sealed):  # it was sealed in this process, or in a child that has its keys, too
                 failure = sealing.open_failure(failure, jid)
+        self._seen(failure, failure.message if sealing is None else CLOSED, name, jid)
+
+    def _seen(self, failure: Failure, message: str, name: str, jid: UUID) -> None:
         key = fingerprint(failure)
         known = self._errors.get(key)
         if known is None:
             if len(self._errors) < ERRORS:
-                message = normalised(failure.message) if sealing is None else CLOSED
+                message = normalised(message)
                 self._errors[key] = Seen(
                     fingerprint=key, type=failure.type, message=message, where=failure.where,
                     count=1, names=(name,), samples=(jid,),

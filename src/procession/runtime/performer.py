@@ -132,7 +132,10 @@ class Performer:
     # From claim to outcome
 
     def begin(self, claimed: Claimed) -> None:
-        """Perform a job, at once or when there is a place for it."""
+        """Perform a job, at once or when there is a place for it. A run of an older claim of it, which was taken back
+        and came here again before a beat could say so, is not to go on beside it."""
+        if claimed.jid.int in self._active:
+            self.drop(claimed.jid)
         run = resolve(claimed, self._registry, self._worker)
         if isinstance(run, Verdict):
             self._log.ended("job", run.outcome, run)

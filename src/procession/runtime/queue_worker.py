@@ -26,8 +26,8 @@ import msgspec
 
 from procession.client import Procession
 from procession.clock import milliseconds, monotonic
-from procession.database import Beat, Claims, Operation, Promoted
-from procession.errors import ConfigError, DatabaseError, StoreRefused, Unavailable
+from procession.database import Beat, Claims, Death, Operation, Promoted
+from procession.errors import ConfigError, StoreRefused, Unavailable
 from procession.job import Outcome
 from procession.moves import Move
 from procession.runtime.admission import admit
@@ -36,8 +36,10 @@ from procession.runtime.capture import capturing
 from procession.runtime.executor import CANCEL_GRACE
 from procession.runtime.heartbeat import LeaseKeeper, compare
 from procession.runtime.joblog import JobLog
+from procession.runtime.listening import BLOCK, Listener
 from procession.runtime.meter import Meter
 from procession.runtime.notetaker import EVERY
+from procession.runtime.obituaries import Obituaries
 from procession.runtime.outage import LONGEST_PAUSE, Patient
 from procession.runtime.outbox import Outbox
 from procession.runtime.performer import Capacity, Performer
@@ -51,8 +53,6 @@ from procession.serving import QueueOrder, check_order, shares_of
 
 log = logging.getLogger("procession.worker")
 
-BLOCK = 5.0
-"""Longest that an idle worker blocks on its bells, in seconds: what a lost wake-up costs at most."""
 PROMOTED = 500
 DUTIES = 500
 """Most jobs that the duties within one heartbeat recover, and promote."""
@@ -117,8 +117,6 @@ class QueueWorker:
         self._pulse = pulse or Beating()
         self._wear = wear or Wear.of(settings)
         self._wake = asyncio.Event()
-        self._attentive = asyncio.Event()
-        self._hearing: asyncio.Future[str | None] | None = None
         self._stopping = asyncio.Event()
         self._outbox = Outbox()
         declared = lambda: [*app.schedules.declared.values()]  # noqa: E731
@@ -163,7 +161,18 @@ class QueueWorker:
         budget = milliseconds(self.app.settings.budget) / 1_000
         pause = min(LONGEST_PAUSE, self._lease / 5_000)  # well within a lease, or it ends while we only wait
         connection = self._database.connect_async(budget)
-        self._patient = Patient(connection, self._pulse.turned, pause, self._stopping, self._listen_anew)
+        self._patient = Patient(connection, self._pulse.turned, pause, self._stopping, lambda: self._listener.anew())
+        self._listener = Listener(
+            self._patient,
+            self.queues,
+            f"@{self.id}",
+            left=lambda: None if self._due_at is None else self._due_at - monotonic(),
+            rung=self._rung,
+            called=self._called,
+        )
+        self._obituaries = Obituaries(
+            self.app.registry, self.id, self._database, self._patient, meter=self._meter, announcer=announcer
+        )
         self._keeper = LeaseKeeper(
             self._database,
             self.id,
@@ -176,11 +185,12 @@ class QueueWorker:
         self._keeper.start()
         log.info("%s serves %s: %d places, %d threads", self.id, ", ".join(self.queues), self.concurrency, self.threads)
         helpers = [
-            asyncio.ensure_future(self._listen()),
+            asyncio.ensure_future(self._listener.run()),
             asyncio.ensure_future(self._pulse.run(self._look)),
             asyncio.ensure_future(pruning(self._patient, self._database)),
             asyncio.ensure_future(self._schedules.run(self._patient)),
             asyncio.ensure_future(self._take_notes()),
+            asyncio.ensure_future(self._obituaries.run()),
         ]
         try:
             with capturing(self.app.settings.capture_logs):
@@ -192,6 +202,7 @@ class QueueWorker:
                 helper.cancel()
             await asyncio.gather(*helpers, return_exceptions=True)
             self._keeper.close()
+            self._obituaries.close()
             await self._performer.close()
             if announcer is not None:
                 await announcer.close()
@@ -240,8 +251,9 @@ class QueueWorker:
             operations.append(("settled", self._database.settle(self.id, outcomes)))
         now = monotonic()
         if now >= self._beat_at:
+            served = self.queues if claiming else ()  # who goes is told of no deaths
             beat = self._database.heartbeat(
-                self.id, lease=self._lease, info=self._info(), queues=self.queues, limit=DUTIES
+                self.id, lease=self._lease, info=self._info(), queues=served, limit=DUTIES
             )
             operations.append(("beat", beat))
         if claiming and self._due_at is not None and now >= self._due_at:
@@ -256,6 +268,7 @@ class QueueWorker:
             operations.append(("claims", claim))
             self._hungry = False  # a bell that rings while the answer is on its way means what comes after the claim
         if not operations:
+            self._listener.turned(hungry=self._hungry, claimed=False)
             return False
         if self._meter.due(now):
             operations.insert(0, ("measured", self._measured(now)))
@@ -277,7 +290,7 @@ class QueueWorker:
             self._turns.claimed(order, [it.queue for it in named["claims"].jobs], limit)
         if len(self._outbox):
             self._wake.set()
-        (self._attentive.clear if self._hungry else self._attentive.set)()
+        self._listener.turned(hungry=self._hungry, claimed=bool(limit))
         return found_nothing
 
     def _settled(self, outcomes: list[Outcome], accepted: list[bool]) -> None:
@@ -286,6 +299,8 @@ class QueueWorker:
             if kept and active is not None:
                 it = active.run.registered
                 self._meter.add(active.run.claimed, it.name, outcome, active.took, it.sealing)
+                if outcome.move == Move.CRASH:
+                    self._obituaries.died([Death(outcome.jid, active.run.claimed.crashes + 1)], grouped=True)
             if not kept:
                 log.warning("job %s: the lease was lost, so its outcome (%s) counts no more", outcome.jid, outcome.move)
         self._outbox.settled(len(outcomes))
@@ -305,6 +320,9 @@ class QueueWorker:
         if self._beat_timer is not None:
             self._beat_timer.cancel()
         self._beat_timer = self._loop.call_later(pause, self._beat_is_due)
+        self._obituaries.died(beat.deaths)
+        if beat.left:
+            log.error("the store knows %s as one that left; give each start a name of its own (worker_id=)", self.id)
         if beat.recovered:
             log.warning("took back %d jobs of workers whose lease ended", beat.recovered)
         if beat.repaired:
@@ -368,6 +386,10 @@ class QueueWorker:
             return places
         return 0
 
+    def _rung(self, hungry: bool) -> None:
+        self._hungry = hungry or self._hungry
+        self._wake.set()
+
     def _called(self) -> None:
         """Our own bell rang: a job here was cancelled, or a schedule was changed."""
         self._beat_at = 0.0
@@ -386,35 +408,6 @@ class QueueWorker:
         """The loop turns. What came due while its timers stood still (they do not count a suspension) is done now."""
         self._keeper.alive()
         if monotonic() >= min(self._beat_at, self._due_at or self._beat_at):
-            self._wake.set()
-
-    def _listen_anew(self) -> None:
-        """After an outage: the line that waits at the bells may be one of the time before, and its rings lost."""
-        if self._hearing is not None:
-            self._hearing.cancel()
-
-    async def _listen(self) -> None:
-        """Hear bells while there is nothing to claim; a ring is a hint to do so, or (our own) that a job is cancelled.
-        While there is, each claim hears our own bell, and a full worker hears at its next beat."""
-        bells = [*self.queues, f"@{self.id}"]
-        while True:
-            await self._attentive.wait()
-            left = BLOCK if self._due_at is None else min(BLOCK, max(self._due_at - monotonic(), 0.001))
-            self._hearing = asyncio.ensure_future(self._patient.connection.wait(bells, left))
-            try:
-                bell = await self._hearing
-            except asyncio.CancelledError:
-                task = asyncio.current_task()
-                if task is None or task.cancelling():
-                    raise
-                bell = None  # told to listen anew
-            except DatabaseError:
-                await asyncio.sleep(1.0)  # the turn logs the outage and waits for its end
-                bell = None
-            if bell == bells[-1]:
-                self._called()
-            elif bell is not None:
-                self._hungry = True
             self._wake.set()
 
     # The end
@@ -484,6 +477,7 @@ class QueueWorker:
                 "threads": self.threads,
                 "lost": self._performer.lost,
                 "memory": resident(),
+                "age": round((monotonic() - self._started) * 1_000),
             }
         )
 

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from procession.codec import decode_spec, encode_failure
-from procession.database import Policy
+from procession.database import Death, Policy
 from procession.database.memory.ledger import Ledger
 from procession.job import FINAL, Crash, Failure, Job, State
 from procession.moves import Move, target
@@ -26,6 +26,8 @@ T = TypeVar("T")
 ERRORS_KEPT = 25
 LOOKED_AGAIN = 10_000
 """Milliseconds after which a run that is beyond its deadline is looked at again: its worker may have died."""
+LATE = 60_000
+"""Milliseconds for which what a worker asks that has left is taken for late."""
 
 
 class Record(Struct):
@@ -98,6 +100,8 @@ class Store:
         self.leases: dict[str, int] = {}
         self.info: dict[str, tuple[int, bytes]] = {}
         self.tokens: dict[str, bytes] = {}
+        self.left: dict[str, int] = {}
+        self.deaths: defaultdict[str, list[Death]] = defaultdict(list)
         self.counters: defaultdict[str, int] = defaultdict(int)
         self.watchers: defaultdict[UUID, set[str]] = defaultdict(set)
         self.schedules: dict[str, ScheduleInfo] = {}
@@ -216,6 +220,7 @@ class Store:
         self.add_failure(record, encode_failure(failure))
         self.crashed(record, Move.RECOVER, now)
         record.token = b""
+        self.deaths[record.queue].append(Death(record.jid, record.crashes))
 
     def crashed(self, record: Record, again: Move, now: int) -> None:
         """A run ended with its process: count the crash and decide. `again` is the move if it may run once more."""
@@ -238,7 +243,16 @@ class Store:
             self.move(record, Move.FORGET, 0)
         return over
 
+    def deaths_in(self, queue: str, most: int) -> list[Death]:
+        """Take up to so many deaths out, to be told of by whoever asks."""
+        told, self.deaths[queue] = self.deaths[queue][:most], self.deaths[queue][most:]
+        return told
+
     # Reading
+
+    def has_left(self, worker: str, now: int) -> bool:
+        """This worker has left, and what it asks is late."""
+        return worker in self.left and now < self.left[worker] + LATE
 
     def of_state(self, state: State) -> list[Record]:
         """All jobs of one state, unordered."""

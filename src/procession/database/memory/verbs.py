@@ -9,6 +9,7 @@ from uuid import UUID
 
 import msgspec
 
+from procession.clock import monotonic
 from procession.database import (
     Audit,
     Beat,
@@ -94,19 +95,21 @@ class Verbs(MeasureVerbs, ABC):
             store, now = self.store, self.now()
             last, held = store.tokens.get(worker), [it for it in store.held_by(worker) if it.token == token]
             taken = sorted(held, key=lambda it: it.place)
+            if last is None and not taken and store.has_left(worker, now):
+                return Claims([], now, store.next_due(), store.heard([f"@{worker}"]) is not None)
             if last != token and not taken:
                 store.tokens[worker] = token
                 in_turn = last is None or after in (b"", last)
                 taken = self._take(queues, worker, token, limit if in_turn else 0, ageing)
             store.leases[worker] = max(store.leases.get(worker, 0), now + lease)
             store.info.setdefault(worker, (now, b"{}"))
-            jobs = []
+            zero, jobs = now - round(monotonic() * 1_000), []
             for record in taken:
                 waited = None if last == token else record.waited
                 store.fence = max(now * 1_000, store.fence + 1)
                 it, left = record, record.deadline - now if record.deadline else None
                 facts = (it.jid, token, it.queue, it.spec, it.attempt, it.crashes, store.fence)
-                jobs.append(Claimed(*facts, left, waited))
+                jobs.append(Claimed(*facts, left, waited, zero))
             return Claims(jobs, now, store.next_due(), store.heard([f"@{worker}"]) is not None)
 
         return self.operation(run)
@@ -180,14 +183,17 @@ class Verbs(MeasureVerbs, ABC):
 
         def run() -> Beat:
             store, now = self.store, self.now()
-            store.leases[worker] = now + lease
-            store.info[worker] = (now, info)
+            left = store.has_left(worker, now)
+            if not left:
+                store.leases[worker] = now + lease
+                store.info[worker] = (now, info)
             recovered = len(self._recover(limit, lease)) if limit else 0
             if limit:
                 self._promote(limit)
             ready = any(store.queued_in(queue) and queue not in store.paused for queue in queues)
             held = [Held(it.jid, it.token, it.cancel) for it in store.held_by(worker)]
-            return Beat(held, now, store.next_due(), ready, recovered)
+            deaths = [death for queue in queues if limit for death in store.deaths_in(queue, 100)]
+            return Beat(held, now, store.next_due(), ready, recovered, left=left, deaths=deaths)
 
         return self.operation(run)
 
@@ -242,6 +248,7 @@ class Verbs(MeasureVerbs, ABC):
         def run() -> list[UUID]:
             taken: list[UUID] = []
             self._take_back_all(worker, 100_000, crash.how if crash else "worker left", taken, crash)
+            self.store.left[worker] = self.now()
             return taken
 
         return self.operation(run)

@@ -12,10 +12,11 @@ from uuid import UUID
 
 import msgspec
 
+from procession.clock import monotonic
 from procession.database import Policy
 from procession.database.health import Audit, Inspection
 from procession.database.operation import AsyncConnection, Connection, Operation
-from procession.database.queue import Beat, Claims, Held, Promoted
+from procession.database.queue import Beat, Claims, Death, Held, Promoted
 from procession.database.redis.connection import RedisConnection
 from procession.database.redis.connection_async import RedisAsyncConnection
 from procession.database.redis.health import audit_from, inspection_from, split_cursor
@@ -112,7 +113,7 @@ class RedisDatabase(MeasureScripts, NoteVerbs, ScheduleVerbs):
 
         def read(reply: list[Any]) -> Claims:
             now, next_due, first, called, *rows = reply
-            jobs = []
+            zero, jobs = now - round(monotonic() * 1_000), []
             for fence, row in enumerate(rows, start=int(first)):
                 jid, ready, attempt, crashes, place = CLAIMED.unpack_from(row)
                 at, left, since = CLAIMED.size, None, int.from_bytes(ready)
@@ -120,7 +121,7 @@ class RedisDatabase(MeasureScripts, NoteVerbs, ScheduleVerbs):
                     place, at, left = place - HAS_DEADLINE, at + 6, int.from_bytes(row[at : at + 6]) - now
                 waited = max(now - since, 0) if since else None
                 it, queue, spec = jid_of(int.from_bytes(jid)), queues[int(place)], row[at:]
-                jobs.append(Claimed(it, token, queue, spec, attempt, crashes, fence, left, waited))
+                jobs.append(Claimed(it, token, queue, spec, attempt, crashes, fence, left, waited, zero))
             return Claims(jobs, now, next_due, bool(called))
 
         return self._ask("claim", [worker, token, after, limit, lease, ageing, *queues], read)
@@ -139,9 +140,13 @@ class RedisDatabase(MeasureScripts, NoteVerbs, ScheduleVerbs):
         """See `Queue.heartbeat`."""
 
         def read(reply: list[Any]) -> Beat:
-            rows = [reply[at : at + 3] for at in range(5, len(reply), 3)]
-            held = [Held(UUID(bytes=jid), token, bool(cancel)) for jid, token, cancel in rows]
-            return Beat(held, reply[0], reply[1], bool(reply[2]), reply[3], reply[4])
+            now, next_due, ready, recovered, repaired, left, dead, *rows = reply
+            held = [
+                Held(UUID(bytes=jid), token, bool(cancel))
+                for jid, token, cancel in zip(rows[::3], rows[1::3], rows[2::3], strict=True)
+            ]
+            deaths = [Death(UUID(bytes=dead[at : at + 16]), dead[at + 16]) for at in range(0, len(dead), 17)]
+            return Beat(held, now, next_due, bool(ready), recovered, repaired, bool(left), deaths)
 
         return self._ask("heartbeat", [worker, lease, info, limit, self._policy.max_crashes, *queues], read)
 

@@ -61,6 +61,8 @@ KEYS = (
     Key("leases", "sorted set", "queue worker → end of its lease", "live workers", "leave, recovery"),
     Key("workers", "hash", "queue worker → what it says of itself", "live workers", "leave, recovery"),
     Key("tokens", "hash", "queue worker → token of its last claim", "live workers", "leave, recovery"),
+    Key("left", "sorted set", "queue worker → when it left", "those of a minute", "60 s"),
+    Key("deaths:<queue>", "list", "jid, which crash: runs that ended with their worker", "1,000", "heartbeat, 24 h"),
     Key("held:<worker>", "hash", "claim token → jobs not settled, ids of the claim", "its claims", "settle, recovery"),
     Key("processed", "list", "entries of processed jobs, the oldest first", "100,000 by default", "24 h by default"),
     Key("processed:front", "list", "the older part of it that is being compacted", "as the list", "age, compaction"),

@@ -137,3 +137,11 @@ def test_nothing_is_left_of_a_deadline_when_its_job_has_gone(
     clock.pass_(1_000)
     ask(database.promote(10))
     assert ask(database.counts()).failed == 0
+
+
+def test_a_job_with_a_deadline_is_one_job_however_often_it_is_enqueued(database: Database, ask: Ask) -> None:
+    job = new(deadline=10_000)
+    assert [ask(database.enqueue([job]))[0].new for _ in range(2)] == [True, False]
+    assert [it.jid for it in claim(database, ask).jobs] == [job.jid]
+    assert not ask(database.enqueue([job]))[0].new
+    assert claim(database, ask).jobs == []

@@ -6,11 +6,11 @@ import os
 
 import pytest
 
-from procession.database import Database
+from procession.database import Database, Death
 from procession.job import Crash, Outcome, State
 from procession.moves import Move
 from procession.testing.contract.fixtures import Clock
-from procession.testing.contract.queue import FAILURE, LEASE, Ask, claim, find, new, settle
+from procession.testing.contract.queue import FAILURE, LEASE, Ask, claim, find, new, recovered, settle
 
 MOVES = [Move.PROCESS, Move.FAIL, Move.RETRY, Move.RELEASE, Move.DISCARD, Move.CRASH]
 
@@ -75,16 +75,61 @@ def test_a_worker_that_dies_right_after_its_claim_is_found(database: Database, a
     assert taken == [it.jid for it in claimed]
 
 
-def test_a_worker_whose_jobs_were_taken_back_is_told_that_it_holds_none_of_them(database: Database, ask: Ask) -> None:
+def test_a_worker_whose_jobs_were_taken_back_is_told_that_it_holds_none_of_them(
+    database: Database, ask: Ask, clock: Clock
+) -> None:
     ask(database.enqueue([new(), new()]))
     claim(database, ask, 1)
-    ask(database.leave("w"))
+    assert len(recovered(database, ask, clock)) == 1
     current = claim(database, ask, 1, worker="v").jobs[0]
     own = claim(database, ask, 1).jobs[0]
     held = ask(database.heartbeat("w", lease=LEASE, info=b"{}")).held
     assert [(it.jid, it.token) for it in held] == [(own.jid, own.token)]
     held = ask(database.heartbeat("v", lease=LEASE, info=b"{}")).held
     assert [(it.jid, it.token) for it in held] == [(current.jid, current.token)]
+
+
+def test_a_heartbeat_that_comes_after_its_worker_left_makes_no_worker(
+    database: Database, ask: Ask, clock: Clock
+) -> None:
+    claim(database, ask)
+    ask(database.leave("w"))
+    for passed in (0, 30_000, 29_999):
+        clock.pass_(passed)
+        beat = ask(database.heartbeat("w", lease=LEASE, info=b"{}", queues=["mail"], limit=10))
+        assert (beat.left, beat.held) == (True, [])
+        assert ask(database.workers()) == []
+    clock.pass_(1)
+    assert not ask(database.heartbeat("w", lease=LEASE, info=b"{}")).left
+    assert [it.id for it in ask(database.workers())] == ["w"]
+
+
+def test_a_claim_that_comes_after_its_worker_left_takes_nothing(database: Database, ask: Ask) -> None:
+    claim(database, ask)
+    ask(database.leave("w"))
+    ask(database.enqueue([new()]))
+    assert claim(database, ask).jobs == []
+    assert ask(database.workers()) == []
+    assert len(claim(database, ask, worker="v").jobs) == 1
+
+
+def test_one_worker_of_the_queue_is_told_of_each_death_once(database: Database, ask: Ask, clock: Clock) -> None:
+    jobs = [new() for _ in range(3)]
+    ask(database.enqueue(jobs))
+    claim(database, ask, 1)
+    ask(database.leave("w", crash=Crash(how="signal 9")))
+    claim(database, ask, 2, worker="v")
+    recovered(database, ask, clock)
+
+    def told(queue: str, limit: int = 10) -> list[Death]:
+        beat = ask(database.heartbeat("u", lease=LEASE, info=b"{}", queues=[queue], limit=limit))
+        return sorted(beat.deaths)
+
+    assert told("other") == []
+    assert told("mail", limit=0) == []
+    first, second = jobs[0].jid, jobs[1].jid
+    assert told("mail") == sorted([Death(first, 1), Death(first, 2), Death(second, 1)])
+    assert told("mail") == []
 
 
 def test_a_ring_that_a_dead_caller_heard_takes_no_job_with_it(database: Database, ask: Ask) -> None:

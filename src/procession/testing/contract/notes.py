@@ -71,9 +71,9 @@ def test_a_stale_attempt_writes_nothing(database: Database, ask: Ask, clock: Clo
     assert ask(database.note([stranger, note(job, 1, "no", jid=new_jid())])) == [False, False]
     ask(database.leave("w"))
     assert ask(database.note([note(job, 1, "no", progress=1.0)])) == [False]
-    again = claim(database, ask).jobs[0]
+    again = claim(database, ask, worker="v").jobs[0]
     assert ask(database.note([note(job, 2, "no"), note(again, 1, "yes")])) == [False, True]
-    settle(database, ask, again, Move.PROCESS)
+    settle(database, ask, again, Move.PROCESS, worker="v")
     assert ask(database.note([note(again, 2, "late")])) == [False]
     assert texts(database, ask, job) == [(1, "yes")]
     assert find(database, ask, job.jid).progress is None

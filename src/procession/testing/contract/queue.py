@@ -242,7 +242,7 @@ def test_a_heartbeat_extends_the_lease_and_tells_what_is_held(database: Database
     assert (info.host, info.pid, info.running, info.lease_until) == ("here", 7, 1, clock.now + LEASE)
 
 
-def _recovered(database: Database, ask: Ask, clock: Clock) -> list[UUID]:
+def recovered(database: Database, ask: Ask, clock: Clock) -> list[UUID]:
     for _ in range(12):
         taken = ask(database.recover(100, lease=LEASE))
         if taken:
@@ -256,7 +256,7 @@ def test_the_jobs_of_a_dead_worker_are_taken_back_and_its_late_outcome_refused(
 ) -> None:
     ask(database.enqueue([new(), new()]))
     lost = claim(database, ask).jobs
-    assert set(_recovered(database, ask, clock)) == {job.jid for job in lost}
+    assert set(recovered(database, ask, clock)) == {job.jid for job in lost}
     assert not settle(database, ask, lost[0], Move.PROCESS)
     again = claim(database, ask, worker="v").jobs
     assert [(job.attempt, job.crashes) for job in again] == [(2, 1), (2, 1)]

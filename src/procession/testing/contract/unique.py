@@ -52,8 +52,9 @@ def released(database: Database, ask: Ask, clock: Clock) -> None:
 
 
 def recovered(database: Database, ask: Ask, clock: Clock) -> None:
-    running(database, ask, clock)
-    ask(database.leave("w"))
+    worker = str(new_jid())  # one that left does not come back
+    claim(database, ask, worker=worker)
+    ask(database.leave(worker))
 
 
 def processed(database: Database, ask: Ask, clock: Clock) -> None:

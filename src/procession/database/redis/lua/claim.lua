@@ -38,6 +38,7 @@ end
 
 -- A token names one claim: what comes late, after the worker's next claim, answers what is held under it and takes nothing.
 local last, held = redis.call('HGET', T .. ':tokens', worker), redis.call('HGET', held_key(worker), token)
+local left = not last and has_left(worker)
 if last == token or held then
   local numbers = {}
   for i, queue in ipairs(queues) do numbers[queue] = i - 1 end
@@ -45,7 +46,7 @@ if last == token or held then
     local r = load(jid)
     add(jid, UNKNOWN, r, numbers[r.queue] or 32767)
   end
-else
+elseif not left then
   redis.call('HSET', T .. ':tokens', worker, token)
   local running = struct.pack('>BBHHBB', VERSION, RUNNING, 0, 1, 0, HAS_HISTORY)
   local past, sub = history(now, 0, worker, token, ''), string.sub
@@ -78,7 +79,7 @@ if taken > 0 then
   redis.call('HSET', T .. ':meta', 'fence', string.format('%.0f', first + taken - 1))
   reply[3] = string.format('%.0f', first)
 end
-local until_ = redis.call('ZSCORE', T .. ':leases', worker)
+local until_ = left and now + lease or redis.call('ZSCORE', T .. ':leases', worker)
 if not until_ or tonumber(until_) < now + lease then redis.call('ZADD', T .. ':leases', now + lease, worker) end
 if not until_ then redis.call('HSETNX', T .. ':workers', worker, now .. ' {}') end
 commit()

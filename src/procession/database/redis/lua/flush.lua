@@ -11,7 +11,7 @@ for _, queue in ipairs(depth) do
     local lane = lane_key(queue, priority)
     redis.call('UNLINK', lane, front_key(lane))
   end
-  redis.call('UNLINK', lanes_key(queue), T .. ':bell:' .. queue)
+  redis.call('UNLINK', lanes_key(queue), T .. ':bell:' .. queue, T .. ':deaths:' .. queue)
 end
 for _, worker in ipairs(redis.call('ZRANGE', T .. ':leases', 0, -1)) do
   redis.call('UNLINK', T .. ':held:' .. worker, T .. ':bell:@' .. worker)
@@ -20,7 +20,7 @@ for _, jid in ipairs(redis.call('HKEYS', T .. ':notes')) do redis.call('UNLINK',
 local last = redis.call('HGET', T .. ':meta', 'minute')
 if last then redis.call('UNLINK', minute_key(last)) end
 for _, name in ipairs({
-  'jobs', 'specs', 'errors', 'results', 'due', 'depth', 'paused', 'leases', 'workers', 'tokens', 'counters',
+  'jobs', 'specs', 'errors', 'results', 'due', 'depth', 'paused', 'leases', 'workers', 'tokens', 'left', 'counters',
   'processed', 'failed', 'cancelled', 'processed:front', 'failed:front', 'cancelled:front', 'watching', 'meta', 'doubts',
   'notes', 'unique', 'rules', 'deadlines', 'schedules', 'schedules:state', 'schedules:due', 'schedules:declared', 'groups', 'groups:seen',
 }) do

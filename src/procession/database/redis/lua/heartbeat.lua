@@ -2,11 +2,14 @@
 -- moves: promote expire miss recover poison discard
 -- flags: allow-oom
 -- args: now:int worker lease:int info limit:int max_crashes:int *queues
--- reply: now next_due ready recovered repaired, then rows of jid token cancel
+-- reply: now next_due ready recovered repaired left deaths, then rows of jid token cancel
 -- uses: record held lanes finish audit rounds duties deadlines
 
-redis.call('ZADD', LEASES, now + lease, worker)
-redis.call('HSET', WORKERS, worker, now .. ' ' .. info)
+local left = has_left(worker)
+if not left then
+  redis.call('ZADD', LEASES, now + lease, worker)
+  redis.call('HSET', WORKERS, worker, now .. ' ' .. info)
+end
 check_claims(worker)
 local recovered = 0
 if limit > 0 then
@@ -17,11 +20,12 @@ if limit > 0 then
 end
 commit()
 
-local ready = 0
+local ready, deaths = 0, {}
 for _, queue in ipairs(queues) do
+  for _, death in ipairs(limit > 0 and redis.call('LPOP', deaths_key(queue), 100) or {}) do deaths[#deaths + 1] = death end
   if redis.call('EXISTS', lanes_key(queue)) == 1 and redis.call('HEXISTS', T .. ':paused', queue) == 0 then ready = 1 end
 end
-local reply = {now, next_due(), ready, recovered, #findings}
+local reply = {now, next_due(), ready, recovered, #findings, left and 1 or 0, table.concat(deaths)}
 for _, jid in ipairs(held_by(worker, true)) do
   local r = load(jid)
   reply[#reply + 1] = jid

@@ -1,4 +1,4 @@
--- Forget a worker; take back at once what it still holds.
+-- Forget a worker, and for a minute what it asks late; take back at once what it still holds.
 -- moves: recover poison discard
 -- flags: allow-oom
 -- args: now:int worker max_crashes:int how crash
@@ -7,5 +7,9 @@
 
 local taken = {}
 take_back_all(worker, 100000, max_crashes, how ~= '' and how or 'worker left', crash, taken)
+redis.call('ZADD', LEFT, now, worker)
+local old = redis.call('ZRANGEBYSCORE', LEFT, '-inf', now - LATE, 'LIMIT', 0, 100)
+if #old > 0 then redis.call('ZREM', LEFT, unpack(old)) end
+redis.call('EXPIRE', LEFT, LATE / 1000)
 commit()
 return taken

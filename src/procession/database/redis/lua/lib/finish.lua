@@ -134,22 +134,43 @@ local function last_words(worker, how, beside)
   return cjson.encode(crash)
 end
 
+-- Jobs whose run ended with its worker, by queue, and which of the job's crashes it was: a worker of that queue takes each out
+-- once, and tells whom it concerns.
+local DEATHS, DEATHS_KEPT = 1000, 86400
+
+local function deaths_key(queue)
+  return T .. ':deaths:' .. queue
+end
+
+local function note_deaths(dead)
+  for queue, deaths in pairs(dead) do
+    each_chunk(deaths, 4000, function(...) redis.call('RPUSH', deaths_key(queue), ...) end)
+    local over = redis.call('LLEN', deaths_key(queue)) - DEATHS
+    if over > 0 then redis.call('LPOP', deaths_key(queue), over) end
+    redis.call('EXPIRE', deaths_key(queue), DEATHS_KEPT)
+  end
+end
+
 -- Take back up to `limit` jobs that a worker holds, the youngest first, each to the front of its lane: so they run in their old
 -- order. True when none is left and the worker is forgotten.
 local function take_back_all(worker, limit, max_crashes, how, crash, taken)
-  local counted, freed = held_count(worker), {}
+  local counted, freed, dead = held_count(worker), {}, {}
   local ids = as_claimed(worker, held_by(worker, true))
   if how == 'lease ended' then crash = last_words(worker, how, math.max(#ids - 1, 0)) end
   for i = #ids, 1, -1 do
     if #ids - i >= limit then
       for token, number in pairs(freed) do let_go(worker, token, number) end
+      note_deaths(dead)
       return false
     end
     local r = load(ids[i])
     freed[r.token] = (freed[r.token] or 0) + 1
     take_back(ids[i], r, max_crashes, how, crash)
     taken[#taken + 1] = ids[i]
+    dead[r.queue] = dead[r.queue] or {}
+    table.insert(dead[r.queue], ids[i] .. string.char(r.crashes))
   end
+  note_deaths(dead)
   if counted ~= #ids then  -- a record is gone that its claim has counted
     count('running', #ids - counted)
     count('repaired', 1)

@@ -2,6 +2,14 @@
 -- claim is written once and counted down, so holding and letting go cost a command per claim and not per job. An id counts while
 -- its job's record names this worker and this token.
 
+-- A worker that has left is not known again for a minute: what it asked before comes late, and would make a worker that nobody is.
+local LEFT, LATE = T .. ':left', 60000
+
+local function has_left(worker)
+  local at = redis.call('ZSCORE', LEFT, worker)
+  return at and now < at + LATE
+end
+
 local function held_key(worker)
   return T .. ':held:' .. worker
 end

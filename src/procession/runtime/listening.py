@@ -1,0 +1,116 @@
+"""Hearing the bells of one queue worker while its turns ask nothing: which, for how long, and what a ring means.
+
+A ring is a hint to claim, or, on the worker's own bell, that one of its jobs is cancelled or a schedule was changed.
+While claims go out each of them hears the own bell. Made and started by `queue_worker.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from procession.clock import monotonic
+from procession.errors import DatabaseError
+from procession.runtime.outage import Patient
+
+BLOCK = 5.0
+"""Longest that an idle worker blocks on its bells, in seconds: what a lost wake-up costs at most."""
+FULL = 0.25
+"""Seconds for which a worker has claimed nothing, because it is full, until it waits at its own bell."""
+
+
+class Listener:
+    """Waits at bells until it is cancelled; one wait at a time, on the line for bells of one connection.
+
+    Args:
+        own: the worker's own bell.
+        left: seconds until something is due anyway, None when nothing is.
+        rung: called with True when there may be something to claim, with False when there is not.
+        called: called when the own bell rang.
+    """
+
+    def __init__(
+        self,
+        patient: Patient,
+        queues: Sequence[str],
+        own: str,
+        *,
+        left: Callable[[], float | None],
+        rung: Callable[[bool], None],
+        called: Callable[[], None],
+    ) -> None:
+        self._patient = patient
+        self._own = own
+        self._all = [*queues, own]
+        self._left = left
+        self._rung = rung
+        self._called = called
+        self._hungry = True
+        self._full_since: float | None = None
+        self._changed = asyncio.Event()
+        self._hearing: asyncio.Future[str | None] | None = None
+        self._hears_all = False
+
+    def turned(self, *, hungry: bool, claimed: bool) -> None:
+        """A turn is over: there is more to claim (`hungry`) or not, and it asked for some or had no place."""
+        self._hungry = hungry
+        if hungry and claimed:
+            self._full_since = None
+        elif not hungry:
+            self._full_since = None
+            self._changed.set()
+            if self.at_own_bell:
+                self.anew()
+        elif self._full_since is None:
+            self._full_since = monotonic()
+            self._changed.set()
+
+    @property
+    def at_own_bell(self) -> bool:
+        """It waits at the worker's own bell alone."""
+        return self._hearing is not None and not self._hears_all
+
+    def anew(self) -> None:
+        """What is waited at is not it any more. So after an outage, too: the line may be one of the time before, and
+        its rings lost."""
+        if self._hearing is not None:
+            self._hearing.cancel()
+
+    async def run(self) -> None:
+        """Listen whenever there is nothing to claim, and at the own bell alone while the worker is full."""
+        while True:
+            bells = await self._chosen()
+            self._hears_all = bells is self._all
+            left = self._left()
+            wait = BLOCK if left is None else min(BLOCK, max(left, 0.001))
+            self._hearing = asyncio.ensure_future(self._patient.connection.wait(bells, wait))
+            try:
+                bell = await self._hearing
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                bell = None  # told to listen anew
+            except DatabaseError:
+                await asyncio.sleep(1.0)  # the turn logs the outage and waits for its end
+                bell = None
+            finally:
+                self._hearing, self._hears_all = None, False
+            if bell == self._own:
+                self._called()
+            else:
+                self._rung(bell is not None)
+
+    async def _chosen(self) -> list[str]:
+        """At which bells to wait, as soon as there are any."""
+        while True:
+            if not self._hungry:
+                return self._all
+            full = None if self._full_since is None else FULL - (monotonic() - self._full_since)
+            if full is not None and full <= 0:
+                return [self._own]
+            self._changed.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(full):
+                    await self._changed.wait()
