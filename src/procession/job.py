@@ -19,6 +19,7 @@ from procession.errors import ConfigError
 from procession.notes import Progress
 
 if TYPE_CHECKING:
+    from procession.limits import Slot
     from procession.unique import Unique
 
 PRIORITIES = range(-100, 101)
@@ -62,6 +63,8 @@ class Spec(Struct, frozen=True, kw_only=True, omit_defaults=True):
     tags: tuple[str, ...] = ()
     unique: str = ""
     """The unique key as text, for people; the store knows a digest of it."""
+    limit: str = ""
+    """The limit that it comes under, likewise."""
     v: int = 1
     """Version of this format."""
 
@@ -83,6 +86,8 @@ class NewJob(Struct, frozen=True, kw_only=True):
     """The same as an instant; at most one of the two is set."""
     unique: Unique | None = None
     """The key that no other job may hold while this one does."""
+    slot: Slot | None = None
+    """The limit of which it needs a slot while it is ready or runs."""
     deadline: int = 0
     """Milliseconds from the store's now, after which no attempt begins or goes on. 0 means never."""
 
@@ -183,6 +188,8 @@ class Job(Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
     unique: str = ""
     """Its unique key, empty for none."""
+    limit: str = ""
+    """The limit that it comes under, empty for none."""
     enqueued_at: int = 0
     due_at: int = 0
     start_at: int = 0

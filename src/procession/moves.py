@@ -67,10 +67,10 @@ MOVES: Mapping[Move, Row] = MappingProxyType(
     {
         Move.ENQUEUE: Row(_states(NEW), QUEUED, "a new job, ready at once"),
         Move.DELAY: Row(_states(NEW), DELAYED, "a new job, due later"),
-        Move.BLOCK: Row(_states(NEW), BLOCKED, "a new job that waits for another (unreachable until workflows)"),
+        Move.BLOCK: Row(_states(NEW, QUEUED, DELAYED) | FINAL, BLOCKED, "its time has come, and its limit has no slot free"),
         Move.PROMOTE: Row(_states(DELAYED), QUEUED, "its time has come"),
-        Move.DEFER: Row(_states(QUEUED, DELAYED), DELAYED, "asked for anew under its unique key, due later"),
-        Move.FREE: Row(_states(BLOCKED), QUEUED, "what it waited for is done (unreachable until workflows)"),
+        Move.DEFER: Row(WAITING, DELAYED, "asked for anew under its unique key, due later"),
+        Move.FREE: Row(_states(BLOCKED), QUEUED, "its limit has a slot free, and it is its turn"),
         Move.CLAIM: Row(_states(QUEUED), RUNNING, "a queue worker takes it; attempt + 1"),
         Move.PROCESS: Row(_states(RUNNING), PROCESSED, "the attempt returned", fenced=True),
         Move.RETRY: Row(_states(RUNNING), DELAYED, "the attempt failed, another follows", fenced=True),

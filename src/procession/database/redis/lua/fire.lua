@@ -1,10 +1,10 @@
 -- Insert the runs of schedules and move their next instant on, if they are as they were when looked at.
--- moves: enqueue delay cancel
+-- moves: enqueue delay cancel block free
 -- flags:
 -- args: now:int bound:int *firings
 -- each: name, asked, expected, next_at, overlap, missed at, missed note, how many runs; of each: at, jid, note, jid (16), queue, priority, due, expires_in, spec
 -- reply: fired | busy | lost, in order
--- uses: record held lanes finish schedules
+-- uses: record held lanes limits finish schedules
 
 local HEADS, WIDTH = 8, 9
 local ended = 0

@@ -1,9 +1,9 @@
 -- Queue finished jobs again, with attempts and crashes counted anew. One whose unique key another job holds is left as it is.
--- moves: revive
+-- moves: revive block free
 -- flags:
 -- args: now:int *jids
 -- reply: the state each was found in, '' for none, 'blocked' where another job holds its unique key
--- uses: record held lanes finish unique
+-- uses: record held lanes limits finish unique
 
 local reply = {}
 for i, jid in ipairs(jids) do
@@ -17,7 +17,7 @@ for i, jid in ipairs(jids) do
     r.attempt, r.crashes, r.cancel, r.started, r.finished, r.expires, r.due = 0, 0, false, 0, 0, 0, now
     r.result = false
     r.worker, r.token, r.reason = '', '', ''
-    to_lane(jid, r)
+    admit(jid, r)
   end
 end
 commit()

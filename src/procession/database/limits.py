@@ -1,0 +1,39 @@
+"""The verb about limits: who has the slots that a job waits for. Slots are taken and given back by the moves of jobs,
+so no verb here changes anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+from uuid import UUID
+
+from msgspec import Struct
+
+from procession.database.operation import Operation
+
+HANDED_ON = 1_000
+"""Most slots of one limit that one call hands on; the rest go with the next slot given back, or with the audit."""
+HOLDERS_SHOWN = 10
+
+
+class Occupancy(Struct, frozen=True, kw_only=True):
+    """The limit of one job as it is now."""
+
+    most: int
+    """How many slots there are; where a deploy has lowered it, more may be taken for a while."""
+    taken: int
+    holders: tuple[UUID, ...] = ()
+    """Jobs that have them, at most ten, in the order of their ids."""
+    ahead: int | None = None
+    """How many blocked jobs get one before this job; None when this one does not wait."""
+    waiting: int = 0
+    """How many wait in all."""
+
+
+class Limits(Protocol):
+    """Jobs that come under limits."""
+
+    def occupancy(self, jids: Sequence[UUID]) -> Operation[list[Occupancy | None]]:
+        """The limits of jobs, in the order asked; None for a job without one, or one that is not there."""
+        ...
