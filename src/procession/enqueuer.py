@@ -26,7 +26,7 @@ from procession.errors import (
     WrongVersion,
 )
 from procession.job import NewJob, Spec, Stored, new_jid, parse_jid
-from procession.limits import Limit, limited
+from procession.limits import Limit, Limited, limited
 from procession.names import check_queue, check_tags
 from procession.registry import Registered, check_priority
 from procession.retry import Random
@@ -99,7 +99,7 @@ def new_job(call: Call[Any], queue: str | None = None) -> NewJob:
     key = unique.asked(it.name, text) if unique else None
     whose = jid if key is None or key.conflict != "replace" else Keyed(it.name, key.key)
     text = text[:LONGEST_KEY]
-    limit = limited(options["limit"], it.name, it.signature) if "limit" in options else it.limit
+    limit = limit_of(call, options)
     limited_by = limit.text(call.arguments) if limit else ""
     asked = Spec(
         name=it.name,
@@ -121,6 +121,12 @@ def new_job(call: Call[Any], queue: str | None = None) -> NewJob:
         **due,
         **expires,
     )
+
+
+def limit_of(call: Call[Any], options: Options) -> Limited | None:
+    """The limit that a call comes under: that of its options, or of its job. Raises ConfigError."""
+    it = call.registered
+    return limited(options["limit"], it.name, it.signature) if "limit" in options else it.limit
 
 
 def spread_over(calls: Sequence[Call[R]], span: float | str | timedelta, rng: Random = random) -> list[Call[R]]:

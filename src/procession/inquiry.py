@@ -53,7 +53,8 @@ class Inquiry(Asker):
         return Bulk(self.database, self._conducted, self._conducted_async, verb, read(text), moment)
 
     def why(self, jid: str | UUID) -> Why:
-        """Why a job is where it is, in plain words, and what to do about it. Two trips.
+        """Why a job is where it is, in plain words, and what to do about it. Two trips, three for a job
+        that is blocked.
 
         Raises:
             JobNotFound: no job has this id.

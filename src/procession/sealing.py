@@ -245,11 +245,11 @@ class Sealing:
         sealed = self._sealed(text.encode(), whose, role) if text else None
         return text if sealed is None else PREFIX + sealed.decode()
 
-    def open_text(self, text: str, jid: UUID, role: str, name: str = "") -> str:
+    def open_text(self, text: str, whose: UUID | Timed, role: str, name: str = "") -> str:
         """The reverse. Raises Sealed."""
         if not text.startswith(PREFIX):
             return text
-        return self._opened(text.removeprefix(PREFIX).encode(), jid, role, name).decode()
+        return self._opened(text.removeprefix(PREFIX).encode(), whose, role, name).decode()
 
     def seal_failure(self, failure: Failure, jid: UUID) -> Failure:
         """An error whose message and traceback nobody else reads; its type stays."""

@@ -12,6 +12,7 @@ from procession.database import Database, Occupancy, Query
 from procession.job import NewJob, State, Stored, new_jid
 from procession.limits import Slot
 from procession.moves import Move
+from procession.schedule import Schedule, due, planned
 from procession.unique import Unique
 from tests.contract.conftest import Clock
 from tests.contract.test_queue import LEASE, claim, find, settle
@@ -337,3 +338,20 @@ def test_in_one_call_a_job_that_is_stored_blocked_and_freed_again_is_handed_out_
     jids += enqueue(database, ask, first, keyed(OTHER), new(OTHER, most=9))[:1]
     assert states(database, ask, jids) == "qq"
     assert [it.jid for it in claim(database, ask, limit=10).jobs if it.jid == first.jid] == [first.jid]
+
+
+def test_runs_of_a_schedule_come_under_its_limit(database: Database, ask: Ask, clock: Clock) -> None:
+    minute = 60_000
+    asked = Schedule(name="tick", job="app.tick", every=minute, queue="mail", limit="tick", slots=1)
+    ask(database.upsert_schedules([planned(asked, clock.now)]))
+    runs = []
+    for _ in range(3):
+        clock.pass_(minute)
+        (info,) = ask(database.due_schedules(10)).schedules
+        firing = due(info, clock.now)
+        assert ask(database.fire([firing])) == ["fired"]
+        runs += [job.jid for _, job in firing.runs]
+    assert states(database, ask, runs) == "qbb"
+    assert find(database, ask, runs[1]).limit == "tick"
+    settle(database, ask, claim(database, ask).jobs[0], Move.PROCESS)
+    assert states(database, ask, runs) == "pqb"

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from procession.database.operation import Operation
+from procession.database.redis.rules import rules_of
 from procession.database.schedules import Fired, Scheduled
 from procession.errors import ConfigError
 from procession.schedule import MOST, Firing, Planned, ScheduleInfo
@@ -75,6 +76,7 @@ def _firing(it: Firing) -> list[Any]:
     words = [it.name, it.asked, it.expected, it.next_at, it.overlap, *missed, len(it.runs)]
     for run, job in it.runs:
         words += [run.at, run.jid, run.note, job.jid.bytes, job.queue, job.priority, job.at, job.expires_in, job.spec]
+        words.append(b"" if job.slot is None else rules_of(job))
     return words
 
 

@@ -2,15 +2,21 @@
 -- moves: enqueue delay cancel block free
 -- flags:
 -- args: now:int bound:int *firings
--- each: name, asked, expected, next_at, overlap, missed at, missed note, how many runs; of each: at, jid, note, jid (16), queue, priority, due, expires_in, spec
+-- each: name, asked, expected, next_at, overlap, missed at, missed note, how many runs; of each: at, jid, note, jid (16), queue, priority, due, expires_in, spec, rules or ''
 -- reply: fired | busy | lost, in order
--- uses: record held lanes limits finish schedules
+-- uses: record held lanes limits finish unique ruled schedules
 
-local HEADS, WIDTH = 8, 9
+local HEADS, WIDTH = 8, 10
 local ended = 0
 
-local function insert(jid, queue, priority, due, expires_in, spec)
+local function insert(jid, queue, priority, due, expires_in, spec, rules)
   if load(jid) then return false end
+  if rules ~= '' then
+    enqueue_ruled(jid, spec, queue, priority, due > now and due or 0, expires_in > 0 and now + expires_in or 0, rules)
+    happened('enqueued', queue, 1)
+    redis.call('HSETNX', T .. ':depth', queue, 0)
+    return true
+  end
   local r = {
     state = DELAYED, priority = priority, attempt = 0, crashes = 0, place = 0, enqueued = now, queue = queue, due = 0, expires = 0,
     started = 0, finished = 0, worker = '', token = '', reason = '', spec = spec,
@@ -34,7 +40,7 @@ local function insert(jid, queue, priority, due, expires_in, spec)
 end
 
 local function insert_at(i)
-  return insert(firings[i + 3], firings[i + 4], tonumber(firings[i + 5]), tonumber(firings[i + 6]), tonumber(firings[i + 7]), firings[i + 8])
+  return insert(firings[i + 3], firings[i + 4], tonumber(firings[i + 5]), tonumber(firings[i + 6]), tonumber(firings[i + 7]), firings[i + 8], firings[i + 9])
 end
 
 -- The runs of a schedule that are not finished.
