@@ -49,7 +49,7 @@ class Limit(Struct, frozen=True):
             msgspec.structs.force_setattr(self, "by", tuple(self.by))
         by = self.by if isinstance(self.by, tuple) else (self.by,)
         if self.by is not None and not (by and all(isinstance(it, str) and it for it in by)):
-            raise ConfigError(f"by={self.by!r} must be the name of an argument, several in a tuple, or a text with them")
+            raise ConfigError(f"by={self.by!r} must name an argument, several in a tuple, or be a text with them")
         if self.name is not None and not (
             isinstance(self.name, str) and 0 < len(self.name) <= NAME_LENGTH and self.name.isprintable()
         ):

@@ -242,7 +242,8 @@ def planned(
     asked = msgspec.json.encode(schedule)
     if sealing is not None:
         whose = Timed(schedule.name, schedule.job)
-        args, limit = Raw(sealing.seal(bytes(schedule.args), whose, "args")), sealing.seal_text(schedule.limit, whose, "limit")
+        args = Raw(sealing.seal(bytes(schedule.args), whose, "args"))
+        limit = sealing.seal_text(schedule.limit, whose, "limit")
         same = (it.asked for it in there if it.name == schedule.name and _is_sealed_as(it, asked, sealing))
         asked = next(same, None) or msgspec.json.encode(replace(schedule, args=args, limit=limit))
     return Planned(schedule.name, asked, schedule.rule.next_after(now) or 0)

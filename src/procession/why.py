@@ -1,7 +1,8 @@
 """Why a job is where it is, in one or two plain sentences, with what to do about it.
 
-`explain` is pure: a job, and what was seen of its queue, the workers and its limit, make a `Why`. `why` is the generator
-that reads these facts in two trips, or three for a blocked job; `app.why`, `procession why` and the page of a job all say what it says.
+`explain` is pure: a job, and what was seen of its queue, the workers and its limit, make a `Why`. `why` is the
+generator that reads these facts, in two trips or three; `app.why`, `procession why` and the page of a job all say what
+it says.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def why(database: Database, jid: UUID) -> Steps[Why]:
 
 
 def _limit(database: Database, jid: UUID) -> Steps[dict[str, Any]]:
-    (it,) = (yield (database.occupancy([jid]),))
+    (it,) = yield (database.occupancy([jid]),)
     found = (yield (database.find(it.holders[:HOLDERS]),)) if it is not None and it.holders else []
     return {"occupancy": it, "holders": tuple(job for job in found if job is not None)}
 
@@ -118,10 +119,10 @@ def _blocked(job: Job, facts: Facts) -> Why:
         return Why(kind="blocked", text=f"{text} the store, or at once: procession repair --apply")
     slots = f"one of the {it.most:,} slots" if it.most > 1 else "the one slot"
     left = it.taken - len(facts.holders)
-    by = "; ".join([*(_holder(holder, facts) for holder in facts.holders), *([f"{left:,} more"] if left > 0 else [])])
-    before = f"{it.ahead:,} blocked {'job goes' if it.ahead == 1 else 'jobs go'} first" if it.ahead else "it is the next"
-    text = f"It waits for {slots} of the limit {limit}, taken by {by}; {before}."
-    return Why(kind="blocked", text=text)
+    holders = [_holder(holder, facts) for holder in facts.holders] + [f"{left:,} more"] * (left > 0)
+    before = f"{it.ahead:,} blocked {'job goes' if it.ahead == 1 else 'jobs go'} first"
+    text = f"It waits for {slots} of the limit {limit}, taken by {'; '.join(holders)}"
+    return Why(kind="blocked", text=f"{text}; {before if it.ahead else 'it is the next'}.")
 
 
 def _holder(job: Job, facts: Facts) -> str:
