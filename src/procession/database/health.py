@@ -52,6 +52,7 @@ KINDS = {
     "no slot": "a job under way has no slot of its limit: one too many may run beside it",
     "no turn": "a blocked job is not among those who wait for its limit: nobody would free it",
     "waits for nothing": "a job is blocked, and nothing says by which limit",
+    "slots unknown": "jobs wait for a limit, and nothing says how many slots it has",
     "slot not handed on": "a limit has a free slot, and jobs wait for one",
     "left over": "errors, a result or rules are kept for a job that is gone, or the number of slots of an unused limit",
     "key without owner": "a key of this namespace belongs to nothing that lives",

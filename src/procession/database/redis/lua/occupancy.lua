@@ -5,21 +5,21 @@
 -- reply: rows of slots, taken, waiting, how many get one before it (-1: it does not wait), holders…; or false
 -- uses: record lanes limits
 
-local reply = {}
+local reply, it = {}, limits()
 for i, jid in ipairs(jids) do
   local r, limit, most, turn = load(jid), nil, nil, nil
-  if r and r.rules then limit, most, turn = slot_of(jid) end
+  if r and r.rules then limit, most, turn = it.slot_of(jid) end
   reply[i] = false
   if limit then
-    local first, last = ends_of(limit)
-    local row = {tonumber(redis.call('HGET', LIMITS, limit)) or most, taken(limit), redis.call('ZLEXCOUNT', WAITING, first, last), -1}
+    local first, last = it.ends_of(limit)
+    local said, ahead = tonumber(redis.call('HGET', it.LIMITS, limit)), -1
     if r.state == BLOCKED then
-      row[4] = redis.call('ZLEXCOUNT', WAITING, first, '(' .. turn_of(limit, r.priority, turn, jid))
+      ahead = redis.call('ZLEXCOUNT', it.WAITING, first, '(' .. it.turn_of(limit, r.priority, turn, jid))
     end
-    for _, holder in ipairs(redis.call('ZRANGEBYLEX', SLOTS, first, last, 'LIMIT', 0, shown)) do
-      row[#row + 1] = string.sub(holder, 17)
+    reply[i] = {said or most, it.taken(limit), redis.call('ZLEXCOUNT', it.WAITING, first, last), ahead}
+    for _, entry in ipairs(redis.call('ZRANGEBYLEX', it.SLOTS, first, last, 'LIMIT', 0, shown)) do
+      table.insert(reply[i], string.sub(entry, 17))
     end
-    reply[i] = row
   end
 end
 return reply

@@ -8,7 +8,7 @@
 local removed = 0
 pop_live(queue, limit, function(jid, raw)
   local r = unpacked(raw) or {}
-  if r.rules then give_back(jid, r) end
+  if r.rules then limits().give_back(jid, r) end
   drop(jid, r)
   ring_watchers(jid)
   removed = removed + 1

@@ -17,7 +17,7 @@ for i, jid in ipairs(jids) do
     r.attempt, r.crashes, r.cancel, r.started, r.finished, r.expires, r.due = 0, 0, false, 0, 0, 0, now
     r.result = false
     r.worker, r.token, r.reason = '', '', ''
-    admit(jid, r)
+    if r.rules then limits().admit(jid, r) else to_lane(jid, r) end
   end
 end
 commit()

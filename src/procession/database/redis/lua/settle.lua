@@ -50,7 +50,7 @@ local function settle(jid, r, move, delay, reason, value)
   if move == 'release' then
     to_lane(jid, r, true)
   else
-    if r.rules then give_back(jid, r) end
+    if r.rules then limits().give_back(jid, r) end
     r.state, r.due = DELAYED, now + delay
     redis.call('ZADD', DUE, r.due, jid)
     if r.due < first_due then

@@ -263,9 +263,9 @@ local function file(push, jid)
   push.n, push[n] = n, jid .. suffix
 end
 
-local hand_on  -- what slots of limits were given back: `limits.lua`
+local limits_made  -- by `limits.lua`, when a job under a limit has come by
 local function commit()
-  if hand_on then hand_on() end
+  if limits_made then limits_made.hand_on() end
   for _, jid in ipairs(changed) do
     local r = known[jid]
     if r then write(jid, packed(r)) end

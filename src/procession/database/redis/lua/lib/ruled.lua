@@ -20,30 +20,31 @@ end
 
 -- The limit goes with the arguments: under another one, a job gives up its slot, or its turn, and asks again.
 local function come_under(jid, r, slot)
-  local limit, _, turn, rules = slot_of(jid)
+  local it = limits()
+  local limit, _, turn, rules = it.slot_of(jid)
   local other, most = '', 0
   if slot ~= '' then other, most = struct.unpack('>c16I4', slot) end
   if other == (limit or '') then
-    if limit and rules then
-      write_slot(jid, rules, limit, most, turn)
-      heed(limit, most, false)
+    if limit then
+      it.write_slot(jid, rules, limit, most, turn)
+      it.heed(limit, most, false)
     end
     return
   end
   local was = r.state
-  give_back(jid, r)
+  it.give_back(jid, r)
   if slot == '' then
     redis.call('HSET', RULES, jid, rules)
   else
-    write_slot(jid, rules, other, most, 0)
-    heed(other, most, was ~= DELAYED)
+    it.write_slot(jid, rules, other, most, 0)
+    it.heed(other, most, was ~= DELAYED)
   end
   if was == DELAYED then return end
-  if not takes_slot(jid, r) then
+  if not it.takes_slot(jid, r) then
     if was == QUEUED then deepen(r.queue, -1) end
   elseif was == BLOCKED then
     r.due = now
-    enter(jid, r)
+    it.enter(jid, r)
   end
 end
 
@@ -56,13 +57,13 @@ local function replace(jid, r, spec, due, expires, latest, slot)
   r.expires = expires
   if latest > 0 and due > latest then due = latest end
   if due > now then
-    give_back(jid, r)
+    limits().give_back(jid, r)
     if r.state == QUEUED then deepen(r.queue, -1) end
     wait_until(jid, r, due)
   elseif r.state == DELAYED then
     redis.call('ZREM', DUE, jid)
     r.due = 0
-    admit(jid, r)
+    limits().admit(jid, r)
   else
     save(jid, r)
   end
@@ -83,12 +84,18 @@ local function enqueue_ruled(jid, spec, queue, priority, due, expires, asked)
   local function from_now(span) return span > 0 and now + span or 0 end
   local rules = struct.pack(RULE, key, frees, from_now(window), from_now(at_most), from_now(deadline))
   redis.call('HSET', RULES, jid, slot == '' and rules or rules .. slot .. string.rep('\0', 6))
-  if slot ~= '' then heed(string.sub(slot, 1, 16), select(2, struct.unpack('>c16I4', slot)), due == 0) end
+  if slot ~= '' then limits().heed(string.sub(slot, 1, 16), select(2, struct.unpack('>c16I4', slot)), due == 0) end
   local r = {
     state = QUEUED, priority = priority, attempt = 0, crashes = 0, place = 0, enqueued = now, queue = queue, due = 0,
     expires = expires, started = 0, finished = 0, worker = '', token = '', reason = '', rules = true,
   }
   put_spec(jid, r, spec)
-  if due > 0 then wait_until(jid, r, due) else admit(jid, r) end
+  if due > 0 then
+    wait_until(jid, r, due)
+  elseif slot == '' then
+    limits().enter(jid, r)
+  else
+    limits().admit(jid, r)
+  end
   return nil
 end
