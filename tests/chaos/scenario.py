@@ -14,7 +14,7 @@ from tests.chaos.verdict import Marks
 if TYPE_CHECKING:
     from tests.chaos.stage import Stage
 
-ROOMS = ("workers", "store", "network", "deploys", "order", "soak")
+ROOMS = ("workers", "limits", "store", "network", "deploys", "order", "soak")
 """The files of scenarios, in the order in which they are played."""
 
 

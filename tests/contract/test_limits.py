@@ -121,10 +121,11 @@ def expired(database: Database, ask: Ask, clock: Clock, jid: UUID) -> None:
     assert claim(database, ask, limit=10).jobs == []
 
 
+processed = ended(Move.PROCESS)
 WAYS: dict[Callable[..., Any], str] = {
     queued: "q",
     running: "r",
-    ended(Move.PROCESS): "p",
+    processed: "p",
     ended(Move.FAIL): "f",
     ended(Move.DISCARD): "c",
     ended(Move.RETRY, delay=5_000): "d",
