@@ -32,7 +32,17 @@ class Occupancy(Struct, frozen=True, kw_only=True):
 
 
 class Limits(Protocol):
-    """Jobs that come under limits."""
+    """Jobs that come under limits: what all verbs keep to.
+
+    - A job under a limit that is to become `queued` takes a slot; where none is free it becomes `blocked`.
+    - It keeps the slot while it is queued or running: released, crashed or taken back, too. The move that ends this
+      gives it back, whichever it is, and no other.
+    - What a verb gives back it hands on before it answers: to those who wait, by priority, then who came first; a job
+      freed so is ready from then on. At most 1,000 of one limit a call.
+    - How many slots there are is the newest word: that of the last job enqueued, one that is due later only while the
+      limit is in use. More are handed on at once; where there are fewer, nobody is stopped.
+    - A blocked job that is put off or replaced leaves its turn, or goes over to the limit of its new arguments.
+    """
 
     def occupancy(self, jids: Sequence[UUID]) -> Operation[list[Occupancy | None]]:
         """The limits of jobs, in the order asked; None for a job without one, or one that is not there."""
