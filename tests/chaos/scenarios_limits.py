@@ -1,5 +1,5 @@
-"""Limits under fire: whoever has a slot is killed, put to sleep, or its job removed; never do too many run, and no limit
-stays stuck."""
+"""Limits under fire: whoever has a slot is killed, put to sleep, or its job removed; never do too many run, and no
+limit stays stuck."""
 
 from __future__ import annotations
 

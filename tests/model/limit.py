@@ -271,7 +271,8 @@ def main() -> int:
     print("\n".join(["| design | worlds | breaks | in steps |", "|---|--:|---|--:|", *map(row, found, found.values())]))
     for name, it in found.items():
         if it.path:
-            print(f"\n{name}: {it.breach}", *(f"  {number}. {step}" for number, step in enumerate(it.path, 1)), sep="\n")
+            steps_told = (f"  {number}. {step}" for number, step in enumerate(it.path, start=1))
+            print(f"\n{name}: {it.breach}", *steps_told, sep="\n")
     return int(any(found[name].breach != breaks for name, _, breaks in CASES))
 
 

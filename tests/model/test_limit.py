@@ -1,4 +1,4 @@
-"""The model check of a limit: as it is it keeps its promises in every order of events, and each planted error is found."""
+"""The model check of a limit: it keeps its promises in every order of events, and each planted error is found."""
 
 from __future__ import annotations
 

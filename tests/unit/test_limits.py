@@ -62,7 +62,7 @@ def test_an_enqueue_may_come_under_another_limit_or_none(app: Procession) -> Non
     assert [handle.job().limit for handle in handles] == ["j/1", "j", "x/1", "j/1", ""]
 
 
-def test_an_alias_and_a_schedule_come_under_the_same_limit(app: Procession) -> None:
+def test_the_runs_of_a_schedule_come_under_the_limit_of_their_job(app: Procession) -> None:
     @app.every("1m", kwargs={"a": 7})
     @app.job(name="j", limit=Limit(2, by="a"))
     def j(a: int) -> None: ...

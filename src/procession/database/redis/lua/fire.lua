@@ -11,10 +11,10 @@ local ended = 0
 
 local function insert(jid, queue, priority, due, expires_in, spec, rules)
   if load(jid) then return false end
+  happened('enqueued', queue, 1)
+  redis.call('HSETNX', T .. ':depth', queue, 0)
   if rules ~= '' then
     enqueue_ruled(jid, spec, queue, priority, due > now and due or 0, expires_in > 0 and now + expires_in or 0, rules)
-    happened('enqueued', queue, 1)
-    redis.call('HSETNX', T .. ':depth', queue, 0)
     return true
   end
   local r = {
@@ -26,8 +26,6 @@ local function insert(jid, queue, priority, due, expires_in, spec, rules)
     redis.call('HSET', SPECS, jid, spec)
     r.spec, r.apart = '', true
   end
-  happened('enqueued', queue, 1)
-  redis.call('HSETNX', T .. ':depth', queue, 0)
   if due > now then
     r.due = due
     if due < tonumber(redis.call('ZRANGE', DUE, 0, 0, 'WITHSCORES')[2] or math.huge) then ring(queue) end
