@@ -51,13 +51,37 @@ def test_no_more_than_the_slots_are_ready_or_run_and_the_rest_wait_in_order(data
 
 
 def test_the_highest_priority_waits_least_then_who_came_first(database: Database, ask: Ask) -> None:
-    jids = enqueue(database, ask, new(), new(), new(priority=5), new(priority=-5), new(priority=5))
+    jids = enqueue(database, ask, new())
+    found = claim(database, ask).jobs
+    jids += enqueue(database, ask, new(), new(priority=5), new(priority=-5), new(priority=5))
     order = []
-    for _ in jids:
-        (job,) = claim(database, ask, limit=10).jobs
+    while found:
+        (job,) = found
         order.append(jids.index(job.jid))
         settle(database, ask, job, Move.PROCESS)
+        found = claim(database, ask).jobs
     assert order == [0, 2, 4, 1, 3]
+
+
+def test_a_more_urgent_job_takes_the_slot_of_one_that_is_not_begun(database: Database, ask: Ask) -> None:
+    jids = enqueue(database, ask, new(), new(), new(priority=3), new(priority=5), new(priority=5))
+    assert states(database, ask, jids) == "bbbqb"
+    (urgent,) = claim(database, ask).jobs
+    jids += enqueue(database, ask, new(priority=9))
+    assert states(database, ask, jids) == "bbbrbb", "what runs is not disturbed"
+    order = []
+    settle(database, ask, urgent, Move.PROCESS)
+    while found := claim(database, ask).jobs:
+        (job,) = found
+        order.append(jids.index(job.jid))
+        settle(database, ask, job, Move.PROCESS)
+    assert order == [5, 4, 2, 0, 1], "and who made way is the first of its priority"
+
+
+def test_of_several_the_least_urgent_makes_way_and_of_these_the_youngest(database: Database, ask: Ask) -> None:
+    numbered = [new(most=3, jid=UUID(int=number), priority=priority) for number, priority in enumerate((1, 0, 0))]
+    jids = enqueue(database, ask, *numbered, new(most=3), new(most=3, priority=1))
+    assert states(database, ask, jids) == "qqbbq"
 
 
 def queued(database: Database, ask: Ask, clock: Clock, jid: UUID) -> None:

@@ -325,6 +325,16 @@ LIMITS = (
         test_limits.test_the_highest_priority_waits_least_then_who_came_first,
     ),
     script(
+        "a more urgent job takes the slot of one that is not begun",
+        "lib/limits.lua", " or makes_way(limit, r.priority)", "",
+        test_limits.test_a_more_urgent_job_takes_the_slot_of_one_that_is_not_begun,
+    ),
+    script(
+        "a job that made way is the first of its priority to get a slot again",
+        "lib/limits.lua", "block(found, least, 0)", "block(found, least, redis.call('HINCRBY', T .. ':meta', 'turns', 1))",
+        test_limits.test_a_more_urgent_job_takes_the_slot_of_one_that_is_not_begun,
+    ),
+    script(
         "a job with other arguments comes under their limit",
         "lib/ruled.lua", "  come_under(jid, r, slot)\n", "",
         test_limits.test_a_replaced_job_goes_from_its_limit_to_that_of_its_new_arguments, under=test_limits.OTHER,

@@ -31,7 +31,9 @@ def perform(keys: Keyspace) -> None:
 
 
 def test_slot_and_turn_are_members_and_the_word_is_kept_once(keys: Keyspace) -> None:
-    first, second, urgent = (*enqueue(keys, 2), *enqueue(keys, 1, priority=100))
+    (first,) = enqueue(keys, 1)
+    claim(keys.database, keys.connection.ask)
+    second, urgent = (*enqueue(keys, 1), *enqueue(keys, 1, priority=100))
     assert keys.members("slots") == {LIMIT + first}
     assert keys.server.zrange(keys.key("blocked"), 0, -1) == [
         LIMIT + bytes([0]) + (2).to_bytes(6, "big") + urgent,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from procession.database.health import Finding
-from procession.database.limits import HANDED_ON
+from procession.database.limits import HANDED_ON, LOOKED_AT
 from procession.job import State
 
 if TYPE_CHECKING:
@@ -52,6 +52,21 @@ class Slots:
             return False
         self.held[slot.limit].add(record.jid)
         return True
+
+    def makes_way(self, record: Record, jobs: dict[UUID, Record]) -> Record | None:
+        """The job that has a slot, is less urgent than this one and not begun: the least urgent of the first ten."""
+        if (slot := record.slot) is None or slot.limit in self.opened:
+            return None
+        first = sorted(self.held[slot.limit], key=lambda jid: jid.bytes)[:LOOKED_AT]
+        queued = [it for jid in reversed(first) if (it := jobs[jid]).state is State.QUEUED]
+        least = min(queued, key=lambda it: it.priority, default=record)
+        return least if least.priority < record.priority else None
+
+    def passed(self, limit: bytes, giver: Record, taker: Record) -> None:
+        """One job has made way for another, and is the first of its priority to get a slot again."""
+        giver.turn = 0
+        del self.opened[limit]
+        self.held[limit].add(taker.jid)
 
     def moved(self, record: Record, before: State, after: State | None) -> None:
         """A job went from one state to another: it gives back its slot, or gets or loses its turn to wait."""
@@ -102,6 +117,6 @@ class Slots:
             yield Finding(kind="left over", where=f"limits {limit.hex()}")
 
 
-def turn(record: Record) -> tuple[bytes, int, int]:
+def turn(record: Record) -> tuple[bytes, int, int, bytes]:
     """Where a blocked job stands: by limit, then priority, then who came first."""
-    return record.slot.limit if record.slot else b"", -record.priority, record.turn
+    return record.slot.limit if record.slot else b"", -record.priority, record.turn, record.jid.bytes

@@ -163,11 +163,22 @@ class Store:
 
     def ready(self, record: Record, move: Move, now: int, *, reason: str = "", due: int = 0) -> None:
         """A move into its queue; where the limit of the job has no slot free, it is blocked instead."""
-        if self.slots.takes(record):
+        if self.takes_slot(record, now):
             self.move(record, move, now, reason=reason, due=due)
             self.ring(record.queue)
         else:
             self.move(record, Move.BLOCK, now, reason=reason)
+
+    def takes_slot(self, record: Record, now: int) -> bool:
+        """True when the job may be queued: it has a slot of its limit, maybe one that a less urgent job made free."""
+        if self.slots.takes(record):
+            return True
+        other = self.slots.makes_way(record, self.jobs)
+        if other is None or record.slot is None:
+            return False
+        self.move(other, Move.BLOCK, now, reason=other.reason)
+        self.slots.passed(record.slot.limit, other, record)
+        return True
 
     def hand_on(self, now: int) -> None:
         """Slots that were given back go to the jobs that wait for them."""

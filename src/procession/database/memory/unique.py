@@ -89,7 +89,7 @@ def _come_under(store: Store, record: Record, job: NewJob, now: int) -> None:
     slots.said(record, ready=was is not State.DELAYED)
     if was is State.DELAYED:
         return
-    if not slots.takes(record):
+    if not store.takes_slot(record, now):
         if was is State.QUEUED:
             store.move(record, Move.BLOCK, now, reason=record.reason)
         else:

@@ -74,7 +74,7 @@ class Verbs(MeasureVerbs, LimitVerbs, ABC):
             record.state, record.due_at = State.DELAYED, due
             if not first or due < first:
                 store.ring(job.queue)
-        elif store.slots.takes(record):
+        elif store.takes_slot(record, now):
             store.into_lane(record)
             store.ring(job.queue)
         else:

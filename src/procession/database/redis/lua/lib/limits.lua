@@ -2,7 +2,7 @@
 -- taken and given back by the job's own moves, in the same script; so each is in the hands of a job, never a lock on its own.
 -- What a script gives back it hands on when it commits: to who waits, by priority, then who came first.
 --
--- rules of such a job: the rules of any, then limit (16), slots by its own word (4), turn (6), 0 unless it waits
+-- rules of such a job: the rules of any, then limit (16), slots by its own word (4), turn (6), 0 as long as it never waited
 -- slots:   limit (16), jid                                            in order of bytes, as is the next
 -- blocked: limit (16), 100 less the priority, turn (6), jid
 -- limits:  limit (16) → how many slots, by the newest word            while a job has a slot of it
@@ -13,7 +13,7 @@
 local function limits()
   if limits_made then return limits_made end
   local SLOTS, WAITING, LIMITS = T .. ':slots', T .. ':blocked', T .. ':limits'
-  local RULES_SIZE, SLOT, TURN, HANDED_ON = 35, '>c16I4I6', '>c16BI6c16', 1000
+  local RULES_SIZE, SLOT, TURN, HANDED_ON, LOOKED_AT = 35, '>c16I4I6', '>c16BI6c16', 1000, 10
   local opened, in_order, entered = {}, {}, {}
   local it = {SLOTS = SLOTS, WAITING = WAITING, LIMITS = LIMITS, HANDED_ON = HANDED_ON}
   limits_made = it
@@ -61,22 +61,45 @@ local function limits()
     if before and most > before then it.open(limit) end
   end
 
-  -- True when the job may go on into its lane. Where its limit has no slot free it is blocked.
-  function it.takes_slot(jid, r)
-    if not r.rules then return true end
+  local function block(jid, r, turn)
     local limit, most, _, rules = it.slot_of(jid)
-    if not limit then return true end
-    local said = tonumber(redis.call('HGET', LIMITS, limit))
-    if not said then redis.call('HSET', LIMITS, limit, most) end
-    if not opened[limit] and it.taken(limit) < (said or most) then
-      redis.call('ZADD', SLOTS, 0, limit .. jid)
-      return true
-    end
-    local turn = redis.call('HINCRBY', T .. ':meta', 'turns', 1)
     it.write_slot(jid, rules, limit, most, turn)
     redis.call('ZADD', WAITING, 0, it.turn_of(limit, r.priority, turn, jid))
     r.state, r.due, r.place = BLOCKED, 0, 0
     save(jid, r)
+  end
+
+  -- True when a job that has a slot, is less urgent and not begun made way: the least urgent of the first ten. It is the first of
+  -- its priority to get one again.
+  local function makes_way(limit, priority)
+    local first, last = it.ends_of(limit)
+    local found, least
+    for _, entry in ipairs(redis.call('ZRANGEBYLEX', SLOTS, first, last, 'LIMIT', 0, LOOKED_AT)) do
+      local jid = string.sub(entry, 17)
+      local r = load(jid)
+      if r and r.rules and r.state == QUEUED and r.priority < priority and (not least or r.priority <= least.priority) then
+        found, least = jid, r
+      end
+    end
+    if not found or (it.slot_of(found)) ~= limit then return false end
+    redis.call('ZREM', SLOTS, limit .. found)
+    deepen(least.queue, -1)
+    block(found, least, 0)
+    return true
+  end
+
+  -- True when the job may go on into its lane. Where its limit has no slot free it is blocked.
+  function it.takes_slot(jid, r)
+    if not r.rules then return true end
+    local limit, most = it.slot_of(jid)
+    if not limit then return true end
+    local said = tonumber(redis.call('HGET', LIMITS, limit))
+    if not said then redis.call('HSET', LIMITS, limit, most) end
+    if not opened[limit] and (it.taken(limit) < (said or most) or makes_way(limit, r.priority)) then
+      redis.call('ZADD', SLOTS, 0, limit .. jid)
+      return true
+    end
+    block(jid, r, redis.call('HINCRBY', T .. ':meta', 'turns', 1))
     return false
   end
 
