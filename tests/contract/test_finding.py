@@ -292,7 +292,7 @@ def test_why_a_blocked_job_waits_and_a_filter_finds_it(
     assert f"job {second}, which is queued in slow, which is paused;" in why.text
     assert why.text.endswith("1 blocked job goes first.")
     assert told(third).text.endswith("it is the next.")
-    found = drive(search(database, "state:blocked"))
+    found = drive(search(database, "state:blocked", None, 50))
     assert [job.jid for job in found.jobs] == [third, fourth]
     assert {job.limit for job in found.jobs} == {"app.f/7"}
 

@@ -37,8 +37,8 @@ class Limits(Protocol):
     """Jobs that come under limits: what all verbs keep to.
 
     - A job under a limit that is to become `queued` takes a slot; where none is free it becomes `blocked`.
-    - A more urgent job takes the slot of one that is queued, if one of the first ten is; that one is `blocked` then, and
-      the first of its priority to get a slot.
+    - A more urgent job takes the slot of one that is queued, if one of the first ten is; that one is `blocked` then,
+      and the first of its priority to get a slot.
     - It keeps the slot while it is queued or running: released, crashed or taken back, too. The move that ends this
       gives it back, whichever it is, and no other.
     - What a verb gives back it hands on before it answers: to those who wait, by priority, then who came first; a job
