@@ -67,7 +67,7 @@ MOVES: Mapping[Move, Row] = MappingProxyType(
     {
         Move.ENQUEUE: Row(_states(NEW), QUEUED, "a new job, ready at once"),
         Move.DELAY: Row(_states(NEW), DELAYED, "a new job, due later"),
-        Move.BLOCK: Row(_states(NEW, QUEUED, DELAYED) | FINAL, BLOCKED, "it is ready, and others have its limit's slots"),
+        Move.BLOCK: Row(_states(NEW, QUEUED, DELAYED) | FINAL, BLOCKED, "ready; others have the slots of its limit"),
         Move.PROMOTE: Row(_states(DELAYED), QUEUED, "its time has come"),
         Move.DEFER: Row(WAITING, DELAYED, "asked for anew under its unique key, due later"),
         Move.FREE: Row(_states(BLOCKED), QUEUED, "its limit has a slot free, and it is its turn"),

@@ -73,9 +73,10 @@ local function limits()
   -- its priority to get one again.
   local function makes_way(limit, priority)
     local first, last = it.ends_of(limit)
-    local found, least
-    for _, entry in ipairs(redis.call('ZRANGEBYLEX', SLOTS, first, last, 'LIMIT', 0, LOOKED_AT)) do
-      local jid = string.sub(entry, 17)
+    local jids, found, least = {}, nil, nil
+    for i, entry in ipairs(redis.call('ZRANGEBYLEX', SLOTS, first, last, 'LIMIT', 0, LOOKED_AT)) do jids[i] = string.sub(entry, 17) end
+    load_all(jids)
+    for _, jid in ipairs(jids) do
       local r = load(jid)
       if r and r.rules and r.state == QUEUED and r.priority < priority and (not least or r.priority <= least.priority) then
         found, least = jid, r
