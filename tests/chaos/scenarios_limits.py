@@ -11,7 +11,7 @@ from itertools import cycle
 from procession import Job, Limit, State
 from procession.database import Query
 from tests.chaos.fleet import Family
-from tests.chaos.producer import Order, Producer
+from tests.chaos.producer import Order, enqueue_all
 from tests.chaos.scenario import scenario
 from tests.chaos.stage import Stage
 
@@ -44,24 +44,21 @@ def peak(changes: list[tuple[float, int]]) -> int:
 @scenario("who has a slot of a limit is killed, sleeps for three leases, its job is removed, 12 times",
           settings={"lease": "2s", "heartbeat": "0.5s"}, afterwards=crowds)  # fmt: skip
 def limit(stage: Stage) -> None:
-    assault(stage, jobs=600, rounds=12)
+    assault(stage, jobs=50, rounds=12)
 
 
 @scenario("the same, 4 times", settings={"lease": "1s", "heartbeat": "0.3s"}, afterwards=crowds, short=True)
 def limit_short(stage: Stage) -> None:
-    assault(stage, jobs=100, rounds=4)
+    assault(stage, jobs=24, rounds=4)
 
 
 def assault(stage: Stage, *, jobs: int, rounds: int) -> None:
-    """Kill, stop and remove by turns, each when there are jobs that run."""
+    """In each round so many jobs come, and by turns somebody who runs one is killed or stopped, or jobs are removed."""
     stage.concurrency = 4
     stage.workers(3)
-    limits = [Limit(most, name=name) for name, most in SLOTS.items()]
-    orders = [Order(stage.shop.note.using(limit=it), 0.05) for _, it in zip(range(jobs), cycle(limits), strict=False)]
-    producer = Producer(orders, stage.ledger, rate=2 * jobs / rounds, patience=60.0)
-    producer.start()
     for number in range(rounds):
-        family = stage.until(lambda: busy(stage))
+        enqueue(stage, jobs)
+        family = stage.until(lambda: busy(stage, jobs))
         if number % 3 == 0:
             stage.vanish(family)
             stage.worker()
@@ -71,12 +68,19 @@ def assault(stage: Stage, *, jobs: int, rounds: int) -> None:
             remove_some(stage)
         stage.complaints += overfull(stage)
         time.sleep(stage.random.uniform(0.1, 0.5))
-    producer.finish()
 
 
-def busy(stage: Stage) -> Family | None:
-    """A family that runs something; None while there is none."""
+def enqueue(stage: Stage, jobs: int) -> None:
+    """Jobs under all limits by turns."""
+    limits = cycle(Limit(most, name=name) for name, most in SLOTS.items())
+    enqueue_all([Order(stage.shop.note.using(limit=next(limits)), 0.05) for _ in range(jobs)], stage.ledger)
+
+
+def busy(stage: Stage, jobs: int) -> Family | None:
+    """A family that runs something; None while there is none. Where all is done already, more jobs come."""
     found = [it for it in stage.fleet.serving if stage.runs.open_on(it.pids)]
+    if not found and stage.nothing_left():
+        enqueue(stage, jobs)
     return stage.random.choice(found) if found else None
 
 

@@ -205,7 +205,9 @@ local function check_slot(jid, r)
     if wrong('waits for nothing', jid, 'blocked') then to_lane(jid, r) end
   else
     local entry = it.turn_of(limit, r.priority, turn, jid)
-    if not redis.call('ZSCORE', it.WAITING, entry) and wrong('no turn', jid, 'blocked') then redis.call('ZADD', it.WAITING, 0, entry) end
+    if not redis.call('ZSCORE', it.WAITING, entry) and wrong('no turn', jid, 'blocked') then
+      redis.call('ZADD', it.WAITING, 0, entry)
+    end
     check_limit(limit)
   end
 end
