@@ -43,6 +43,7 @@ from procession.errors import (
 from procession.events import Event
 from procession.handle import JobHandle
 from procession.job import Failure, Job, State
+from procession.limits import Limit
 from procession.middleware import Middleware
 from procession.names import is_reserved_queue
 from procession.notes import LogLine, Progress
@@ -77,6 +78,7 @@ __all__ = [
     "JobNotFound",
     "JobTimeout",
     "LeaseLost",
+    "Limit",
     "LogLine",
     "Middleware",
     "NotEncodable",

@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
-from typing import Any, Generic, TypeVar, cast, get_args
+from typing import Any, Generic, Literal, TypeVar, cast, get_args
 from uuid import UUID
 
 import msgspec
@@ -26,6 +26,7 @@ from procession.errors import (
     WrongVersion,
 )
 from procession.job import NewJob, Spec, Stored, new_jid, parse_jid
+from procession.limits import Limit, Limited, limited
 from procession.names import check_headers, check_queue, check_tags
 from procession.registry import Registered, check_priority
 from procession.retry import Random
@@ -52,6 +53,7 @@ class Options(UniqueOptions, total=False):
     jid: str | UUID | None
     expires: float | str | timedelta | datetime | None
     deadline: float | str | timedelta | None
+    limit: Limit | Literal[False] | None
     tags: Sequence[str] | None
     headers: Mapping[str, str] | None
     durability: Durability | None
@@ -98,6 +100,8 @@ def new_job(call: Call[Any], queue: str | None = None) -> NewJob:
     key = unique.asked(it.name, text) if unique else None
     whose = jid if key is None or key.conflict != "replace" else Keyed(it.name, key.key)
     text = text[:LONGEST_KEY]
+    limit = limit_of(call, options)
+    limited_by = limit.text(call.arguments) if limit else ""
     asked = Spec(
         name=it.name,
         args=msgspec.Raw(_stored(call, whose)),
@@ -106,6 +110,7 @@ def new_job(call: Call[Any], queue: str | None = None) -> NewJob:
         tags=check_tags(options["tags"]) if "tags" in options else it.tags,
         unique=text if it.sealing is None else it.sealing.seal_text(text, whose, "unique"),
         headers=check_headers(options.get("headers") or {}),
+        limit=limited_by if it.sealing is None else it.sealing.seal_text(limited_by, whose, "limit"),
     )
     return NewJob(
         jid=jid,
@@ -113,10 +118,17 @@ def new_job(call: Call[Any], queue: str | None = None) -> NewJob:
         queue=check_queue(queue or options.get("queue") or it.queue),
         priority=check_priority(options["priority"]) if "priority" in options else it.priority,
         unique=key,
+        slot=limit.slot(limited_by) if limit else None,
         deadline=milliseconds(options["deadline"] or 0, "deadline") if "deadline" in options else it.deadline,
         **due,
         **expires,
     )
+
+
+def limit_of(call: Call[Any], options: Options) -> Limited | None:
+    """The limit that a call comes under: that of its options, or of its job. Raises ConfigError."""
+    it = call.registered
+    return limited(options["limit"], it.name, it.signature) if "limit" in options else it.limit
 
 
 def spread_over(calls: Sequence[Call[R]], span: float | str | timedelta, rng: Random = random) -> list[Call[R]]:

@@ -65,7 +65,8 @@ class Inquiry(Asker):
         return await self.walk_async(check(self.database, self.registry, queues=queues, limit=limit))
 
     def why(self, jid: str | UUID) -> Why:
-        """Why a job is where it is, in plain words, and what to do about it. Two trips.
+        """Why a job is where it is, in plain words, and what to do about it. Two trips, three for a job
+        that is blocked.
 
         Raises:
             JobNotFound: no job has this id.

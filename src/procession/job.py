@@ -19,6 +19,7 @@ from procession.errors import ConfigError
 from procession.notes import Progress
 
 if TYPE_CHECKING:
+    from procession.limits import Slot
     from procession.unique import Unique
 
 PRIORITIES = range(-100, 101)
@@ -64,6 +65,8 @@ class Spec(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The unique key as text, for people; the store knows a digest of it."""
     headers: dict[str, str] = {}
     """What travels beside the arguments, for those who stand around the job: a trace's context, a request's id."""
+    limit: str = ""
+    """The limit that it comes under, likewise."""
     v: int = 1
     """Version of this format."""
 
@@ -85,6 +88,8 @@ class NewJob(Struct, frozen=True, kw_only=True):
     """The same as an instant; at most one of the two is set."""
     unique: Unique | None = None
     """The key that no other job may hold while this one does."""
+    slot: Slot | None = None
+    """The limit of which it needs a slot while it is ready or runs."""
     deadline: int = 0
     """Milliseconds from the store's now, after which no attempt begins or goes on. 0 means never."""
 
@@ -191,6 +196,8 @@ class Job(Struct, frozen=True, kw_only=True):
     """What was sent along beside the arguments."""
     unique: str = ""
     """Its unique key, empty for none."""
+    limit: str = ""
+    """The limit that it comes under, empty for none."""
     enqueued_at: int = 0
     due_at: int = 0
     start_at: int = 0

@@ -16,6 +16,7 @@ from procession.context import current_job
 from procession.depends import Needs, injecting, needed
 from procession.errors import ConfigError
 from procession.job import PRIORITIES, Failure, Spec
+from procession.limits import Limit, Limited, limited
 from procession.middleware import around_runs
 from procession.names import check_queue, check_tags, job_name
 from procession.policies import Policies
@@ -45,6 +46,7 @@ class JobOptions(UniqueOptions, total=False):
     max_memory: int | str | None
     expires: float | str | timedelta | None
     deadline: float | str | timedelta | None
+    limit: Limit | None
     tags: Sequence[str]
     executor: How | None
 
@@ -84,14 +86,16 @@ class Registered(Struct, frozen=True, kw_only=True):
     deadline: int = 0
     """Milliseconds from its enqueue after which no attempt begins or goes on; 0 means never."""
     unique: Uniqueness = NOT_UNIQUE
+    limit: Limited | None = None
+    """How many of its jobs may be under way at a time."""
     tags: tuple[str, ...] = ()
     spec: tuple[bytes, bytes] = (b"", b"")
     """The stored spec of a call without options: what stands before its arguments, and what behind them."""
 
     @property
     def has_rules(self) -> bool:
-        """Its jobs have a unique key, or a deadline."""
-        return self.unique is not NOT_UNIQUE or self.deadline > 0
+        """Its jobs have a unique key, a deadline, or a limit."""
+        return self.unique is not NOT_UNIQUE or self.deadline > 0 or self.limit is not None
 
 
 def check_priority(priority: object) -> int:
@@ -132,6 +136,7 @@ def register(source: Any, **options: Unpack[JobOptions]) -> Registered:
         signature=signature,
         deadline=_duration(options, "deadline") or 0,
         unique=uniqueness(options, signature),
+        limit=limited(options.get("limit"), stable, signature),
         executor=executor,
         inside=inside,
         needs=needed(function, bound=bound, on_loop=inside == "loop"),

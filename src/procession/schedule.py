@@ -22,7 +22,8 @@ from procession.codec import encode_spec
 from procession.cron import Cron, Dst, Every, Rule, between, upcoming
 from procession.errors import ConfigError, Sealed
 from procession.job import NewJob, Spec, jid_of
-from procession.sealing import Sealing, Timed, is_sealed
+from procession.limits import slot_of
+from procession.sealing import PREFIX, Sealing, Timed, is_sealed
 
 Missed = Literal["skip", "once", "all"]
 """What becomes of instants that passed while no worker looked: none of them runs, the last one, or all."""
@@ -71,6 +72,9 @@ class Schedule(Struct, frozen=True, kw_only=True, omit_defaults=True):
     missed: Missed = "once"
     catch_up: int = CATCH_UP
     overlap: Overlap = "allow"
+    limit: str = ""
+    """The limit that its runs come under, as text, and how many slots that has."""
+    slots: int = 0
     jitter: int = 0
     """A run is put off by a part of this, the same for every worker that looks."""
     v: int = 1
@@ -104,12 +108,14 @@ class Schedule(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     def opened(self, sealing: Sealing | None) -> Schedule:
         """The same with its arguments in plain. Raises ConfigError when they are sealed and cannot be opened here."""
-        if not is_sealed(self.args):
+        if not is_sealed(self.args) and not self.limit.startswith(PREFIX):
             return self
         if sealing is None:
             raise ConfigError(f"the args of schedule {self.name!r} are sealed; this app has no codec=")
         try:
-            return replace(self, args=Raw(sealing.open(self.args, Timed(self.name, self.job), "args")))
+            whose = Timed(self.name, self.job)
+            limit = sealing.open_text(self.limit, whose, "limit")
+            return replace(self, args=Raw(sealing.open(self.args, whose, "args")), limit=limit)
         except Sealed as error:
             raise ConfigError(str(error)) from error
 
@@ -118,7 +124,10 @@ class Schedule(Struct, frozen=True, kw_only=True, omit_defaults=True):
         instant, so that inserting it twice makes one job."""
         its = jid or run_jid(self.name, slot)
         args = self.args if sealing is None else Raw(sealing.seal(bytes(self.args), its, "args"))
-        asked = Spec(name=self.job, args=args, attempts=self.attempts, timeout=self.timeout, tags=self.tags)
+        limit = self.limit if sealing is None else sealing.seal_text(self.limit, its, "limit")
+        asked = Spec(
+            name=self.job, args=args, attempts=self.attempts, timeout=self.timeout, tags=self.tags, limit=limit
+        )
         chance = _digest(self.name, slot)
         return NewJob(
             jid=its,
@@ -128,6 +137,7 @@ class Schedule(Struct, frozen=True, kw_only=True, omit_defaults=True):
             at=slot + chance % (self.jitter + 1) if jid is None else 0,
             expires_in=self.expires,
             deadline=self.deadline,
+            slot=slot_of(self.limit, self.slots) if self.limit else None,
         )
 
 
@@ -234,9 +244,11 @@ def planned(
     """
     asked = msgspec.json.encode(schedule)
     if sealing is not None:
-        args = Raw(sealing.seal(bytes(schedule.args), Timed(schedule.name, schedule.job), "args"))
+        whose = Timed(schedule.name, schedule.job)
+        args = Raw(sealing.seal(bytes(schedule.args), whose, "args"))
+        limit = sealing.seal_text(schedule.limit, whose, "limit")
         same = (it.asked for it in there if it.name == schedule.name and _is_sealed_as(it, asked, sealing))
-        asked = next(same, None) or msgspec.json.encode(replace(schedule, args=args))
+        asked = next(same, None) or msgspec.json.encode(replace(schedule, args=args, limit=limit))
     return Planned(schedule.name, asked, schedule.rule.next_after(now) or 0)
 
 

@@ -19,7 +19,7 @@ from procession.asker import Asker
 from procession.clock import instant, milliseconds
 from procession.cron import Dst
 from procession.database import Scheduled, Walk
-from procession.enqueuer import Call, Options, check_options
+from procession.enqueuer import Call, Options, check_options, limit_of
 from procession.errors import ConfigError, UnknownSchedule
 from procession.job import new_jid
 from procession.names import check_queue, check_tags
@@ -78,6 +78,7 @@ def scheduled(
     if unknown:
         raise ConfigError(f"unknown option {min(unknown)!r}; known are {', '.join(Timing.__annotations__)}")
     it, options = call.registered, check_options(call.options)
+    limit = limit_of(call, options)
     return Schedule(
         name=name,
         job=it.name,
@@ -88,6 +89,8 @@ def scheduled(
         priority=check_priority(options["priority"]) if "priority" in options else it.priority,
         attempts=options.get("attempts"),
         tags=check_tags(options["tags"]) if "tags" in options else it.tags,
+        limit=limit.text(call.arguments) if limit else "",
+        slots=limit.most if limit else 0,
         **_durations(options, it.expires, it.deadline),
         **{**timing, "jitter": milliseconds(timing.get("jitter", 0), "jitter")},  # type: ignore[arg-type]
     )

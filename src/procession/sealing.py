@@ -266,7 +266,7 @@ class Sealing:
         sealed = self._sealed(text.encode(), whose, role) if text else None
         return text if sealed is None else PREFIX + sealed.decode()
 
-    def open_text(self, text: str, whose: UUID | Died, role: str, name: str = "") -> str:
+    def open_text(self, text: str, whose: UUID | Died | Timed, role: str, name: str = "") -> str:
         """The reverse. Raises Sealed."""
         if not text.startswith(PREFIX):
             return text
@@ -300,11 +300,12 @@ class Sealing:
         try:
             args = msgspec.json.decode(self.open(msgspec.json.encode(job.args), job.jid, "args", job.name))
             unique = self.open_text(job.unique, job.jid, "unique", job.name)
+            limit = self.open_text(job.limit, job.jid, "limit", job.name)
             failures = tuple(self.open_failure(it, job.jid) for it in job.failures)
             result = None if job.result is None else msgspec.Raw(self.open(job.result, job.jid, "result"))
         except Sealed:
             return job
-        return replace(job, args=args, unique=unique, failures=failures, result=result)
+        return replace(job, args=args, unique=unique, limit=limit, failures=failures, result=result)
 
     def _sealed(self, data: bytes, whose: Whose, role: str) -> bytes | None:
         what, names = _what(whose, role), []

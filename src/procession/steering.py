@@ -81,7 +81,8 @@ class Steering(Asker):
         await self.ask_async(self.database.resume([check_queue(queue)]))
 
     def purge(self, queue: str) -> int:
-        """Remove all queued jobs of a queue; returns how many. Delayed and running ones stay."""
+        """Remove all queued jobs of a queue, and blocked ones that get a slot by it; returns how many. Delayed and
+        running ones stay."""
         removed = 0
         while count := self.ask(self.database.purge(check_queue(queue), PURGED)):
             removed += count

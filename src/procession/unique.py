@@ -101,7 +101,7 @@ class Uniqueness(Struct, frozen=True, kw_only=True):
             return self.key
         values: dict[str, Any] = msgspec.json.decode(self.defaults) | msgspec.json.decode(arguments)
         if isinstance(self.key, str):
-            text = FIELDS.vformat(self.key, (), {name: _shown(value) for name, value in values.items()})
+            text = filled(self.key, values)
             if len(text) > LONGEST_KEY:
                 raise ConfigError(
                     f"the unique key {text[:40]!r}… is over {LONGEST_KEY:,} characters; name the arguments"
@@ -211,15 +211,26 @@ def _named(it: Uniqueness) -> list[str]:
         return list(it.key)
     if not isinstance(it.key, str) or not it.template:
         return []
+    return named_in(it.key, "unique")
+
+
+def named_in(text: str, option: str) -> list[str]:
+    """The arguments that a text names in braces. Raises ConfigError for one that cannot be read, naming the option."""
     try:
-        parts = [*FIELDS.parse(it.key)]
+        parts = [*FIELDS.parse(text)]
     except ValueError as error:
-        raise ConfigError(f"unique={it.key!r} cannot be read as a text with {{arguments}}: {error}") from None
+        raise ConfigError(f"{option}={text!r} cannot be read as a text with {{arguments}}: {error}") from None
     for _, name, how, conversion in parts:
         if how or conversion:
-            raise ConfigError(f"unique={it.key!r}: write {{{name}}} alone, without a format")
+            raise ConfigError(f"{option}={text!r}: write {{{name}}} alone, without a format")
     return [name for _, name, _, _ in parts if name is not None]
 
 
-def _shown(value: Any) -> str:
+def filled(text: str, values: Mapping[str, Any]) -> str:
+    """A text with arguments in the place of their names."""
+    return FIELDS.vformat(text, (), {name: shown(value) for name, value in values.items()})
+
+
+def shown(value: Any) -> str:
+    """An argument within a key: a text as it is, anything else as JSON."""
     return value if isinstance(value, str) else msgspec.json.encode(value, order="sorted").decode()

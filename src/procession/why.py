@@ -1,22 +1,28 @@
 """Why a job is where it is, in one or two plain sentences, with what to do about it.
 
-`explain` is pure: a job, and what was seen of its queue and the workers, make a `Why`. `why` is the generator that
-reads these facts in two trips; `app.why`, `procession why` and the page of a job all say what it says.
+`explain` is pure: a job, and what was seen of its queue, the workers and its limit, make a `Why`. `why` is the
+generator that reads these facts, in two trips or three; `app.why`, `procession why` and the page of a job all say what
+it says.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from procession.database import Database, QueueInfo, Walk, WorkerInfo
+from procession.database import Database, Occupancy, QueueInfo, Walk, WorkerInfo
 from procession.errors import JobNotFound
 from procession.job import UNKNOWN_NAME, Job, State
+from procession.sealing import shown
 
 AHEAD = 100
 """Up to how many jobs before this one are counted one by one."""
+HOLDERS = 3
+"""Of how many jobs that have the slots of a limit is told what they do."""
 
 
 class Why(Struct, frozen=True, kw_only=True):
@@ -40,10 +46,16 @@ class Facts(Struct, frozen=True, kw_only=True):
     workers: tuple[WorkerInfo, ...] = ()
     ahead: tuple[UUID, ...] = ()
     """The first jobs of its queue in the order in which they are claimed, at most 100."""
+    occupancy: Occupancy | None = None
+    """Its limit, for a job that is blocked."""
+    holders: tuple[Job, ...] = ()
+    """Some of the jobs that have its slots."""
+    paused: frozenset[str] = frozenset()
+    """The queues that are paused."""
 
 
 def why(database: Database, jid: UUID) -> Walk[Why]:
-    """Read the facts in two trips and explain. Raises JobNotFound."""
+    """Read the facts and explain. Raises JobNotFound."""
     found, now = yield (database.find([jid]), database.clock())
     job: Job | None = found[0]
     if job is None:
@@ -51,7 +63,16 @@ def why(database: Database, jid: UUID) -> Walk[Why]:
     queues, workers, ahead = yield (database.queues(), database.workers(), database.peek(job.queue, limit=AHEAD))
     queue = next((it for it in queues if it.name == job.queue), None)
     facts = Facts(now=now, queue=queue, workers=tuple(workers), ahead=tuple(it.jid for it in ahead))
+    if job.state is State.BLOCKED:
+        paused = frozenset(it.name for it in queues if it.paused)
+        facts = replace(facts, paused=paused, **(yield from _limit(database, jid)))
     return explain(job, facts)
+
+
+def _limit(database: Database, jid: UUID) -> Walk[dict[str, Any]]:
+    (it,) = yield (database.occupancy([jid]),)
+    found = (yield (database.find(it.holders[:HOLDERS]),)) if it is not None and it.holders else []
+    return {"occupancy": it, "holders": tuple(job for job in found if job is not None)}
 
 
 def explain(job: Job, facts: Facts) -> Why:
@@ -62,7 +83,7 @@ def explain(job: Job, facts: Facts) -> Why:
         case State.DELAYED:
             return _delayed(job, facts)
         case State.BLOCKED:
-            return Why(kind="blocked", text="It waits for another job to finish; it is queued by itself after that.")
+            return _blocked(job, facts)
         case State.RUNNING:
             return _running(job, facts)
         case _:
@@ -88,6 +109,26 @@ def _delayed(job: Job, facts: Facts) -> Why:
     if job.attempt:
         return Why(kind="retry", text=f"It ran {_times(job.attempt)} already ({job.reason}); it runs again {due}.")
     return Why(kind="due", text=f"It was enqueued to run later: {due}.")
+
+
+def _blocked(job: Job, facts: Facts) -> Why:
+    limit, it = shown(job.limit, job.jid, "limit", None), facts.occupancy
+    if it is None or it.taken < it.most:
+        text = f"It waits for a slot of the limit {limit}, and one is free: workers hand it on when they next audit"
+        return Why(kind="blocked", text=f"{text} the store, or at once: procession repair --apply")
+    slots = f"one of the {it.most:,} slots" if it.most > 1 else "the one slot"
+    left = it.taken - len(facts.holders)
+    holders = [_holder(holder, facts) for holder in facts.holders] + [f"{left:,} more"] * (left > 0)
+    before = f"{it.ahead:,} blocked {'job goes' if it.ahead == 1 else 'jobs go'} first"
+    text = f"It waits for {slots} of the limit {limit}, taken by {'; '.join(holders)}"
+    return Why(kind="blocked", text=f"{text}; {before if it.ahead else 'it is the next'}.")
+
+
+def _holder(job: Job, facts: Facts) -> str:
+    if job.state is State.RUNNING:
+        return f"job {job.jid}, which runs for {span(facts.now - job.start_at)} on worker {job.worker}"
+    paused = ", which is paused" if job.queue in facts.paused else ""
+    return f"job {job.jid}, which is queued in {job.queue}{paused}"
 
 
 def _queued(job: Job, facts: Facts) -> Why:

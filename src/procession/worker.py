@@ -47,6 +47,7 @@ class Caller(Generic[P, R]):
             unique: a key as it stands, True for all arguments, or a tuple of their names; until, unique_for, conflict,
                 debounce, at_most, throttle: how long it holds and what a second one does (docs/unique.md).
             headers: up to 16 texts by name beside the arguments, for middleware: `current_job().headers`; not sealed.
+            limit: a `Limit` in place of the job's, False for none (docs/limits.md).
             durability: what the enqueue waits for: "memory", "fsync", "replica"; refused where it cannot be kept.
         """
         return Caller(self.app, self.registered, check_options({**self.options, **options}))

@@ -16,6 +16,7 @@ import msgspec
 from tests.chaos import (  # noqa: F401 - importing a file registers its scenarios
     scenarios_calls,
     scenarios_deploys,
+    scenarios_limits,
     scenarios_network,
     scenarios_order,
     scenarios_soak,

@@ -57,6 +57,11 @@ CONTROLS = (
         ((f"{LUA}/heartbeat.lua", "#dead_recovered(limit, lease, max_crashes)", "0"),),
     ),
     Control(
+        "a job is ready only with a slot of its limit",
+        "limit-short",
+        ((f"{LUA}/lib/limits.lua", "it.taken(limit) < (said or most)", "true"),),
+    ),
+    Control(
         "every call has a deadline",
         "silence-short",
         (("procession/config.py", "budget: float | str = 2.0", "budget: float | str = 60.0"),),

@@ -14,7 +14,7 @@ from tests.chaos.verdict import Marks
 if TYPE_CHECKING:
     from tests.chaos.stage import Stage
 
-ROOMS = ("workers", "calls", "store", "network", "deploys", "order", "soak")
+ROOMS = ("workers", "limits", "calls", "store", "network", "deploys", "order", "soak")
 """The files of scenarios, in the order in which they are played."""
 
 

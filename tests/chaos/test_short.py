@@ -1,4 +1,4 @@
-"""A short assault on one fleet, in an order that a seed decides: what `make chaos` does for longer, in `make test`."""
+"""Short assaults on one fleet, in an order that a seed decides: what `make chaos` does for longer, in `make test`."""
 
 from __future__ import annotations
 
@@ -6,13 +6,22 @@ import os
 
 import pytest
 
-from tests.chaos import scenarios_order  # noqa: F401 - registers its scenarios
+from tests.chaos import scenarios_limits, scenarios_order  # noqa: F401 - they register their scenarios
 from tests.chaos.play import play
 from tests.chaos.scenario import SCENARIOS
 
 
+def played(name: str) -> None:
+    seed = int(os.environ["CHAOS_SEED"])
+    report = play(SCENARIOS[name], seed)
+    assert report.passed, f"repeat with CHAOS_SEED={seed}: {report}"
+
+
 @pytest.mark.timeout(240)
 def test_kills_stops_silences_and_a_dying_server_lose_nothing_and_settle_nothing_twice() -> None:
-    seed = int(os.environ["CHAOS_SEED"])
-    report = play(SCENARIOS["everything-short"], seed)
-    assert report.passed, f"repeat with CHAOS_SEED={seed}: {report}"
+    played("everything-short")
+
+
+@pytest.mark.timeout(120)
+def test_a_limit_is_never_exceeded_and_never_stuck_whatever_befalls_who_has_a_slot() -> None:
+    played("limit-short")

@@ -121,7 +121,7 @@ def settled_twice(evidence: Evidence) -> int:
     """Accepted final outcomes beyond the first, by the store's history and by its counters of events: the larger."""
     by_history = sum(count - 1 for count in (evidence.accepted or {}).values())
     told = evidence.counts.processed + evidence.counts.failed + evidence.counts.cancelled
-    removed = sum(entry.answer == "removed" for entry in evidence.entries.values())
+    removed = sum(it.answer == "removed" and jid in evidence.runs for jid, it in evidence.entries.items())
     return max(by_history, abs(told - len(evidence.final) - removed))
 
 

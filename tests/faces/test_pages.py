@@ -15,7 +15,7 @@ from procession.runtime.queue_worker import QueueWorker
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-@pytest.mark.parametrize("page", ["executors", "order", "retries", "middleware", "waiting", "sealed"])
+@pytest.mark.parametrize("page", ["executors", "limits", "order", "retries", "middleware", "waiting", "sealed"])
 def test_the_examples_of_a_page_run(page: str) -> None:
     text = (DOCS / f"{page}.md").read_text("utf-8")
     examples: dict[str, Any] = {"__name__": "shop.jobs"}

@@ -29,6 +29,7 @@ from procession.runtime.queue_worker import QueueWorker
 from procession.testing.contract import ageing as test_ageing
 from procession.testing.contract import deadline as test_deadline
 from procession.testing.contract import faults as test_faults
+from procession.testing.contract import limits as test_limits
 from procession.testing.contract import queue as test_queue
 from procession.testing.contract import recovery as test_recovery
 from procession.testing.contract import schedules as test_schedules
@@ -133,7 +134,7 @@ STORE = (
     ),
     script(
         "a job that is put off and back in one call is filed once",
-        "lib/ruled.lua", "if entered[jid] then", "if false then",
+        "lib/limits.lua", "if entered[jid] then", "if false then",
         test_unique.test_replace_back_and_forth_in_one_call_leaves_one_entry,
     ),
     script(
@@ -153,7 +154,7 @@ STORE = (
     ),
     script(
         "a run that is beyond its deadline is left to its worker",
-        "lib/deadlines.lua", "if r and (r.state == QUEUED or r.state == DELAYED) then", "if r then",
+        "lib/deadlines.lua", "if r and r.state < RUNNING then", "if r then",
         test_deadline.test_of_those_that_are_late_a_limit_fails_the_earliest_and_a_run_is_left_to_its_worker,
     ),
     script(
@@ -347,7 +348,76 @@ CONNECTIONS = (
     ),
 )  # fmt: skip
 
-GUARDS = (*STORE, *RUNTIME, *CONNECTIONS)
+GIVEN_BACK = "if r.rules then limits().give_back(jid, r) end\n"
+LIMITS = (
+    script(
+        "a job is ready only with a slot of its limit",
+        "lib/limits.lua", "it.taken(limit) < (said or most)", "true",
+        test_limits.test_no_more_than_the_slots_are_ready_or_run_and_the_rest_wait_in_order,
+    ),
+    script(
+        "a job that becomes due asks for a slot",
+        "lib/duties.lua", "      limits().admit(jid, r)", "      to_lane(jid, r)",
+        test_limits.test_a_delayed_job_has_no_slot_until_it_is_due,
+    ),
+    script(
+        "a retry by hand asks for a slot",
+        "retry.lua", "if r.rules then limits().admit(jid, r) else to_lane(jid, r) end", "to_lane(jid, r)",
+        test_limits.test_a_finished_job_that_is_retried_asks_for_a_slot,
+    ),
+    script(
+        "a slot that was given back is handed on in the same script",
+        "lib/record.lua", "if limits_made then limits_made.hand_on() end", "",
+        test_limits.test_a_slot_goes_to_the_next_exactly_when_its_job_is_no_longer_under_way,
+        way=test_limits.processed,
+    ),
+    script(
+        "a job that ends gives its slot back, a blocked one its turn",
+        "lib/finish.lua", f"  {GIVEN_BACK}  r.state, r.finished", "  r.state, r.finished",
+        test_limits.test_a_slot_goes_to_the_next_exactly_when_its_job_is_no_longer_under_way,
+        way=test_limits.poisoned,
+    ),
+    script(
+        "a job that is removed gives its slot back",
+        "lib/finish.lua", f"  {GIVEN_BACK}  leave_state", "  leave_state",
+        test_limits.test_a_slot_goes_to_the_next_exactly_when_its_job_is_no_longer_under_way,
+        way=test_limits.removed,
+    ),
+    script(
+        "a job that waits for a retry gives its slot back",
+        "settle.lua", GIVEN_BACK, "\n",
+        test_limits.test_a_retry_asks_again_when_it_is_due_and_waits_behind_those_who_wait,
+    ),
+    script(
+        "a purged queue gives slots back",
+        "purge.lua", GIVEN_BACK, "\n",
+        test_limits.test_a_slot_goes_to_the_next_exactly_when_its_job_is_no_longer_under_way,
+        way=test_limits.purged,
+    ),
+    script(
+        "a more urgent job waits before others",
+        "lib/limits.lua", "100 - priority", "100",
+        test_limits.test_the_highest_priority_waits_least_then_who_came_first,
+    ),
+    script(
+        "a more urgent job takes the slot of one that is not begun",
+        "lib/limits.lua", " or makes_way(limit, r.priority)", "",
+        test_limits.test_a_more_urgent_job_takes_the_slot_of_one_that_is_not_begun,
+    ),
+    script(
+        "a job that made way is the first of its priority to get a slot again",
+        "lib/limits.lua", "block(found, least, 0)", "block(found, least, 999)",
+        test_limits.test_a_more_urgent_job_takes_the_slot_of_one_that_is_not_begun,
+    ),
+    script(
+        "a job with other arguments comes under their limit",
+        "lib/ruled.lua", "  come_under(jid, r, slot)\n", "",
+        test_limits.test_a_replaced_job_goes_from_its_limit_to_that_of_its_new_arguments, under=test_limits.OTHER,
+        then="bqq",
+    ),
+)  # fmt: skip
+
+GUARDS = (*STORE, *LIMITS, *RUNTIME, *CONNECTIONS)
 
 
 @pytest.mark.parametrize("guard", GUARDS, ids=lambda guard: guard.name)

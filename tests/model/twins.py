@@ -21,6 +21,7 @@ from procession.database import Beat, Database, Policy, Query
 from procession.database import open as open_database
 from procession.database.queue import Claims
 from procession.job import Crash, NewJob, Outcome, State
+from procession.limits import Slot
 from procession.moves import MOVES, Move
 from procession.testing.contract.invariants import check_invariants
 from procession.unique import Unique
@@ -36,6 +37,11 @@ jobs_at = st.integers(0, 30)
 queues = st.sampled_from(["a", "b"])
 workers = st.sampled_from(["v", "w"])
 delays = st.sampled_from([0, 0, 50, 4_000])
+slots = st.sampled_from(
+    [None, None, Slot(limit=b"l" * 16, most=1), Slot(limit=b"l" * 16, most=2), Slot(limit=b"m" * 16, most=1)]
+)
+LIMITS = {"l": 2, "m": 1}
+"""What a job of a limit says it is called, and how many may run by the largest word on it."""
 
 
 class Ledger:
@@ -188,12 +194,12 @@ class Twins(RuleBasedStateMachine):
 
     # Rules: every verb
 
-    @rule(queue=queues, priority=st.integers(-1, 1), delay=delays, expires=st.sampled_from([0, 0, 3_000]))
-    def enqueue(self, queue: str, priority: int, delay: int, expires: int) -> None:
+    @rule(queue=queues, priority=st.integers(-1, 1), delay=delays, expires=st.sampled_from([0, 0, 3_000]), slot=slots)
+    def enqueue(self, queue: str, priority: int, delay: int, expires: int, slot: Slot | None) -> None:
         self.made += 1
         jid = UUID(int=self.made + (1 << 100))
         self.jids.append(jid)
-        self.ask_enqueue(jid, queue=queue, priority=priority, delay=delay, expires_in=expires)
+        self.ask_enqueue(jid, queue=queue, priority=priority, delay=delay, expires_in=expires, slot=slot)
 
     @rule(
         key=st.sampled_from([b"k" * 16, b"l" * 16]),
@@ -204,13 +210,15 @@ class Twins(RuleBasedStateMachine):
         at_most=st.sampled_from([0, 60]),
         queue=queues,
         deadline=st.sampled_from([0, 0, 2_500]),
+        slot=slots,
     )
-    def enqueue_unique(self, delay: int, queue: str, deadline: int, **words: Any) -> None:
+    def enqueue_unique(self, delay: int, queue: str, deadline: int, slot: Slot | None, **words: Any) -> None:
         self.made += 1
         jid = UUID(int=self.made + (1 << 100))
         words["window"] = words["window"] or (1_000 if words["until"] is None else 0)
-        spec = b'{"name":"f","args":{"n":%d}}' % self.made
-        job = NewJob(jid=jid, spec=spec, queue=queue, delay=delay, deadline=deadline, unique=Unique(**words))
+        spec = b'{"name":"f","args":{"n":%d}%s}' % (self.made, named(slot))
+        plan: dict[str, Any] = {"queue": queue, "delay": delay, "deadline": deadline, "slot": slot}
+        job = NewJob(jid=jid, spec=spec, unique=Unique(**words), **plan)
         stored = self.both(lambda database: database.enqueue([job]))[0]
         if stored.new:
             self.jids.append(jid)
@@ -223,7 +231,7 @@ class Twins(RuleBasedStateMachine):
             self.ask_enqueue(self.jid(at), queue=queue)
 
     def ask_enqueue(self, jid: UUID, **options: Any) -> None:
-        job = NewJob(jid=jid, spec=b'{"name":"f","args":{}}', **options)
+        job = NewJob(jid=jid, spec=b'{"name":"f","args":{}%s}' % named(options.get("slot")), **options)
         there = self.both(lambda database: database.find([jid]))[0] is not None
         assert self.both(lambda database: database.enqueue([job]))[0].new is not there
 
@@ -308,6 +316,7 @@ class Twins(RuleBasedStateMachine):
     @invariant()
     def agree(self) -> None:
         self.both(lambda database: database.find(self.jids))
+        self.both(lambda database: database.occupancy(self.jids))
         self.both(lambda database: database.counts())
         self.both(lambda database: database.queues())
         self.both(lambda database: database.workers())
@@ -317,6 +326,9 @@ class Twins(RuleBasedStateMachine):
             first, second = self.each(lambda database, query=query: database.page(query, limit=100))  # type: ignore[misc]
             assert first.jobs == second.jobs
             found[state] = {job.jid for job in first.jobs}
+            if state is State.RUNNING:
+                running = [job.limit for job in first.jobs]
+                assert all(running.count(name) <= most for name, most in LIMITS.items()), running
         for queue in ("a", "b"):
             self.both(lambda database, queue=queue: database.peek(queue, limit=5))  # type: ignore[misc]
             self.both(lambda database, queue=queue: database.peek(queue, limit=5, rear=True))  # type: ignore[misc]
@@ -328,6 +340,11 @@ class Twins(RuleBasedStateMachine):
         for database, connection in zip(self.databases, self.connections, strict=True):
             connection.ask(database.flush())
             connection.close()
+
+
+def named(slot: Slot | None) -> bytes:
+    """What the spec of a job under a limit says more."""
+    return b"" if slot is None else b',"limit":"%s"' % slot.limit[:1]
 
 
 def outcome_of(jid: UUID, token: bytes, move: Move, delay: int = 0) -> Outcome:

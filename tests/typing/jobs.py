@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import assert_type
 
-from procession import Call, JobHandle, Procession, Worker
+from procession import Call, JobHandle, Limit, Procession, Worker
 
 app = Procession("memory://typing")
 
@@ -31,6 +31,16 @@ def timed(n: int) -> int:
     return n
 
 
+@app.job(limit=Limit(2, by=("n",)))
+def limited(n: int) -> int:
+    return n
+
+
+@app.job(limit=3)  # E
+def misled(n: int) -> int:
+    return n
+
+
 @app.job(executor="fork")  # E
 def forked(n: int) -> int:
     return n
@@ -54,6 +64,8 @@ async def accepted() -> None:
     assert_type(sync.enqueue(1, b="x"), JobHandle[float])
     assert_type(sync.enqueue(1).result(), float)
     assert_type(heavy.enqueue(1).result(), int)
+    assert_type(limited.using(limit=Limit(1, name="x")).enqueue(1), JobHandle[int])
+    assert_type(limited.using(limit=False).enqueue(1), JobHandle[int])
     assert_type(timed(1), int)
     assert_type(timed.enqueue(1), JobHandle[int])
     assert_type(await coroutine.enqueue_async(1, b="x"), JobHandle[bytes])

@@ -13,6 +13,7 @@ from typing import Protocol, cast
 from msgspec import Struct
 
 from procession.database.health import Audit, Finding, Health, Inspection
+from procession.database.limits import Limits, Occupancy
 from procession.database.measures import Measures
 from procession.database.notes import Notes
 from procession.database.operation import AsyncConnection, Connection, Durability, Operation, Walk
@@ -35,6 +36,7 @@ __all__ = [
     "Finding",
     "Held",
     "Inspection",
+    "Occupancy",
     "Operation",
     "Page",
     "Policy",
@@ -63,7 +65,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     max_crashes: int = 3
 
 
-class Database(Queue, Jobs, Queues, Watch, Health, Measures, Notes, Schedules, Protocol):
+class Database(Queue, Jobs, Queues, Watch, Health, Measures, Notes, Schedules, Limits, Protocol):
     """A store of jobs: verbs that make operations, and connections that ask them."""
 
     namespace: str

@@ -49,7 +49,13 @@ KINDS = {
     "key without job": "a unique key names a job that is gone, or that asked for another: it is free all the same",
     "deadline lost": "a job has a deadline and nothing says so: it could wait beyond it, until a worker takes it",
     "key lost": "a job should hold its unique key and nothing says so: another could be enqueued beside it",
-    "left over": "errors, a result or rules are kept for a job that is gone",
+    "slot without job": "a slot of a limit is taken by a job that is gone or not under way: the limit may be stuck",
+    "no slot": "a job under way has no slot of its limit: one too many may run beside it",
+    "no turn": "a blocked job is not among those who wait for its limit: nobody would free it",
+    "waits for nothing": "a job is blocked, and nothing says by which limit",
+    "slots unknown": "jobs wait for a limit, and nothing says how many slots it has",
+    "slot not handed on": "a limit has a free slot, and jobs wait for one",
+    "left over": "errors, a result or rules are kept for a job that is gone, or the number of slots of an unused limit",
     "key without owner": "a key of this namespace belongs to nothing that lives",
     "wrong type": "a key has another type than the one that is written down for it",
     "no expiry": "a key that should fade by itself does not",
@@ -121,6 +127,8 @@ class Health(Protocol):
         - Each queue worker that is known, and each that runs a job, has a lease. Each token belongs to such a worker.
         - The depth of a queue is the number of its queued jobs, and what is kept of a final state the number of its
           entries; the counters `queued` and `running` are sums of such.
+        - Under a limit, each job that is queued or runs has a slot and nobody else has one; each that is blocked has
+          its turn, and no slot is free while one waits.
         - Each spec that lies apart, each error, each result and each unique key has its record.
         - Each key of the namespace is in the table of keys, with the type written there, and fades if it says so.
         - Exact when nothing moves. While jobs move nothing is accused wrongly, and something may be overlooked.

@@ -110,7 +110,8 @@ class Jobs(Protocol):
         ...
 
     def page(self, query: Query, *, cursor: str | None = None, limit: int = 50) -> Operation[Page]:
-        """Read one page: finished jobs newest first, delayed by due time, queued and running in their order.
+        """Read one page: finished jobs newest first, delayed by due time, blocked by limit and turn,
+        queued and running in their order.
 
         - With a `queue` or `name` a page may hold fewer than `limit` jobs and still have a cursor.
         """
@@ -169,7 +170,7 @@ class Queues(Protocol):
         ...
 
     def purge(self, queue: str, limit: int) -> Operation[int]:
-        """Remove up to `limit` queued jobs of one queue; returns how many. Delayed and running ones stay."""
+        """Remove up to `limit` queued jobs of one queue; returns how many. Delayed, blocked and running ones stay."""
         ...
 
 

@@ -1,4 +1,5 @@
-"""The procession itself: seven steps with counts and rates, and what needs somebody. Pure, from counters and queues.
+"""The procession itself: seven steps with counts and rates, an eighth while jobs are blocked, and what needs somebody.
+Pure, from counters and queues.
 
 Each step has a `total` that only rises while jobs arrive there: the page lets one dot travel for each that came, so the
 movement seen is the movement that was.
@@ -42,12 +43,14 @@ class Need(Struct, frozen=True, kw_only=True):
 
 
 def steps(look: Look, rates: Mapping[str, float], capacity: int) -> tuple[Step, ...]:
-    """The seven steps, in the order in which a job goes."""
+    """The steps, in the order in which a job goes."""
     it = look.counts
     ended = it.processed + it.failed + it.cancelled + it.retried + it.recovered
     slots = f"of {number(capacity)} places" if capacity else "no worker is here"
+    blocked = Step(key="blocked", count=it.blocked, rate=None, total=0, state="blocked", note="wait for a slot")
     return (
         Step(key="delayed", count=it.delayed, rate=None, total=it.retried, state="delayed", note="due later"),
+        *([blocked] if it.blocked else []),
         Step(key="queued", count=it.queued, rate=rates.get("enqueued"), total=it.enqueued + look.promoted,
              state="queued", note="ready to run"),
         Step(key="running", count=it.running, rate=None, total=ended + it.running, state="running", note=slots),

@@ -27,10 +27,17 @@ T = TypeVar("T")
 class MemoryOperation(Operation[T], Generic[T]):
     """A verb that runs under the store's lock."""
 
-    __slots__ = ("run",)
+    __slots__ = ("_done", "run")
 
-    def __init__(self, run: Callable[[], T]) -> None:
+    def __init__(self, run: Callable[[], T], done: Callable[[], None]) -> None:
         self.run = run
+        self._done = done
+
+    def whole(self) -> T:
+        """Run it, and then what follows from it."""
+        answer = self.run()
+        self._done()
+        return answer
 
 
 class MemoryDatabase(NoteVerbs, ScheduleVerbs):
@@ -51,7 +58,7 @@ class MemoryDatabase(NoteVerbs, ScheduleVerbs):
 
     def operation(self, run: Callable[[], T]) -> Operation[T]:
         """A verb not yet asked."""
-        return MemoryOperation(run)
+        return MemoryOperation(run, lambda: self.store.hand_on(self.now()))
 
 
 class MemoryConnection:
@@ -63,7 +70,7 @@ class MemoryConnection:
     def ask(self, *operations: Any, durability: Durability = "memory") -> Any:
         """See `Connection.ask`."""
         _check(durability)
-        answers = tuple(self._store.locked(operation.run) for operation in operations)
+        answers = tuple(self._store.locked(operation.whole) for operation in operations)
         return answers[0] if len(answers) == 1 else answers
 
     def wait(self, bells: Sequence[str], timeout: float) -> str | None:
@@ -91,7 +98,7 @@ class MemoryAsyncConnection:
         """See `AsyncConnection.ask`."""
         _check(durability)
         await asyncio.sleep(0)
-        answers = tuple(self._store.locked(operation.run) for operation in operations)
+        answers = tuple(self._store.locked(operation.whole) for operation in operations)
         return answers[0] if len(answers) == 1 else answers
 
     async def wait(self, bells: Sequence[str], timeout: float) -> str | None:

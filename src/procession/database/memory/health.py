@@ -14,7 +14,8 @@ from procession.job import Crash, State
 
 def contradictions(store: Store) -> list[Finding]:
     """What is wrong in these dicts: nothing, unless a verb is."""
-    return [*_of_records(store), *_of_lanes(store), *_of_workers(store), *contradictions_of_keys(store)]
+    found = [*_of_records(store), *_of_lanes(store), *_of_workers(store), *contradictions_of_keys(store)]
+    return [*found, *store.slots.contradictions(store.jobs)]
 
 
 def _of_records(store: Store) -> Iterator[Finding]:

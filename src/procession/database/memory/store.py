@@ -15,7 +15,9 @@ from msgspec import Struct
 from procession.codec import decode_spec, encode_failure
 from procession.database import Death, Policy
 from procession.database.memory.ledger import Ledger
+from procession.database.memory.slots import Slots, turn
 from procession.job import FINAL, Crash, Failure, Job, State
+from procession.limits import Slot
 from procession.moves import Move, target
 from procession.notes import Progress
 from procession.schedule import ScheduleInfo
@@ -56,6 +58,9 @@ class Record(Struct):
     latest: int = 0
     """How far its due time may be pushed, as an instant; 0: without a limit."""
     deadline: int = 0
+    slot: Slot | None = None
+    turn: int = 0
+    """When it began to wait for its slot, as a number that only rises."""
     progress: Progress | None = None
     lines: list[bytes] = []
     lines_ever: int = 0
@@ -107,6 +112,7 @@ class Store:
         self.schedules: dict[str, ScheduleInfo] = {}
         self.due_at: dict[str, int] = {}
         self.ledger = Ledger()
+        self.slots = Slots()
         self.fence = 0
         self.filed = 0
         self.recovered_at: int | None = None
@@ -153,6 +159,7 @@ class Store:
     ) -> None:
         """Apply one row of the table. Raises ValueError when the table forbids it: a bug of the caller."""
         before, after = record.state, target(move, record.state)
+        self.slots.moved(record, before, after)
         if after is None:
             self.forget(record)
             return
@@ -169,6 +176,31 @@ class Store:
             self.ring_watchers(record.jid)
         if before is State.RUNNING and after not in FINAL:
             record.worker, record.token = "", b""
+
+    def ready(self, record: Record, move: Move, now: int, *, reason: str = "", due: int = 0) -> None:
+        """A move into its queue; where the limit of the job has no slot free, it is blocked instead."""
+        if self.takes_slot(record, now):
+            self.move(record, move, now, reason=reason, due=due)
+            self.ring(record.queue)
+        else:
+            self.move(record, Move.BLOCK, now, reason=reason)
+
+    def takes_slot(self, record: Record, now: int) -> bool:
+        """True when the job may be queued: it has a slot of its limit, maybe one that a less urgent job made free."""
+        if self.slots.takes(record):
+            return True
+        other = self.slots.makes_way(record, self.jobs)
+        if other is None or record.slot is None:
+            return False
+        self.move(other, Move.BLOCK, now, reason=other.reason)
+        self.slots.passed(record.slot.limit, other, record)
+        return True
+
+    def hand_on(self, now: int) -> None:
+        """Slots that were given back go to the jobs that wait for them."""
+        for record in self.slots.handed_on(self.jobs.values()):
+            self.move(record, Move.FREE, now, reason=record.reason, due=now)
+            self.ring(record.queue)
 
     def happened(self, event: str, queue: str, now: int) -> None:
         """Count an event, in all and in its minute and hour."""
@@ -259,12 +291,15 @@ class Store:
         return [record for record in self.jobs.values() if record.state is state]
 
     def in_order(self, state: State) -> list[Record]:
-        """Finished jobs in the order in which they finished; delayed by due time; running by id."""
+        """Finished jobs in the order in which they finished; delayed by due time; blocked by limit and turn;
+        running by id."""
         key: Callable[[Record], Any]
         if state in FINAL:
             key = lambda record: record.filed  # noqa: E731
         elif state is State.DELAYED:
             key = lambda record: (record.due_at, record.jid.bytes)  # noqa: E731
+        elif state is State.BLOCKED:
+            key = turn
         else:
             key = lambda record: record.jid.bytes  # noqa: E731
         return sorted(self.of_state(state), key=key)
@@ -323,6 +358,6 @@ def job_of(record: Record) -> Job:
     with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         spec = decode_spec(record.spec)
         args = msgspec.json.decode(spec.args, type=dict[str, Any])
-        fields |= {"unique": spec.unique, "headers": spec.headers}
+        fields |= {"unique": spec.unique, "headers": spec.headers, "limit": spec.limit}
         return Job(name=spec.name, args=args, attempts=spec.attempts, timeout=spec.timeout, tags=spec.tags, **fields)
     return Job(name="", args={}, raw=record.spec, **fields)

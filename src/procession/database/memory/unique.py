@@ -25,7 +25,7 @@ def conflict(store: Store, job: NewJob, due: int, expires: int, now: int) -> Rec
     if (it := job.unique) is None:
         return None
     holder = holder_of(store, it.key, now)
-    if holder is not None and it.conflict == "replace" and holder.state in (State.QUEUED, State.DELAYED):
+    if holder is not None and it.conflict == "replace" and not holder.state.final and holder.state is not State.RUNNING:
         _replace(store, holder, job, due, expires, now)
     return holder
 
@@ -45,6 +45,7 @@ def bind(store: Store, record: Record, job: NewJob, now: int) -> None:
     """Write down the rules of a new job."""
     if job.deadline:
         record.deadline = store.deadlines[record.jid] = now + job.deadline
+    record.slot = job.slot
     if (it := job.unique) is not None:
         record.unique = it
         record.window_ends = now + it.window if it.window else 0
@@ -62,6 +63,7 @@ def contradictions_of_keys(store: Store) -> Iterator[Finding]:
 
 def _replace(store: Store, record: Record, job: NewJob, due: int, expires: int, now: int) -> None:
     record.spec = job.spec
+    _come_under(store, record, job, now)
     if record.start_at:
         return
     record.expires_at = expires
@@ -73,5 +75,26 @@ def _replace(store: Store, record: Record, job: NewJob, due: int, expires: int, 
         if not first or due < first:
             store.ring(record.queue)
     elif record.state is State.DELAYED:
-        store.move(record, Move.PROMOTE, now)
+        store.ready(record, Move.PROMOTE, now)
+
+
+def _come_under(store: Store, record: Record, job: NewJob, now: int) -> None:
+    """The limit goes with the arguments: under another one, a job gives up its slot, or its turn, and asks again."""
+    was, slots = record.state, store.slots
+    if (record.slot and record.slot.limit) == (job.slot and job.slot.limit):
+        record.slot = job.slot
+        slots.said(record, ready=False)
+        return
+    slots.moved(record, was, None)
+    record.slot = job.slot
+    slots.said(record, ready=was is not State.DELAYED)
+    if was is State.DELAYED:
+        return
+    if not store.takes_slot(record, now):
+        if was is State.QUEUED:
+            store.move(record, Move.BLOCK, now, reason=record.reason)
+        else:
+            slots.waits(record)
+    elif was is State.BLOCKED:
+        store.move(record, Move.FREE, now, reason=record.reason, due=now)
         store.ring(record.queue)

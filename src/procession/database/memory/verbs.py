@@ -25,6 +25,7 @@ from procession.database import (
     WorkerInfo,
 )
 from procession.database.memory.health import contradictions, last_words
+from procession.database.memory.limits import LimitVerbs
 from procession.database.memory.measures import MeasureVerbs
 from procession.database.memory.store import Record, Store, job_of
 from procession.database.memory.unique import bind, conflict, take_key
@@ -38,7 +39,7 @@ UNCHARGED = (Move.SNOOZE, Move.RELEASE, Move.POSTPONE)
 AGES = {State.PROCESSED: "processed_age", State.FAILED: "failed_age", State.CANCELLED: "cancelled_age"}
 
 
-class Verbs(MeasureVerbs, ABC):
+class Verbs(MeasureVerbs, LimitVerbs, ABC):
     """All verbs; `operation` turns a function into a question."""
 
     def __init__(self, store: Store, now: Callable[[], int]) -> None:
@@ -69,13 +70,17 @@ class Verbs(MeasureVerbs, ABC):
         store.jobs[job.jid] = record
         store.queue_names.add(job.queue)
         store.happened("enqueued", job.queue, now)
+        store.slots.said(record, ready=due <= now)
         if due > now:
             record.state, record.due_at = State.DELAYED, due
             if not first or due < first:
                 store.ring(job.queue)
-        else:
+        elif store.takes_slot(record, now):
             store.into_lane(record)
             store.ring(job.queue)
+        else:
+            record.state = State.BLOCKED
+            store.slots.waits(record)
         return Stored(job.jid, True)
 
     def claim(
@@ -219,8 +224,7 @@ class Verbs(MeasureVerbs, ABC):
             if 0 < record.expires_at <= now and not record.attempt:
                 store.move(record, Move.EXPIRE, now, reason="expired")
             else:
-                store.move(record, Move.PROMOTE, now, reason=record.reason, due=record.due_at)
-                store.ring(record.queue)
+                store.ready(record, Move.PROMOTE, now, reason=record.reason, due=record.due_at)
         return len(due)
 
     def recover(self, limit: int, *, lease: int) -> Operation[list[UUID]]:
@@ -338,11 +342,10 @@ class Verbs(MeasureVerbs, ABC):
                 return None
             if not take_key(self.store, record, self.now()):
                 return State.BLOCKED
-            self.store.move(record, Move.REVIVE, self.now(), due=self.now())
+            self.store.ready(record, Move.REVIVE, self.now(), due=self.now())
             record.attempt = record.crashes = record.start_at = record.finish_at = record.expires_at = 0
             record.worker, record.token, record.cancel, record.result = "", b"", False, None
             record.deadline = 0
-            self.store.ring(record.queue)
             return None
 
         return self._each(jids, retry)

@@ -22,6 +22,7 @@ from procession.database.redis.connection_async import RedisAsyncConnection
 from procession.database.redis.health import audit_from, inspection_from, split_cursor
 from procession.database.redis.joining import Jobs
 from procession.database.redis.keys import tag
+from procession.database.redis.limits import LimitVerbs
 from procession.database.redis.measures import MeasureScripts
 from procession.database.redis.notes import NoteVerbs
 from procession.database.redis.records import CLAIMED, HAS_DEADLINE, enqueue_arguments, job_from, settle_arguments
@@ -52,7 +53,7 @@ class RedisOperation(Operation[T], Generic[T]):
         self.jobs = jobs
 
 
-class RedisDatabase(MeasureScripts, NoteVerbs, ScheduleVerbs):
+class RedisDatabase(MeasureScripts, NoteVerbs, ScheduleVerbs, LimitVerbs):
     """See `Database`. One shard; `{namespace:0}` is its hash tag."""
 
     def __init__(

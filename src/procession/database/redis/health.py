@@ -9,7 +9,8 @@ from procession.database.health import Audit, Finding, Inspection
 from procession.database.redis.keys import row_of
 
 PARTS = (
-    "workers", "shelves", "jobs", "due", "specs", "errors", "results", "notes", "rules", "unique", "counters", "keys",
+    "workers", "shelves", "jobs", "due", "specs", "errors", "results", "notes", "rules", "unique", "slots", "blocked",
+    "limits", "counters", "keys",
 )  # fmt: skip
 """In the order in which they are walked: what others are held against comes first, sums come late."""
 

@@ -80,7 +80,7 @@ def enqueue_arguments(jobs: Sequence[NewJob]) -> list[Any]:
     at = 0
     for job in jobs:
         planned = 1 if job.delay or job.at or job.expires_in or job.expires_at else 0
-        if job.unique is not None or job.deadline:
+        if job.unique is not None or job.deadline or job.slot is not None:
             planned = 2
         if kind != (job.queue, job.priority, planned):
             kind = (job.queue, job.priority, planned)
@@ -136,5 +136,5 @@ def job_from(row: list[Any]) -> Job:
         args = _args.decode(asked.args)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Job(name="", args={}, raw=spec, **fields)
-    fields |= {"unique": asked.unique, "headers": asked.headers}
+    fields |= {"unique": asked.unique, "headers": asked.headers, "limit": asked.limit}
     return Job(name=asked.name, args=args, attempts=asked.attempts, timeout=asked.timeout, tags=asked.tags, **fields)

@@ -76,7 +76,7 @@ def _firing(it: Firing) -> list[Any]:
     words = [it.name, it.asked, it.expected, it.next_at, it.overlap, *missed, len(it.runs)]
     for run, job in it.runs:
         words += [run.at, run.jid, run.note, job.jid.bytes, job.queue, job.priority, job.at, job.expires_in, job.spec]
-        words.append(rules_of(job) if job.deadline else b"")
+        words.append(b"" if job.slot is None and not job.deadline else rules_of(job))
     return words
 
 

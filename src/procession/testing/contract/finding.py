@@ -14,6 +14,7 @@ from procession.bulk import Bulk, Verb
 from procession.database import Database
 from procession.errors import ConfigError, JobNotFound
 from procession.job import UNKNOWN_NAME, Crash, State, new_jid
+from procession.limits import Slot
 from procession.moves import Move
 from procession.query import parse
 from procession.search import Found, search
@@ -271,6 +272,29 @@ def test_why_a_delayed_job_waits(database: Database, ask: Ask, told: Told, clock
     assert "no worker is alive" in told(retried.jid).text
     alive(database, ask)
     assert (told(retried.jid).kind, "within seconds" in told(retried.jid).text) == ("overdue", True)
+
+
+def test_why_a_blocked_job_waits_and_a_filter_finds_it(
+    database: Database, ask: Ask, told: Told, clock: Clock, drive: Drive
+) -> None:
+    slot = Slot(limit=b"l" * 16, most=2)
+    spec = b'{"name":"app.f","args":{},"limit":"app.f/7"}'
+    jobs = [new(spec=spec, slot=slot, queue=queue) for queue in ("mail", "slow", "mail", "mail")]
+    ask(database.enqueue(jobs))
+    first, second, third, fourth = (job.jid for job in jobs)
+    claim(database, ask)
+    clock.pass_(90_000)
+    ask(database.pause(["slow"]))
+    why = told(fourth)
+    assert why.kind == "blocked"
+    assert why.text.startswith("It waits for one of the 2 slots of the limit app.f/7, taken by job ")
+    assert f"job {first}, which runs for 1m30s on worker w" in why.text
+    assert f"job {second}, which is queued in slow, which is paused;" in why.text
+    assert why.text.endswith("1 blocked job goes first.")
+    assert told(third).text.endswith("it is the next.")
+    found = drive(search(database, "state:blocked", None, 50))
+    assert [job.jid for job in found.jobs] == [third, fourth]
+    assert {job.limit for job in found.jobs} == {"app.f/7"}
 
 
 def test_why_a_running_job_is_not_finished(database: Database, ask: Ask, told: Told, clock: Clock) -> None:

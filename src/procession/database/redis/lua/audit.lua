@@ -1,9 +1,9 @@
 -- Hold one page of the store against the rest of it, and mend what is wrong when asked.
--- moves:
+-- moves: free
 -- flags: allow-oom
 -- args: now:int part position limit:int mend:int lease:int subject
 -- reply: next position ('' at the end) · number looked at · findings of kind id where mended · why not · name value in turn
--- uses: record held lanes finish unique audit
+-- uses: record held lanes limits finish unique audit
 
 mending = mend == 1
 local tallies, checked, unchecked = {}, 0, ''
@@ -122,6 +122,36 @@ function parts.unique()
     local r = load(jid)
     if not (r and r.rules and rules_of(jid) == key) and wrong('key without job', jid, 'unique') then redis.call('HDEL', UNIQUE, key) end
   end
+  checked = #page[2] / 2
+  return following(page[1])
+end
+
+function parts.slots()
+  local page = redis.call('ZSCAN', limits().SLOTS, cursor, 'COUNT', limit)
+  for i = 1, #page[2], 2 do check_holder(page[2][i]) end
+  checked = #page[2] / 2
+  return following(page[1])
+end
+
+function parts.blocked()
+  local page = redis.call('ZSCAN', limits().WAITING, cursor, 'COUNT', limit)
+  for i = 1, #page[2], 2 do
+    local entry = page[2][i]
+    local jid = string.sub(entry, -16)
+    local r, its, _, turn = load(jid), limits().slot_of(jid)
+    if not (r and r.state == BLOCKED and its and limits().turn_of(its, r.priority, turn, jid) == entry)
+        and wrong('index without job', jid, 'blocked') then
+      redis.call('ZREM', limits().WAITING, entry)
+    end
+    check_limit(string.sub(entry, 1, 16))
+  end
+  checked = #page[2] / 2
+  return following(page[1])
+end
+
+function parts.limits()
+  local page = redis.call('HSCAN', limits().LIMITS, cursor, 'COUNT', limit)
+  for i = 1, #page[2], 2 do check_limit(page[2][i]) end
   checked = #page[2] / 2
   return following(page[1])
 end

@@ -1,9 +1,9 @@
 -- Cancel waiting jobs at once; mark running ones and ring their workers.
--- moves: cancel
+-- moves: cancel free
 -- flags: allow-oom
 -- args: now:int reason bound:int *jids
 -- reply: the state each was found in, '' for none
--- uses: record held lanes finish
+-- uses: record held lanes limits finish
 
 local reply, ended = {}, 0
 for i, jid in ipairs(jids) do

@@ -1,9 +1,9 @@
 -- Take ready jobs: out of their lanes, attempt + 1, worker and token written, held by a lease.
--- moves: claim expire
+-- moves: claim expire free
 -- flags: allow-oom
 -- args: now:int worker token after limit:int lease:int ageing:int *queues
 -- reply: now next_due fence called rows…; a row is jid, since when it was ready, attempt, crashes, number of the queue (and 32768 with a deadline, and the deadline), spec; its fence is one more each
--- uses: record held lanes ageing finish unique
+-- uses: record held lanes limits ageing finish unique
 
 local claimed, reply, taken = {}, {now, 0, '0', 0}, 0
 local UNKNOWN = '\0\0\0\0\0\0'

@@ -8,4 +8,6 @@
 local reply = redis.call('HGETALL', T .. ':counters')
 reply[#reply + 1] = 'delayed'
 reply[#reply + 1] = redis.call('ZCARD', DUE)
+reply[#reply + 1] = 'blocked'
+reply[#reply + 1] = redis.call('ZCARD', T .. ':blocked')
 return reply

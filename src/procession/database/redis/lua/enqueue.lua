@@ -1,10 +1,10 @@
 -- Store new jobs: at once into their lane, or as delayed until they are due.
--- moves: enqueue delay defer promote
+-- moves: enqueue delay defer promote block free
 -- flags:
 -- args: now:int *jobs
 -- each: in runs of one kind: queue, priority, how many, 0, then jid and spec of each; or 1, then its delay, at, expires_in and expires_at, too; or 2, then its rules, too
 -- reply: 1 stored | 0 known | the jid that holds its unique key, in order
--- uses: record lanes unique ruled
+-- uses: record lanes limits unique ruled
 
 local answers, answered, there, used, delayed = {}, 0, {}, {}, {}
 local first_due = tonumber(redis.call('ZRANGE', DUE, 0, 0, 'WITHSCORES')[2] or math.huge)

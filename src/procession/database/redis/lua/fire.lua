@@ -1,19 +1,19 @@
 -- Insert the runs of schedules and move their next instant on, if they are as they were when looked at.
--- moves: enqueue delay cancel
+-- moves: enqueue delay cancel block free
 -- flags:
 -- args: now:int bound:int *firings
 -- each: name, asked, expected, next_at, overlap, missed at, missed note, how many runs; of each: at, jid, note, jid (16), queue, priority, due, expires_in, spec, rules or nothing
 -- reply: fired | busy | lost, in order
--- uses: record held lanes finish unique ruled schedules
+-- uses: record held lanes limits finish unique ruled schedules
 
 local HEADS, WIDTH = 8, 10
 local ended = 0
 
 local function insert(jid, queue, priority, due, expires_in, spec, rules)
   if load(jid) then return false end
+  happened('enqueued', queue, 1)
+  redis.call('HSETNX', T .. ':depth', queue, 0)
   if rules ~= '' then
-    happened('enqueued', queue, 1)
-    redis.call('HSETNX', T .. ':depth', queue, 0)
     enqueue_ruled(jid, spec, queue, priority, due > now and due or 0, expires_in > 0 and now + expires_in or 0, rules)
     return true
   end
@@ -26,8 +26,6 @@ local function insert(jid, queue, priority, due, expires_in, spec, rules)
     redis.call('HSET', SPECS, jid, spec)
     r.spec, r.apart = '', true
   end
-  happened('enqueued', queue, 1)
-  redis.call('HSETNX', T .. ':depth', queue, 0)
   if due > now then
     r.due = due
     if due < tonumber(redis.call('ZRANGE', DUE, 0, 0, 'WITHSCORES')[2] or math.huge) then ring(queue) end

@@ -22,7 +22,8 @@ if last then redis.call('UNLINK', minute_key(last)) end
 for _, name in ipairs({
   'jobs', 'specs', 'errors', 'results', 'due', 'depth', 'paused', 'leases', 'workers', 'tokens', 'left', 'counters',
   'processed', 'failed', 'cancelled', 'processed:front', 'failed:front', 'cancelled:front', 'watching', 'meta', 'doubts',
-  'notes', 'unique', 'rules', 'deadlines', 'schedules', 'schedules:state', 'schedules:due', 'schedules:declared', 'groups', 'groups:seen',
+  'notes', 'unique', 'rules', 'deadlines', 'slots', 'blocked', 'limits', 'schedules', 'schedules:state', 'schedules:due',
+  'schedules:declared', 'groups', 'groups:seen',
 }) do
   redis.call('UNLINK', T .. ':' .. name)
 end

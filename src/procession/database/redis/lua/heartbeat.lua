@@ -1,9 +1,9 @@
 -- Say "alive", write what is known of a worker, do the duties that any worker may do, and read what it is believed to run.
--- moves: promote expire miss recover poison discard
+-- moves: promote expire miss recover poison discard block free
 -- flags: allow-oom
 -- args: now:int worker lease:int info limit:int max_crashes:int *queues
 -- reply: now next_due ready recovered repaired left deaths, then rows of jid token cancel
--- uses: record held lanes finish audit rounds duties deadlines
+-- uses: record held lanes limits finish audit rounds duties deadlines
 
 local left = has_left(worker)
 if not left then

@@ -1,10 +1,10 @@
 -- Read one page of jobs of one state. Finished jobs newest first; delayed by due time; the others in their order.
--- The cursor is the position of the last row seen: due time and id, a count of entries, or an offset in lanes.
+-- The cursor is the position of the last row seen: due time and id, a turn and id, a count of entries, or an offset in lanes.
 -- moves:
 -- flags: no-writes
 -- args: now:int state queue limit:int position last
 -- reply: more, rows
--- uses: record held lanes finish rows
+-- uses: record held lanes limits finish rows
 
 local reply, more = {}, 0
 local finals = {processed = PROCESSED, failed = FAILED, cancelled = CANCELLED}
@@ -13,6 +13,21 @@ local finals = {processed = PROCESSED, failed = FAILED, cancelled = CANCELLED}
 local function mark(jid, at)
   more = 1
   reply[#reply + 1] = {jid, false, false, false, false, at}
+end
+
+-- The place of a blocked job is that of its limit, then its turn.
+local function from_blocked()
+  local from = '-'
+  if position ~= '' then
+    from = '(' .. string.gsub(position, '%x%x', function(pair) return string.char(tonumber(pair, 16)) end) .. last
+  end
+  local turns = redis.call('ZRANGEBYLEX', limits().WAITING, from, '+', 'LIMIT', 0, limit + 1)
+  for i = 1, math.min(#turns, limit) do
+    local jid, r = string.sub(turns[i], -16), load(string.sub(turns[i], -16))
+    local at = string.gsub(string.sub(turns[i], 1, -17), '.', function(byte) return string.format('%02x', string.byte(byte)) end)
+    if r and r.state == BLOCKED and (queue == '' or r.queue == queue) then add_row(reply, jid, at) end
+    if i == limit and #turns > limit then mark(jid, at) end
+  end
 end
 
 local function from_due()
@@ -76,6 +91,8 @@ if finals[state] then
   from_kept(finals[state])
 elseif state == 'delayed' then
   from_due()
+elseif state == 'blocked' then
+  from_blocked()
 elseif state == 'queued' then
   local lists = {}
   local names = queue ~= '' and {queue} or redis.call('HKEYS', T .. ':depth')

@@ -3,7 +3,7 @@
 -- flags: allow-oom
 -- args: now:int limit:int processed_age:int processed_bound:int failed_age:int failed_bound:int cancelled_age:int cancelled_bound:int
 -- reply: how many were forgotten
--- uses: record held lanes finish
+-- uses: record held lanes limits finish
 
 local gone_now = 0
 local rules = {

@@ -1,9 +1,9 @@
 -- Forget jobs altogether. A running job is left as it is.
--- moves: remove
+-- moves: remove free
 -- flags: allow-oom
 -- args: now:int *jids
 -- reply: the state each was found in, '' for none
--- uses: record held lanes finish
+-- uses: record held lanes limits finish
 
 local reply = {}
 for i, jid in ipairs(jids) do

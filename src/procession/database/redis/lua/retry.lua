@@ -1,9 +1,9 @@
 -- Queue finished jobs again, with attempts and crashes counted anew. One whose unique key another job holds is left as it is.
--- moves: revive
+-- moves: revive block free
 -- flags:
 -- args: now:int *jids
 -- reply: the state each was found in, '' for none, 'blocked' where another job holds its unique key
--- uses: record held lanes finish unique
+-- uses: record held lanes limits finish unique
 
 local reply = {}
 for i, jid in ipairs(jids) do
@@ -17,8 +17,12 @@ for i, jid in ipairs(jids) do
     r.attempt, r.crashes, r.cancel, r.started, r.finished, r.expires, r.due = 0, 0, false, 0, 0, 0, now
     r.result = false
     r.worker, r.token, r.reason = '', '', ''
-    if r.rules then lift_deadline(jid) end
-    to_lane(jid, r)
+    if r.rules then
+      lift_deadline(jid)
+      limits().admit(jid, r)
+    else
+      to_lane(jid, r)
+    end
   end
 end
 commit()

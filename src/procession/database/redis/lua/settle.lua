@@ -1,10 +1,10 @@
 -- Report what attempts came to. Only the current claim counts.
--- moves: process retry snooze release postpone fail discard crash poison forget
+-- moves: process retry snooze release postpone fail discard crash poison forget free
 -- flags: allow-oom
 -- args: now:int worker processed_bound:int failed_bound:int cancelled_bound:int max_crashes:int *outcomes
 -- each: in runs: a claim's token, how many, then jid and result of each that was processed; or '', how many, then each other outcome packed
 -- reply: 1 accepted | 0 refused, in order
--- uses: record held lanes finish
+-- uses: record held lanes limits finish
 
 local OUTCOME = '>c16Bc0Bc0I6Bc0I4c0I4c0'
 local FINALS = {process = PROCESSED, fail = FAILED, discard = CANCELLED}
@@ -50,6 +50,7 @@ local function settle(jid, r, move, delay, reason, value)
   if move == 'release' then
     to_lane(jid, r, true)
   else
+    if r.rules then limits().give_back(jid, r) end
     r.state, r.due = DELAYED, now + delay
     redis.call('ZADD', DUE, r.due, jid)
     if r.due < first_due then

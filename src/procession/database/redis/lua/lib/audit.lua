@@ -162,6 +162,56 @@ local function refile(jid, r)
   end
 end
 
+-- Limits
+
+-- A slot is in the hands of a job under way that comes under its limit.
+local function check_holder(entry)
+  local limit, jid = string.sub(entry, 1, 16), string.sub(entry, 17)
+  local r = load(jid)
+  local under_way = r and r.rules and (r.state == QUEUED or r.state == RUNNING)
+  if not (under_way and (limits().slot_of(jid)) == limit) and wrong('slot without job', jid, 'slots') then
+    redis.call('ZREM', limits().SLOTS, entry)
+    limits().open(limit)
+  end
+end
+
+-- One limit, once a script: who has its slots, and that none is free while others wait. What is free goes to them at the commit.
+local limits_seen = {}
+local function check_limit(limit)
+  local it = limits()
+  local first, last = it.ends_of(limit)
+  if limits_seen[limit] then return end
+  limits_seen[limit] = true
+  for _, entry in ipairs(redis.call('ZRANGEBYLEX', it.SLOTS, first, last, 'LIMIT', 0, it.HANDED_ON)) do check_holder(entry) end
+  if it.opened(limit) then return end
+  local held, most, known = it.taken(limit), it.slots_of(limit)
+  if redis.call('ZLEXCOUNT', it.WAITING, first, last) > 0 then
+    if not known and wrong('slots unknown', '', 'limits') then redis.call('HSET', it.LIMITS, limit, most) end
+    if held < most and wrong('slot not handed on', '', 'blocked') then it.open(limit) end
+  elseif held == 0 and known and wrong('left over', '', 'limits') then
+    redis.call('HDEL', it.LIMITS, limit)
+  end
+end
+
+-- A job under a limit has a slot while it is under way, and its turn while it is blocked.
+local function check_slot(jid, r)
+  local it = limits()
+  local limit, _, turn = it.slot_of(jid)
+  if r.state ~= BLOCKED then
+    if limit and not redis.call('ZSCORE', it.SLOTS, limit .. jid) and wrong('no slot', jid, 'slots') then
+      redis.call('ZADD', it.SLOTS, 0, limit .. jid)
+    end
+  elseif not limit then
+    if wrong('waits for nothing', jid, 'blocked') then to_lane(jid, r) end
+  else
+    local entry = it.turn_of(limit, r.priority, turn, jid)
+    if not redis.call('ZSCORE', it.WAITING, entry) and wrong('no turn', jid, 'blocked') then
+      redis.call('ZADD', it.WAITING, 0, entry)
+    end
+    check_limit(limit)
+  end
+end
+
 -- Records
 
 -- What is left of a job becomes a failed one, so that a person sees it and can retry it.
@@ -184,6 +234,7 @@ end
 
 -- One record in its place. Of one that stands on a shelf `check_filed` says what can be said.
 local function check(jid, r, lease, check_filed)
+  if r.state == BLOCKED or r.rules and (r.state == QUEUED or r.state == RUNNING) then check_slot(jid, r) end
   if r.state == DELAYED then
     local due = redis.call('ZSCORE', DUE, jid)
     if tonumber(due) ~= r.due and wrong('not due', jid, 'due') then redis.call('ZADD', DUE, r.due, jid) end

@@ -9,7 +9,7 @@ local function deadlines_missed(limit)
   load_all(late)
   for _, jid in ipairs(late) do
     local r = load(jid)
-    if r and (r.state == QUEUED or r.state == DELAYED) then
+    if r and r.state < RUNNING then
       local message = 'the deadline of this job passed while it waited'
       add_error(jid, r, cjson.encode({attempt = r.attempt, type = 'JobTimeout', message = message, at = now}))
       leave_state(jid, r)

@@ -11,7 +11,7 @@ local function due_moved(limit)
       if r.expires > 0 and r.expires <= now and r.attempt == 0 then
         finish(jid, r, CANCELLED, 'expired')
       else
-        to_lane(jid, r)  -- `due` stays and says since when it is ready
+        if r.rules then limits().admit(jid, r) else to_lane(jid, r) end  -- `due` stays and says since when it is ready
       end
     end
   end

@@ -26,6 +26,7 @@ local function leave_state(jid, r)
 end
 
 local function forget(jid, r)
+  if r.rules then limits().give_back(jid, r) end
   leave_state(jid, r)
   drop(jid, r)
   ring_watchers(jid)
@@ -33,6 +34,7 @@ end
 
 -- Make a job final. Of the token just enough stays to know a repeated question again.
 local function finish(jid, r, state, reason)
+  if r.rules then limits().give_back(jid, r) end
   r.state, r.finished, r.reason, r.due, r.token = state, now, string.sub(reason, 1, 200), 0, string.sub(r.token, 1, 4)
   file(pushing('RPUSH', KEPT[state]), jid)
   r.place = place_now

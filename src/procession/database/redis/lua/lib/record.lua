@@ -264,7 +264,9 @@ local function file(push, jid)
   push.n, push[n] = n, jid .. suffix
 end
 
+local limits_made  -- by `limits.lua`, when a job under a limit has come by
 local function commit()
+  if limits_made then limits_made.hand_on() end
   for _, jid in ipairs(changed) do
     local r = known[jid]
     if r then write(jid, packed(r)) end

@@ -3,8 +3,9 @@
 --
 -- asked: key (16), what frees it, whether it replaces, window (8), at most (8), deadline (8)            as `rules.py` packs it
 -- rules: key (16), what frees it, end of the window (6), last due time (6), deadline (6)                instants, 0 for none
+-- In both, what `limits.lua` says of a job under a limit follows: 20 bytes, and 26.
 
-local ASKED, RULE = '>c16BBI8I8I8', '>c16BI6I6I6'
+local ASKED, RULE, LIMITED = '>c16BBI8I8I8', '>c16BI6I6I6', 26
 local START, PROCESS, FINAL_STATE = 1, 2, 3
 
 local function is_held(r, frees, window)
@@ -18,7 +19,7 @@ end
 -- job is one without rules then.
 local function rules_of(jid)
   local rules = redis.call('HGET', RULES, jid)
-  if rules and #rules == struct.size(RULE) then return struct.unpack(RULE, rules) end
+  if rules and (#rules == struct.size(RULE) or #rules == struct.size(RULE) + LIMITED) then return struct.unpack(RULE, rules) end
 end
 
 -- The job that holds a key now, its record, and until when its due time may be pushed; nil when the key is free.
@@ -45,7 +46,9 @@ end
 -- A job that somebody retries has all the time it needs.
 local function lift_deadline(jid)
   local key, frees, window, latest, deadline = rules_of(jid)
-  if (deadline or 0) > 0 then redis.call('HSET', RULES, jid, struct.pack(RULE, key, frees, window, latest, 0)) end
+  if (deadline or 0) == 0 then return end
+  local limit = string.sub(redis.call('HGET', RULES, jid), struct.size(RULE) + 1)
+  redis.call('HSET', RULES, jid, struct.pack(RULE, key, frees, window, latest, 0) .. limit)
 end
 
 -- When a job is to be over, as an instant; 0 for never.
