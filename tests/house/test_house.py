@@ -30,7 +30,7 @@ FLOORS = [
     ("database",),
     ("config", "connections", "context", "registry", "enqueuer", "dequeuer", "stats", "handle", "worker", "client",
      "doctor", "repair", "asker", "steering", "schedules", "scheduling", "notebook", "journal", "search", "bulk", "why",
-     "inquiry", "insight", "extending", "middleware", "policies", "waiting", "events", "lifespan"),
+     "inquiry", "insight", "revising", "extending", "middleware", "policies", "waiting", "events", "lifespan"),
     ("runtime",),
     ("cli", "demo", "testing", "web", "__main__"),
 ]

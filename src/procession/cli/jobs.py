@@ -59,14 +59,7 @@ def enqueue(
     **options: Any,
 ) -> None:
     """Enqueue the job NAME of MODULE:APP. ARGUMENTS are JSON, a bare word is a string; `key=value` goes by name."""
-    import os
-
-    from procession.runtime.target import load_app
-
-    for variable, value in (("PROCESSION_URL", url), ("PROCESSION_NAMESPACE", namespace)):
-        if value is not None:
-            os.environ[variable] = value
-    app = load_app(target)
+    app = _loaded(target, url, namespace)
     registered = app.registry.get(name)
     if registered is None:
         raise UnknownJob(f"no job {name!r} in {target}; it has {', '.join(app.registry.names()) or 'none'}")
@@ -79,6 +72,18 @@ def enqueue(
     say({"jid": handle.jid, "duplicate": handle.duplicate}, line, as_json)
 
 
+def _loaded(target: str, url: str | None, namespace: str | None) -> Procession:
+    """The app of a module, over the store that the options name."""
+    import os
+
+    from procession.runtime.target import load_app
+
+    for variable, value in (("PROCESSION_URL", url), ("PROCESSION_NAMESPACE", namespace)):
+        if value is not None:
+            os.environ[variable] = value
+    return load_app(target)
+
+
 def _encoded(registered: Any, args: list[Any], kwargs: dict[str, Any]) -> bytes:
     """JSON from the command line, read by the annotations so that a date or a bytes value can be given as text."""
     signature = registered.signature
@@ -86,8 +91,7 @@ def _encoded(registered: Any, args: list[Any], kwargs: dict[str, Any]) -> bytes:
         named = signature.signature.bind(*args, **kwargs).arguments
     except TypeError as error:
         raise BadArguments(f"{signature}: {error}") from None
-    values, by_name = signature.decode(msgspec.json.encode(named))
-    encoded: bytes = signature.encode(values, by_name)
+    encoded: bytes = signature.checked(named)
     return encoded
 
 
@@ -166,13 +170,41 @@ def _each(
 @jobs.command()
 @click.argument("jids", nargs=-1)
 @filter_options
+@click.option("--args", "edited", metavar="JSON", help='With other arguments, all of them: {"to": "ada@example.org"}.')
+@click.option("--app", "target", metavar="MODULE:APP", help="With --args: whose job it is, so that they are checked.")
 @store_options
 @json_option
 def retry(
-    jids: tuple[str, ...], text: str | None, yes: bool, url: str | None, namespace: str | None, as_json: bool
+    jids: tuple[str, ...],
+    text: str | None,
+    yes: bool,
+    edited: str | None,
+    target: str | None,
+    url: str | None,
+    namespace: str | None,
+    as_json: bool,
 ) -> None:
     """Queue finished jobs again: JIDS, or all that a filter lets through. Exit code 3 when one was not finished."""
-    _each(jids, text, yes, "retry", "queued again", open_app(url, namespace), as_json)
+    if edited is None:
+        if target is not None:
+            raise click.UsageError("--app says whose arguments --args are; give both")
+        _each(jids, text, yes, "retry", "queued again", open_app(url, namespace), as_json)
+        return
+    if len(jids) != 1 or text is not None:
+        raise click.UsageError("--args are those of one job: procession jobs retry JID --args JSON")
+    app = open_app(url, namespace) if target is None else _loaded(target, url, namespace)
+    changed = app.retry(jid_of(jids[0]), args=_object(edited))
+    line = "queued again" if changed else "left as it is: not there, not finished, or its unique key is taken"
+    say({jids[0]: changed}, f"{jids[0]} {line}", as_json)
+    if not changed:
+        raise click.exceptions.Exit(3)
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(text, type=dict[str, Any])
+    except msgspec.DecodeError as error:
+        raise click.BadParameter(f"--args is not a JSON object of parameter names: {error}") from None
 
 
 @jobs.command()

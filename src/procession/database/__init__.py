@@ -17,6 +17,7 @@ from procession.database.measures import Measures
 from procession.database.notes import Notes
 from procession.database.operation import AsyncConnection, Connection, Durability, Operation
 from procession.database.queue import Beat, Claims, Held, Promoted, Queue
+from procession.database.revision import Revision, Revisions
 from procession.database.schedules import Scheduled, Schedules
 from procession.database.shelf import Counts, Jobs, Page, Query, QueueInfo, Queues, Watch, WorkerInfo
 from procession.errors import ConfigError
@@ -40,6 +41,7 @@ __all__ = [
     "Promoted",
     "Query",
     "QueueInfo",
+    "Revision",
     "Scheduled",
     "WorkerInfo",
     "open",
@@ -61,7 +63,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     max_crashes: int = 3
 
 
-class Database(Queue, Jobs, Queues, Watch, Health, Measures, Notes, Schedules, Protocol):
+class Database(Queue, Jobs, Revisions, Queues, Watch, Health, Measures, Notes, Schedules, Protocol):
     """A store of jobs: verbs that make operations, and connections that ask them."""
 
     namespace: str

@@ -25,6 +25,7 @@ from procession.database import (
 )
 from procession.database.memory.health import contradictions, last_words
 from procession.database.memory.measures import MeasureVerbs
+from procession.database.memory.revision import RevisionVerbs, revive
 from procession.database.memory.store import Record, Store, job_of
 from procession.database.memory.unique import bind, conflict, take_key
 from procession.database.shelf import described_worker
@@ -37,7 +38,7 @@ UNCHARGED = (Move.SNOOZE, Move.RELEASE, Move.POSTPONE)
 AGES = {State.PROCESSED: "processed_age", State.FAILED: "failed_age", State.CANCELLED: "cancelled_age"}
 
 
-class Verbs(MeasureVerbs, ABC):
+class Verbs(MeasureVerbs, RevisionVerbs, ABC):
     """All verbs; `operation` turns a function into a question."""
 
     def __init__(self, store: Store, now: Callable[[], int]) -> None:
@@ -176,6 +177,7 @@ class Verbs(MeasureVerbs, ABC):
             recovered = len(self._recover(limit, lease)) if limit else 0
             if limit:
                 self._promote(limit)
+                store.ledger.add({}, now)
             ready = any(store.queued_in(queue) and queue not in store.paused for queue in queues)
             held = [Held(it.jid, it.token, it.cancel) for it in store.held_by(worker)]
             return Beat(held, now, store.next_due(), ready, recovered)
@@ -321,10 +323,7 @@ class Verbs(MeasureVerbs, ABC):
                 return None
             if not take_key(self.store, record, self.now()):
                 return State.BLOCKED
-            self.store.move(record, Move.REVIVE, self.now(), due=self.now())
-            record.attempt = record.crashes = record.start_at = record.finish_at = record.expires_at = 0
-            record.worker, record.token, record.cancel, record.result = "", b"", False, None
-            self.store.ring(record.queue)
+            revive(self.store, record, self.now())
             return None
 
         return self._each(jids, retry)
