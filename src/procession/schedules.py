@@ -33,7 +33,7 @@ from procession.schedule import (
     planned,
     planned_again,
 )
-from procession.sealing import Sealing
+from procession.sealing import Sealing, is_sealed
 
 T = TypeVar("T")
 Infos = list[ScheduleInfo]
@@ -96,6 +96,12 @@ def _durations(options: Options, expires: int) -> dict[str, Any]:
         "timeout": None if timeout is None else milliseconds(timeout, "timeout"),
         "expires": expires if wanted is None else milliseconds(wanted, "expires"),
     }
+
+
+def _in_plain(schedule: Schedule) -> Schedule:
+    if is_sealed(schedule.args):
+        raise ConfigError(f"the args of schedule {schedule.name!r} are sealed and cannot be opened here")
+    return schedule
 
 
 class Schedules:
@@ -178,6 +184,15 @@ class Schedules:
     ) -> bool:
         """See `upsert`."""
         return await self._run_async(self._upsert(self._asked(name, job, cron, every, timing)))
+
+    def save(self, schedule: Schedule) -> bool:
+        """Store a schedule as a record, such as one that was read (`ScheduleInfo.schedule`) and changed; else as
+        `upsert`. Raises ConfigError when its arguments are sealed: they are those of whom they were sealed for."""
+        return self._run(self._upsert(_in_plain(schedule)))
+
+    async def save_async(self, schedule: Schedule) -> bool:
+        """See `save`."""
+        return await self._run_async(self._upsert(_in_plain(schedule)))
 
     def pause(self, name: str, reason: str = "") -> None:
         """Let a schedule not be due. What it inserted stays."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 from uuid import UUID
 
 from msgspec import Struct
@@ -23,7 +23,8 @@ WAIT, RUN = 0, 100
 """First slots of the two histograms of a series."""
 BOUNDS = tuple(2 ** (step / 2) for step in range(56))
 """Upper bounds of the classes of a histogram in milliseconds: 1 ms to 2.2 days, each √2 times the one before."""
-MINUTE, HOUR = 60_000, 3_600_000
+MINUTE: Final = 60_000
+HOUR: Final = 3_600_000
 MINUTES, HOURS = 24 * 60, 7 * 24
 """How many buckets can be asked for; each is kept a little longer."""
 SERIES_KEPT = 2_000
