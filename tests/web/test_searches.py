@@ -50,7 +50,7 @@ def test_a_live_search_is_repeated_when_a_counter_moved_and_seldom_otherwise(
         assert await searched(searches, app, "queue:mail", Counts(queued=2)) == ("a", "b")
         enqueue(app, "c")
         clock[0] += STILL
-        assert await searched(searches, app, "queue:mail", Counts(queued=2)) == ("a", "b", "c"), "now and then all the same"
+        assert await searched(searches, app, "queue:mail", Counts(queued=2)) == ("a", "b", "c"), "now and then anyway"
 
     monkeypatch.setattr("procession.web.searches.monotonic", passing)
 

@@ -94,7 +94,7 @@ class Bucket(Struct, frozen=True):
     histograms: Counts
     depth: float | None = None
     """How many jobs were queued as it began (of an hour: as its minutes began, on average); None when it is not known,
-    0 for a queue that was not among the 100 deepest, and for the name of a job."""
+    as for the name of a job; 0 for a queue that was not among the 100 deepest."""
 
 
 class Slice(Struct, frozen=True):
@@ -141,9 +141,9 @@ class Measures(Protocol):
         ...
 
 
-def depth_of(own: Counts, whole: Counts) -> float | None:
+def depth_of(scope: str, own: Counts, whole: Counts) -> float | None:
     """The depth that two series of depths tell: of a scope, and of all."""
-    return round(own.get(DEPTH, 0) / whole[TAKEN], 1) if whole.get(TAKEN) else None
+    return round(own.get(DEPTH, 0) / whole[TAKEN], 1) if whole.get(TAKEN) and not scope.startswith("n") else None
 
 
 def sliced(at: int, kind: str, series: Mapping[str, Counts]) -> Slice:
@@ -154,7 +154,7 @@ def sliced(at: int, kind: str, series: Mapping[str, Counts]) -> Slice:
 
     def bucket(name: str) -> Bucket:
         events, histograms, depth = (series.get(f"{what}{kind}{name}", empty) for what in "ehd")
-        return Bucket(at, dict(events), dict(histograms), depth_of(depth, whole))
+        return Bucket(at, dict(events), dict(histograms), depth_of(kind, depth, whole))
 
     return Slice(at, {name: bucket(name) for name in sorted(names)})
 

@@ -44,7 +44,7 @@ class Reach(Struct, frozen=True):
 
 
 REACHES = {
-    "15m": Reach("15 minutes", MINUTE, 15, 2.0), "1h": Reach("hour", MINUTE, 60, 5.0),
+    "15m": Reach("15 minutes", MINUTE, 15, 1.0), "1h": Reach("hour", MINUTE, 60, 2.0),
     "24h": Reach("24 hours", HOUR, 24, 30.0), "7d": Reach("7 days", HOUR, 168, 60.0),
 }  # fmt: skip
 FIRST = "1h"

@@ -30,6 +30,8 @@ NEXT = 20
 """Jobs of the queue that are shown, those that go next."""
 MINUTES, FRESH = 30, 5.0
 """Minutes of a sparkline, and seconds for which what was read of them is shown on."""
+SECONDS = 10_000
+"""Milliseconds from which waits are drawn in seconds."""
 PARTS = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
 
 
@@ -139,15 +141,16 @@ def queue_past(choice: Choice, buckets: Sequence[Bucket]) -> QueuePast:
         title = f"{title}, last {choice.words}"
         return Chart(key=key, title=title, unit=unit, begin=f"{choice.key} ago", at=tuple(events), lines=lines)
 
-    waits = tuple(
-        Line(name, name, tuple(quantile(it, WAIT, part) for it in times.values())) for name, part in PARTS
-    )
+    waits = {name: [quantile(it, WAIT, part) for it in times.values()] for name, part in PARTS}
+    longest = max((it for values in waits.values() for it in values if it is not None), default=0)
+    size, unit = (1_000, "s") if longest >= SECONDS else (1, "ms")
+    lines = tuple(Line(name, name, tuple(it and it / size for it in values)) for name, values in waits.items())
     ends = tuple(Line(it, it, tuple(float(row[EVENTS.index(it)]) for row in events.values())) for it in ENDS)
     sums = sum(times.values(), Counter())
     return QueuePast(
         charts=(
             chart("depth", "Depth", "jobs queued", (Line("queued", "queued", carried([*depths.values()])),)),
-            chart("waits", "Wait of those that ended", "ms", waits),
+            chart("waits", "Wait of those that ended", unit, lines),
             chart("throughput", "Throughput", choice.unit, ends),
         ),
         latency=(latency("wait", sums, WAIT), latency("run", sums, RUN)),

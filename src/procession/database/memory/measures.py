@@ -47,7 +47,7 @@ class MeasureVerbs(ABC):
                 bucket = self.store.ledger.buckets.get((step, at), {})
                 names = (f"e{scope}", f"h{scope}", f"d{scope}", "d")
                 events, histograms, own, whole = (bucket.get(it) or NOTHING for it in names)
-                found.append(Bucket(at * step, dict(events), dict(histograms), depth_of(own, whole)))
+                found.append(Bucket(at * step, dict(events), dict(histograms), depth_of(scope, own, whole)))
             return found
 
         return self.operation(run)

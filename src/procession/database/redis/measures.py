@@ -55,7 +55,7 @@ class MeasureScripts(ABC):
             found = []
             for at in range(number):
                 events, histograms, own, whole = (_counts(it) for it in rows[4 * at : 4 * at + 4])
-                found.append(Bucket((first + at) * step, events, histograms, depth_of(own, whole)))
+                found.append(Bucket((first + at) * step, events, histograms, depth_of(scope, own, whole)))
             return found
 
         return self._ask("history", [int(step == HOUR), number, scope], read)
