@@ -55,7 +55,7 @@ class Point(Struct, frozen=True, kw_only=True):
     retried: int = 0
     cancelled: int = 0
     depth: float | None = None
-    """How many jobs were queued as the minute began (of an hour: on average); None when that is not known, or by name."""
+    """How many jobs were queued as the minute began (of an hour: on average); None when not known, or by name."""
     wait: Percentiles | None = None
     """From ready to claimed; None when nothing that was claimed has ended."""
     run: Percentiles | None = None

@@ -154,7 +154,7 @@ def sliced(at: int, kind: str, series: Mapping[str, Counts]) -> Slice:
 
     def bucket(name: str) -> Bucket:
         events, histograms, depth = (series.get(f"{what}{kind}{name}", empty) for what in "ehd")
-        return Bucket(at, dict(events), dict(histograms), depth_of(kind, depth, whole))
+        return Bucket(at, events, histograms, depth_of(kind, depth, whole))
 
     return Slice(at, {name: bucket(name) for name in sorted(names)})
 

@@ -92,7 +92,7 @@ def _acting(app: Procession, act: Act) -> Callable[[Request], Awaitable[Response
         if not access.may(needed):
             return PlainTextResponse(f"Refused: to {verb}, one must be {needed.name.lower()} or more.", 403)
         changed, asked = await act(app, verb, form)
-        log.info("%s: %s changed %d of %d: %s", access.user or "this machine", verb, changed, asked, _named(form))
+        noted(request, verb, changed, asked, _named(form))
         if "application/json" in request.headers.get("accept", ""):
             return JSONResponse({"changed": changed, "asked": asked})
         back = _back(form.get("back", [""])[0], request.scope.get("root_path", ""))
@@ -100,6 +100,12 @@ def _acting(app: Procession, act: Act) -> Callable[[Request], Awaitable[Response
         return RedirectResponse(f"{back}{mark}done={verb}&n={changed}&of={asked}", 303)
 
     return acting
+
+
+def noted(request: Request, verb: str, changed: int, asked: int, what: str) -> None:
+    """Say who changed what: every change that a page makes goes through here."""
+    user = request.scope["procession.access"].user or "this machine"
+    log.info("%s: %s changed %d of %d: %s", user, verb, changed, asked, what)
 
 
 async def _act_on_jobs(app: Procession, verb: str, form: Form) -> tuple[int, int]:

@@ -7,7 +7,6 @@ steps. What a bulk changes and what it leaves alone is in `procession/bulk.py`.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import cast, get_args
 
@@ -20,14 +19,12 @@ from procession.bulk import Bulk, Preview, Progress, Verb
 from procession.clock import monotonic, wall
 from procession.errors import ConfigError, FilterError
 from procession.query import Filter, Term, parse
-from procession.web.actions import DONE, NEEDED, form_of
+from procession.web.actions import DONE, NEEDED, form_of, noted
 from procession.web.joblist import Trouble, filter_of, marked, state_of, within
 from procession.web.pages import page_of, still_routes
 from procession.web.render import Renderer
 from procession.web.shown import number
 from procession.web.views import LONGEST, Source, View
-
-log = logging.getLogger("procession.web")
 
 SECONDS = 1.0
 """A form's step begins no further trip of 500 jobs after this time."""
@@ -77,16 +74,15 @@ def bulk_routes(source: Source, renderer: Renderer) -> list[Route]:
         form = {name: values[0] for name, values in (await form_of(request)).items() if values}
         params = {name: form[name][:LONGEST] for name in VIEW.params if form.get(name)}
         verb, state, text = _asked(params)
-        access, needed = request.scope["procession.access"], NEEDED[verb]
-        if not access.may(needed):
+        needed = NEEDED[verb]
+        if not request.scope["procession.access"].may(needed):
             return PlainTextResponse(f"Refused: to {verb}, one must be {needed.name.lower()} or more.", 403)
         tree = _tree(state, text)
         bulk = source.app.bulk(verb, tree, place=form.get("place") or None)
-        before = bulk.progress.changed
+        before = bulk.progress
         await _steps(bulk)
-        it, says, user = bulk.progress, said(verb, bulk.progress), access.user or "this machine"
-        changed, looked = it.changed - before, it.scanned
-        log.info("%s: %s changed %d of %d looked at so far, all that match: %s", user, verb, changed, looked, tree)
+        it, says = bulk.progress, said(verb, bulk.progress)
+        noted(request, verb, it.changed - before.changed, it.scanned - before.scanned, f"all that match {tree}")
         if "application/json" in request.headers.get("accept", ""):
             return JSONResponse(
                 {"changed": it.changed, "scanned": it.scanned, "done": it.done, "place": bulk.place, "says": says}

@@ -7,7 +7,6 @@ wrong is said beside the form, with what was typed still in it.
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Mapping
 
 import msgspec
@@ -21,13 +20,11 @@ from procession.errors import ConfigError, EnqueueError, Sealed
 from procession.job import Job, parse_jid
 from procession.revising import closed
 from procession.web.access import Role
-from procession.web.actions import form_of, lines_of
+from procession.web.actions import form_of, lines_of, noted
 from procession.web.pages import page_of, still_routes
 from procession.web.render import Renderer
 from procession.web.shown import plain
 from procession.web.views import Source, View
-
-log = logging.getLogger("procession.web")
 
 LONGEST = 1_000_000
 """Bytes of the form: arguments of 256 kB, encoded."""
@@ -84,8 +81,7 @@ def editing_routes(source: Source, renderer: Renderer) -> list[Route]:
     """The form, its twin, and where it is sent."""
 
     async def edit(request: Request) -> Response:
-        access = request.scope["procession.access"]
-        if not access.may(Role.OPERATOR):
+        if not request.scope["procession.access"].may(Role.OPERATOR):
             return PlainTextResponse("Refused: to retry, one must be operator or more.", 403)
         form = await form_of(request, LONGEST)
         jid, finish_at, text = (lines_of(form, name) for name in ("jid", "finish_at", "args"))
@@ -95,7 +91,7 @@ def editing_routes(source: Source, renderer: Renderer) -> list[Route]:
             changed = await source.app.retry_async(jid, args=args, finish_at=finished)
         except (ConfigError, EnqueueError, Sealed) as error:
             return await again(request, jid, text, str(error))
-        log.info("%s: edit changed %d of 1: %s", access.user or "this machine", changed, jid)
+        noted(request, "edit", int(changed), 1, jid)
         if "application/json" in request.headers.get("accept", ""):
             return JSONResponse({"changed": int(changed), "asked": 1})
         page = page_of(request, "job", {"jid": jid})

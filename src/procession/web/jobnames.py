@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 SHOWN = 200
 """Names on the page, those that ran most."""
-TRIP = 24
-"""Buckets of one question: a long span is read in several, so that none holds the store."""
+TRIP = 6
+"""Buckets of one question: a long span is read in several, so that none holds the store for long."""
 BARS = 45
 """Bars of a sparkline; more points than that are added up."""
 RUNS = ("processed", "failed", "retried", "cancelled")

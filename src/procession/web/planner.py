@@ -5,7 +5,6 @@ Operators only. What cannot be kept is said beside the form, with what was typed
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import msgspec
@@ -21,14 +20,12 @@ from procession.names import check_queue
 from procession.schedule import Schedule
 from procession.schedules import scheduled
 from procession.web.access import Role
-from procession.web.actions import Form, form_of, lines_of
+from procession.web.actions import Form, form_of, lines_of, noted
 from procession.web.oneschedule import Fields, instant_of, load_schedule
 from procession.web.pages import page_of
 from procession.web.render import Renderer
 from procession.web.shown import key_of
 from procession.web.views import VIEWS, Source
-
-log = logging.getLogger("procession.web")
 
 LONGEST = 1_000_000
 """Bytes of the form: arguments of 256 kB, encoded."""
@@ -45,8 +42,7 @@ def planner_routes(source: Source, renderer: Renderer) -> list[Route]:
             changed = await saved(source, fields)
         except (ConfigError, EnqueueError) as error:
             return await again(request, fields, str(error))
-        user = request.scope["procession.access"].user or "this machine"
-        log.info("%s: save-schedule changed %d of 1: %s", user, changed, fields.schedule)
+        noted(request, "save-schedule", int(changed), 1, fields.schedule)
         return _back(request, fields.schedule, "save-schedule", int(changed), 1)
 
     async def again(request: Request, fields: Fields, trouble: str) -> Response:
@@ -66,8 +62,7 @@ def planner_routes(source: Source, renderer: Renderer) -> list[Route]:
         tz = info.schedule.tz if info else "UTC"
         moments = instant_of(after, tz, "after"), instant_of(until, tz, "until")
         jids = await source.app.schedules.backfill_async(name, *moments)
-        user = request.scope["procession.access"].user or "this machine"
-        log.info("%s: backfill changed %d of %d: %s, %s to %s", user, len(jids), len(jids), name, after, until)
+        noted(request, "backfill", len(jids), len(jids), f"{name}, {after} to {until}")
         return _back(request, name, "backfill", len(jids), len(jids))
 
     return [

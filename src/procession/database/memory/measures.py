@@ -58,7 +58,8 @@ class MeasureVerbs(ABC):
         def run() -> list[Slice]:
             latest, buckets = self.now() // step - back, self.store.ledger.buckets
             span = range(latest - number + 1, latest + 1)
-            return [sliced(at * step, by[0], buckets.get((step, at), {})) for at in span]
+            found = ({name: dict(it) for name, it in buckets.get((step, at), {}).items()} for at in span)
+            return [sliced(at * step, by[0], series) for at, series in zip(span, found, strict=True)]
 
         return self.operation(run)
 

@@ -92,11 +92,12 @@ def _counts(raw: bytes) -> Counts:
 
 def _series(rows: Sequence[Sequence[bytes]]) -> dict[str, Counts]:
     """The series of a bucket; an hour may come in two rows, which add up."""
-    found: dict[str, Counter[int]] = {}
+    found: dict[str, Counts] = {}
     for row in rows:
-        for name, raw in zip(row[::2], row[1::2], strict=True):
-            found.setdefault(name.decode(), Counter()).update(_counts(raw))
-    return dict(found)
+        for raw_name, raw in zip(row[::2], row[1::2], strict=True):
+            name, counts = raw_name.decode(), _counts(raw)
+            found[name] = Counter(found[name]) + Counter(counts) if name in found else counts
+    return found
 
 
 def _group(fingerprint: bytes, raw: bytes) -> ErrorGroup:
