@@ -81,6 +81,7 @@ class TestHTML:
         assert (now.cron, now.every, now.overlap, bytes(now.args), now.tags) == (
             "", 5_400_000, "skip", b'{"what":"y"}', ("a",),
         )  # fmt: skip
+        assert form_of(client.get(f"/schedule?schedule={NAME}").text)["every"] == "90m"
         late = client.post("/schedule/save", data=form, headers=OURS)
         assert (late.status_code, "changed or removed meanwhile" in late.text) == (400, True)
 

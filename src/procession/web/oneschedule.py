@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import Struct
 
+from procession.clock import UNITS
 from procession.cron import at_zone, latest, next_change, zone
 from procession.errors import ConfigError
 from procession.schedule import CATCH_UP, KEPT, Run, Schedule, ScheduleInfo
@@ -120,7 +121,7 @@ async def load_schedule(source: Source, params: Mapping[str, str]) -> OneSchedul
         schedule=name,
         rows=(shown,),
         slots=slots,
-        runs=tuple(RunRow(f"{it.at}-{it.jid[-12:]}-{at}", it) for at, it in enumerate(info.runs[-KEPT:]))[::-1],
+        runs=tuple(RunRow(key_of(f"{it.at} {it.jid} {it.note}"), it) for it in reversed(info.runs[-KEPT:])),
         tz=tz,
         declared=info.declared_at > 0,
         fields=fields,
@@ -137,14 +138,25 @@ def fields_of(schedule: Schedule, info: ScheduleInfo) -> Fields:
         queue=schedule.queue,
         args=msgspec.json.format(bytes(schedule.args), indent=2).decode(),
         cron=schedule.cron,
-        every=f"{schedule.every / 1_000:g}s" if schedule.every else "",
+        every=exact(schedule.every),
         tz=schedule.tz,
         dst=schedule.dst,
         missed=schedule.missed,
         overlap=schedule.overlap,
-        jitter=f"{schedule.jitter / 1_000:g}s" if schedule.jitter else "",
+        jitter=exact(schedule.jitter),
         was=key_of(info.asked),
     )
+
+
+def exact(milliseconds: int) -> str:
+    """A duration as a form has it, in the largest unit that leaves nothing over; "" for none.
+
+    >>> exact(5_400_000), exact(1_209_600_000), exact(1_500), exact(0)
+    ('90m', '14d', '1500ms', '')
+    """
+    fitting = (unit for unit in ("d", "h", "m", "s", "ms") if milliseconds % UNITS[unit] == 0)
+    unit = next(fitting)
+    return f"{milliseconds // UNITS[unit]}{unit}" if milliseconds else ""
 
 
 def slots_of(schedule: Schedule, info: ScheduleInfo, now: int) -> tuple[Slot, ...]:
