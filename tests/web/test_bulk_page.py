@@ -103,6 +103,10 @@ def test_what_cannot_be_asked_is_refused_in_words(client: Client) -> None:
     assert client.get("/bulk?do=retry&state=nowhere").status_code == 400
     wrong = client.get("/bulk?do=retry&q=sta:failed")
     assert (wrong.status_code, "<mark>" in wrong.text) == (400, True)
+    unseen = client.get("/bulk", params={"do": "retry", "q": "queue:mail \u202e"})
+    assert (unseen.status_code, "characters that are not seen" in unseen.text) == (400, True)
+    assert "\u202e" not in unseen.text
+    assert "Retry all" not in client.get("/jobs", params={"q": "queue:mail \u202e"}).text
     form = {"do": "retry", "state": "failed", "place": "rubbish"}
     answer = client.post("/bulk", data=form, headers=OURS)
     assert (answer.status_code, "begin it anew" in answer.text) == (400, True)

@@ -23,7 +23,7 @@ from procession.web.actions import DONE, NEEDED, form_of, noted
 from procession.web.joblist import Trouble, filter_of, marked, state_of, within
 from procession.web.pages import page_of, still_routes
 from procession.web.render import Renderer
-from procession.web.shown import number
+from procession.web.shown import number, plain
 from procession.web.views import LONGEST, Source, View
 
 SECONDS = 1.0
@@ -122,6 +122,8 @@ def _asked(params: Mapping[str, str]) -> tuple[Verb, str, str]:
     if verb not in get_args(Verb):
         raise ConfigError(f"do={verb!r} must be one of {', '.join(get_args(Verb))}")
     text = filter_of(params)
+    if plain(text) != text:  # a form would send something else than what people read
+        raise ConfigError(f"the filter {plain(text)!r} holds characters that are not seen; write it without them")
     return cast("Verb", verb), state_of(params.get("state", ""), text) or "", text
 
 
