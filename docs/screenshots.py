@@ -41,7 +41,7 @@ def charge_card(user: int, amount: float) -> str:
         raise Discard("the order was cancelled")
     return "charged"
 
-@app.cron("30 3 1 * *", args=("2026-11",), tz="Europe/Paris")
+@app.cron("30 3 1 * *", name="monthly figures", args=("2026-11",), tz="Europe/Paris")
 @app.every("1h", name="hourly figures", args=("now",))
 @app.job(queue="reports")
 def monthly_report(month: str) -> int:
@@ -96,19 +96,26 @@ def take(browser: Browser, address: str) -> None:
         page.screenshot(path=IMAGES / f"overview-{scheme}.png")
         for name, path in (
             ("jobs", "jobs?state=failed"),
+            ("bulk", "bulk?do=retry&state=failed"),
+            ("names", "names?span=15m"),
             ("queues", "queues"),
+            ("queue", "queue?queue=billing"),
             ("errors", "errors"),
             ("schedules", "schedules"),
+            ("schedule", "schedule?schedule=monthly+figures"),
             ("workers", "workers"),
         ):
             page.goto(address + path)
-            expect(page.locator("#status-text")).to_have_text("Live")
+            if name != "bulk":
+                expect(page.locator("#status-text")).to_have_text("Live")
             page.screenshot(path=IMAGES / f"{name}-{scheme}.png")
         page.goto(f"{address}jobs?state=failed")
         page.locator("[data-open]").first.click()
         expect(page.locator("#status-text")).to_have_text("Live")
         page.locator("details.error > summary").first.click()  # its frames name folders of this machine
         page.screenshot(path=IMAGES / f"job-{scheme}.png")
+        page.get_by_role("link", name="Edit and retry").click()
+        page.screenshot(path=IMAGES / f"edit-{scheme}.png")
         context.close()
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Literal, cast, get_args
 from uuid import UUID
 
+import msgspec
 from msgspec import Struct
 
 from procession.database import Database, Operation, Walk
@@ -56,6 +57,17 @@ class Progress(Struct, frozen=True, kw_only=True):
     stopped: bool = False
 
 
+class _Place(Struct, frozen=True, array_like=True):
+    """What one step leaves to the next."""
+
+    as_of: int | None
+    cursor: str | None
+    changed_in_pass: bool
+    changed: int
+    scanned: int
+    done: bool
+
+
 class Bulk:
     """One verb for the jobs that a filter lets through, as they were at one moment.
 
@@ -72,6 +84,7 @@ class Bulk:
         verb: Verb,
         tree: Filter,
         as_of: int | None,
+        place: str | None = None,
     ) -> None:
         if verb not in get_args(Verb):
             raise ConfigError(f"no bulk {verb!r}; it is one of {', '.join(get_args(Verb))}")
@@ -87,6 +100,17 @@ class Bulk:
         self._wanted = Every((tree, open_to))
         self._cursor: str | None = None
         self._changed_in_pass = False
+        if place is not None:
+            it = _placed(place)
+            self.as_of, self._cursor, self._changed_in_pass = it.as_of, it.cursor, it.changed_in_pass
+            self.progress = Progress(changed=it.changed, scanned=it.scanned, done=it.done)
+
+    @property
+    def place(self) -> str:
+        """Where it stands, as text: `app.bulk(verb, filter, place=…)` goes on from there, in another process, too."""
+        it = self.progress
+        stands = _Place(self.as_of, self._cursor, self._changed_in_pass, it.changed, it.scanned, it.done)
+        return msgspec.json.encode(stands).hex()
 
     def preview(self) -> Preview:
         """Count what would be changed, by name and with samples, within 20,000 jobs looked at."""
@@ -173,3 +197,10 @@ class Bulk:
         if self.verb == "retry":
             return self._database.retry(jids)
         return self._database.cancel(jids) if self.verb == "cancel" else self._database.remove(jids)
+
+
+def _placed(place: str) -> _Place:
+    try:
+        return msgspec.json.decode(bytes.fromhex(place), type=_Place)
+    except (ValueError, msgspec.MsgspecError):
+        raise ConfigError(f"place {place[:40]!r} is not that of a bulk; begin it anew") from None

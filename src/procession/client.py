@@ -7,7 +7,7 @@ async callers, to an event loop (`connections.py`). The verbs about queues and t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
 from types import ModuleType
@@ -48,6 +48,7 @@ from procession.middleware import Enqueuing
 from procession.names import check_queue, is_reserved_queue
 from procession.registry import JobOptions, Registry
 from procession.retry import Retry
+from procession.revising import revised
 from procession.scheduling import Scheduling
 from procession.sealing import Codec, J, Sealing, opened
 from procession.steering import Steering
@@ -276,13 +277,29 @@ class Procession(Extending, Inquiry, Insight, Journal, Scheduling, Steering):
         """See `cancel`."""
         return _was(await self.ask_async(self.database.cancel([parse_jid(jid)], reason)), but=_FINAL)
 
-    def retry(self, jid: Jid) -> bool:
+    def retry(self, jid: Jid, *, args: Mapping[str, Any] | None = None, finish_at: int | None = None) -> bool:
         """Queue a finished job again, attempts counted anew. False when it is not finished, is not there, or another
-        job holds its unique key by now."""
+        job holds its unique key by now.
+
+        Args:
+            args: all arguments by parameter name, in place of those it had; checked where this app knows the job.
+            finish_at: with `args`, the job's as you saw it: one that was finished anew since stays as it is.
+
+        Raises:
+            BadArguments, NotEncodable, TooLarge: the arguments cannot be used.
+            Sealed: the old arguments cannot be opened here.
+            ConfigError: its unique key follows from its arguments, and this app does not know the job.
+        """
+        if args is not None:
+            return self.walk(revised(self.database, self.registry, parse_jid(jid), args, finish_at))
         return _was(self.ask(self.database.retry([parse_jid(jid)])), but=_NOT_FINAL)
 
-    async def retry_async(self, jid: Jid) -> bool:
+    async def retry_async(
+        self, jid: Jid, *, args: Mapping[str, Any] | None = None, finish_at: int | None = None
+    ) -> bool:
         """See `retry`."""
+        if args is not None:
+            return await self.walk_async(revised(self.database, self.registry, parse_jid(jid), args, finish_at))
         return _was(await self.ask_async(self.database.retry([parse_jid(jid)])), but=_NOT_FINAL)
 
     def jobs(

@@ -200,13 +200,23 @@ class Signature:
         path, value = _first_unencodable(given, "args")
         return NotEncodable(f"{self}: {path} cannot be kept as JSON: {_shown(value)}: {error}", path=path)
 
-    def decode(self, raw: bytes | msgspec.Raw) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def checked(self, given: Mapping[str, Any]) -> bytes:
+        """Arguments by parameter name, in the forms that JSON has for them (a date as text), as `encode` stores them.
+
+        Raises:
+            BadArguments, NotEncodable, TooLarge: as `encode`.
+        """
+        return self.encode(*self.decode(checked_plain(given), "these arguments do not fit"))
+
+    def decode(
+        self, raw: bytes | msgspec.Raw, trouble: str = "the stored arguments no longer fit"
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments of a stored call. Raises BadArguments when the code has changed meanwhile and they no
         longer fit."""
         try:
             shape = self._call.decode(raw)
         except (msgspec.ValidationError, msgspec.DecodeError, ValueError, NotImplementedError) as error:
-            raise BadArguments(f"the stored arguments no longer fit {self}: {_located(error)}") from None
+            raise BadArguments(f"{trouble} {self}: {_located(error)}") from None
         if self._ordinary:
             values = msgspec.structs.astuple(shape)
             if UNSET not in values:
@@ -221,7 +231,7 @@ class Signature:
                     parameter.VAR_POSITIONAL,
                     parameter.VAR_KEYWORD,
                 ):
-                    raise BadArguments(f"the stored arguments no longer fit {self}: {name!r} is missing")
+                    raise BadArguments(f"{trouble} {self}: {name!r} is missing")
                 by_name = True  # a positional after a gap has to go by name
             elif parameter.kind is parameter.VAR_POSITIONAL:
                 args.extend(value)
@@ -353,6 +363,29 @@ def _compare(sent: Any, came: Any, path: str) -> None:
             _compare(item, back, where)
     elif sent != came:
         raise NotEncodable(f"{path} would not come back equal: {_shown(sent)} becomes {_shown(came)}", path=path)
+
+
+# Arguments whose signature is not known
+
+
+def checked_plain(given: Mapping[str, Any]) -> bytes:
+    """Arguments by parameter name as a JSON object, for a job whose code is not known here.
+
+    Raises:
+        BadArguments: it is not an object of names.
+        NotEncodable, TooLarge: as `Signature.encode`.
+    """
+    if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
+        raise BadArguments('arguments are an object of names and values, such as {"to": "ada@example.org"}')
+    _too_deep(given, "args")
+    try:
+        raw = _encoder.encode(given)
+    except Exception as error:
+        path, value = _first_unencodable(given, "args")
+        raise NotEncodable(f"{path} cannot be kept as JSON: {_shown(value)}: {error}", path=path) from None
+    if len(raw) > LARGEST:
+        raise TooLarge(f"the arguments take {len(raw):,} bytes, {LARGEST:,} are allowed")
+    return raw
 
 
 # Specs and failures

@@ -218,6 +218,12 @@ def zone(name: str) -> ZoneInfo:
         ) from None
 
 
+def next_change(tz: str, after: int, within: int = 400) -> int | None:
+    """The first instant later than this one from which clocks of a zone show another offset, within so many days."""
+    found = _change(zone(tz), after // 1_000, after // 1_000 + within * DAY)
+    return None if found is None else found * 1_000
+
+
 def _offset(tz: ZoneInfo, instant: int) -> int:
     """Seconds that clocks of the zone are ahead of UTC."""
     offset = datetime.fromtimestamp(instant, tz).utcoffset()

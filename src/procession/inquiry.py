@@ -38,18 +38,21 @@ class Inquiry(Asker):
         """See `search`."""
         return await self.walk_async(search(self.database, text, cursor, limit))
 
-    def bulk(self, verb: Verb, text: Filter | str, *, as_of: datetime | None = None) -> Bulk:
+    def bulk(
+        self, verb: Verb, text: Filter | str, *, as_of: datetime | None = None, place: str | None = None
+    ) -> Bulk:
         """Retry, cancel or remove every job that a filter lets through. Asks nothing yet: see `Bulk`.
 
         Args:
             as_of: jobs that became what they are after this moment are left alone; by default the moment of the first
                 question, by the store's clock.
+            place: where another `Bulk` of the same verb and filter stood, to go on from there.
 
         Raises:
             FilterError: the filter cannot be read.
         """
         moment = None if as_of is None else instant(as_of, "as_of")
-        return Bulk(self.database, self.walk, self.walk_async, verb, read(text), moment)
+        return Bulk(self.database, self.walk, self.walk_async, verb, read(text), moment, place)
 
     def check(self, *, queues: Sequence[str] = (), limit: int | None = LIMIT) -> Checked:
         """Compare this app's code with the jobs and schedules in the store, as before a deploy. Changes nothing.

@@ -54,6 +54,8 @@ class Point(Struct, frozen=True, kw_only=True):
     failed: int = 0
     retried: int = 0
     cancelled: int = 0
+    depth: float | None = None
+    """How many jobs were queued as the minute began (of an hour: on average); None when not known, or by name."""
     wait: Percentiles | None = None
     """From ready to claimed; None when nothing that was claimed has ended."""
     run: Percentiles | None = None
@@ -127,7 +129,7 @@ def _history(step: int, buckets: list[Bucket]) -> History:
 def _point(bucket: Bucket) -> Point:
     events = {name: bucket.events.get(slot, 0) for slot, name in enumerate(EVENTS)}
     wait, run = _percentiles(bucket.histograms, WAIT), _percentiles(bucket.histograms, RUN)
-    return Point(at=bucket.at, wait=wait, run=run, **events)
+    return Point(at=bucket.at, depth=bucket.depth, wait=wait, run=run, **events)
 
 
 def _percentiles(counts: Counts, first: int) -> Percentiles | None:

@@ -35,7 +35,7 @@ from procession.schedule import (
     planned,
     planned_again,
 )
-from procession.sealing import Sealing
+from procession.sealing import Sealing, is_sealed
 
 T = TypeVar("T")
 Infos = list[ScheduleInfo]
@@ -127,6 +127,10 @@ def edited(schedule: Schedule, changes: Edit) -> Schedule:
     if "priority" in new:
         check_priority(new["priority"])
     return replace(schedule, **new)
+def _in_plain(schedule: Schedule) -> Schedule:
+    if is_sealed(schedule.args):
+        raise ConfigError(f"the args of schedule {schedule.name!r} are sealed and cannot be opened here")
+    return schedule
 
 
 class Schedules:
@@ -232,6 +236,15 @@ class Schedules:
     ) -> bool:
         """See `edit`."""
         return await self._app.walk_async(self._edit(name, args, kwargs, changes))
+
+    def save(self, schedule: Schedule) -> bool:
+        """Store a schedule as a record, such as one that was read (`ScheduleInfo.schedule`) and changed; else as
+        `upsert`. Raises ConfigError when its arguments are sealed: they are those of whom they were sealed for."""
+        return self._app.walk(self._upsert(_in_plain(schedule)))
+
+    async def save_async(self, schedule: Schedule) -> bool:
+        """See `save`."""
+        return await self._app.walk_async(self._upsert(_in_plain(schedule)))
 
     def pause(self, name: str, reason: str = "") -> None:
         """Let a schedule not be due. What it inserted stays."""

@@ -87,7 +87,7 @@ def explain(job: Job, facts: Facts) -> Why:
         case State.RUNNING:
             return _running(job, facts)
         case _:
-            return _final(job, facts)
+            return _final(job)
 
 
 def _delayed(job: Job, facts: Facts) -> Why:
@@ -180,8 +180,8 @@ def _running(job: Job, facts: Facts) -> Why:
     return Why(kind="running", text=f"It runs, {lasted}; {until}.")
 
 
-def _final(job: Job, facts: Facts) -> Why:
-    at = f"at {moment(job.finish_at)}, {span(facts.now - job.finish_at)} ago"
+def _final(job: Job) -> Why:
+    at = f"at {moment(job.finish_at)}"
     if job.state is State.PROCESSED:
         return Why(kind="processed", text=f"It was processed {at}, in attempt {job.attempt}.")
     again = f"Retry it with: procession jobs retry {job.jid}"

@@ -64,7 +64,11 @@ def test_a_job_goes_through_the_command_line_from_enqueue_to_result(run: Run) ->
     failed = json.loads(run("jobs", "list", "--json").stdout)["jobs"]
     assert [(job["jid"], job["failures"][0]["type"]) for job in failed] == [(bad, "ValueError")]
     assert "no such person" in run("jobs", "list", "--state", "failed").stdout
-    run("jobs", "retry", bad)
+    refused = run("jobs", "retry", bad, "--args", '{"whom": "bob"}', "--app", "shop:app", code=2).stderr
+    assert "these arguments do not fit send" in refused
+    edited = run("jobs", "retry", bad, "--args", '{"to": "nobody"}', "--app", "shop:app").stdout
+    assert edited == f"{bad} queued again\n"
+    run("jobs", "retry", bad, "--args", '{"to": "bob"}', code=3)
     run("jobs", "cancel", bad, later)
     run("jobs", "remove", jid)
     run("jobs", "show", jid, code=3)

@@ -357,12 +357,12 @@ LIMITS = (
     ),
     script(
         "a job that becomes due asks for a slot",
-        "lib/duties.lua", "      limits().admit(jid, r)", "      to_lane(jid, r)",
+        "lib/duties.lua", "if r.rules then limits().admit(jid, r) else to_lane(jid, r) end", "to_lane(jid, r)",
         test_limits.test_a_delayed_job_has_no_slot_until_it_is_due,
     ),
     script(
         "a retry by hand asks for a slot",
-        "retry.lua", "if r.rules then limits().admit(jid, r) else to_lane(jid, r) end", "to_lane(jid, r)",
+        "lib/revive.lua", "limits().admit(jid, r)", "to_lane(jid, r)",
         test_limits.test_a_finished_job_that_is_retried_asks_for_a_slot,
     ),
     script(

@@ -31,8 +31,8 @@ FLOORS = [
     ("database",),
     ("config", "connections", "context", "registry", "enqueuer", "dequeuer", "stats", "handle", "worker", "client",
      "doctor", "repair", "asker", "steering", "schedules", "scheduling", "notebook", "journal", "search", "bulk", "why",
-      "check", "inquiry", "insight", "scaling", "extending", "middleware", "policies", "waiting", "events", "lifespan",
-      "serving"),
+      "check", "inquiry", "insight", "scaling", "revising", "extending", "middleware", "policies", "waiting", "events",
+      "lifespan", "serving"),
     ("runtime",),
     ("cli", "demo", "integrations", "testing", "web", "__main__"),
 ]

@@ -17,7 +17,7 @@ from uuid import UUID
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from procession.database import Beat, Database, Policy, Query
+from procession.database import Beat, Database, Policy, Query, Revision
 from procession.database import open as open_database
 from procession.database.queue import Claims
 from procession.job import Crash, NewJob, Outcome, State
@@ -258,6 +258,14 @@ class Twins(RuleBasedStateMachine):
     @rule(at=jobs_at)
     def retry(self, at: int) -> None:
         self.both(lambda database: database.retry([self.jid(at)]))
+
+    @rule(at=jobs_at, as_read=st.booleans(), key=st.sampled_from([b"", b"k" * 16, b"l" * 16]))
+    def revise(self, at: int, as_read: bool, key: bytes) -> None:
+        jid = self.jid(at)
+        (found,) = self.both(lambda database: database.find([jid]))
+        read = found.finish_at if found is not None and as_read else 1
+        asked = Revision(jid=jid, finish_at=read, spec=b'{"name":"f","args":{"n":1}}', key=key)
+        self.both(lambda database: database.revise([asked]))
 
     @rule(at=jobs_at)
     def remove(self, at: int) -> None:

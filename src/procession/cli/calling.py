@@ -57,6 +57,4 @@ def _encoded(registered: Registered, args: list[Any], kwargs: dict[str, Any]) ->
         named = signature.signature.bind(*args, **kwargs).arguments
     except TypeError as error:
         raise BadArguments(f"{signature}: {error}") from None
-    values, by_name = signature.decode(msgspec.json.encode(named))
-    encoded: bytes = signature.encode(values, by_name)
-    return encoded
+    return signature.checked(named)

@@ -57,11 +57,14 @@ def history(
         print_json(found)
         return
     rows = [
-        (moment(it.at), it.enqueued, it.processed, it.failed, it.retried, it.cancelled, _told(it.wait), _told(it.run))
+        (
+            *(moment(it.at), it.enqueued, it.processed, it.failed, it.retried, it.cancelled),
+            *("-" if it.depth is None else f"{it.depth:g}", _told(it.wait), _told(it.run)),
+        )
         for it in found.points
-        if it.run or it.enqueued or it.processed or it.failed or it.retried or it.cancelled
+        if it.run or it.enqueued or it.processed or it.failed or it.retried or it.cancelled or it.depth
     ]
-    print_table(("from", "enqueued", "processed", "failed", "retried", "cancelled", "wait", "run"), rows)
+    print_table(("from", "enqueued", "processed", "failed", "retried", "cancelled", "depth", "wait", "run"), rows)
 
 
 def _line(it: ErrorGroup) -> str:

@@ -130,13 +130,41 @@ def _each(
 @jobs.command()
 @click.argument("jids", nargs=-1)
 @filter_options
+@click.option("--args", "edited", metavar="JSON", help='With other arguments, all of them: {"to": "ada@example.org"}.')
+@click.option("--app", "target", metavar="MODULE:APP", help="With --args: whose job it is, so that they are checked.")
 @store_options
 @json_option
 def retry(
-    jids: tuple[str, ...], text: str | None, yes: bool, url: str | None, namespace: str | None, as_json: bool
+    jids: tuple[str, ...],
+    text: str | None,
+    yes: bool,
+    edited: str | None,
+    target: str | None,
+    url: str | None,
+    namespace: str | None,
+    as_json: bool,
 ) -> None:
     """Queue finished jobs again: JIDS, or all that a filter lets through. Exit code 3 when one was not finished."""
-    _each(jids, text, yes, "retry", "queued again", open_app(url, namespace), as_json)
+    if edited is None:
+        if target is not None:
+            raise click.UsageError("--app says whose arguments --args are; give both")
+        _each(jids, text, yes, "retry", "queued again", open_app(url, namespace), as_json)
+        return
+    if len(jids) != 1 or text is not None:
+        raise click.UsageError("--args are those of one job: procession jobs retry JID --args JSON")
+    app = open_app(url, namespace) if target is None else open_target(target, url, namespace)
+    changed = app.retry(jid_of(jids[0]), args=_object(edited))
+    line = "queued again" if changed else "left as it is: not there, not finished, or its unique key is taken"
+    say({jids[0]: changed}, f"{jids[0]} {line}", as_json)
+    if not changed:
+        raise click.exceptions.Exit(3)
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(text, type=dict[str, Any])
+    except msgspec.DecodeError as error:
+        raise click.BadParameter(f"--args is not a JSON object of parameter names: {error}") from None
 
 
 @jobs.command()

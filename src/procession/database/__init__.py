@@ -18,6 +18,7 @@ from procession.database.measures import Measures
 from procession.database.notes import Notes
 from procession.database.operation import AsyncConnection, Connection, Durability, Operation, Walk
 from procession.database.queue import Beat, Claims, Death, Held, Promoted, Queue
+from procession.database.revision import Revision, Revisions
 from procession.database.schedules import Scheduled, Schedules
 from procession.database.shelf import Counts, Jobs, Page, Query, QueueInfo, Queues, Watch, WorkerInfo
 from procession.errors import ConfigError
@@ -43,6 +44,7 @@ __all__ = [
     "Promoted",
     "Query",
     "QueueInfo",
+    "Revision",
     "Scheduled",
     "Walk",
     "WorkerInfo",
@@ -65,7 +67,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     max_crashes: int = 3
 
 
-class Database(Queue, Jobs, Queues, Watch, Health, Measures, Notes, Schedules, Limits, Protocol):
+class Database(Queue, Jobs, Revisions, Queues, Watch, Health, Measures, Notes, Schedules, Limits, Protocol):
     """A store of jobs: verbs that make operations, and connections that ask them."""
 
     namespace: str

@@ -2,7 +2,8 @@
 
 The moves of jobs are counted by the store itself, in the scripts that move them. What only a queue worker knows (how
 long its jobs ran and waited, by name, and why they failed) it sends with `measure`. A count lives in a *slot* of a
-*series*: a kind (`e` events, `h` histograms) and a scope ("" for all, `q` and a queue, `n` and a job's name).
+*series*: a kind (`e` events, `h` histograms, `d` depths) and a scope ("" for all, `q` and a queue, `n` and a job's
+name). Depths are read once a minute, by the script that begins it.
 """
 
 from __future__ import annotations
@@ -28,12 +29,17 @@ MINUTES, HOURS = 24 * 60, 7 * 24
 """How many buckets can be asked for; each is kept a little longer."""
 SERIES_KEPT = 2_000
 """Series of one bucket; what comes after is counted under no name, in the scope `q` or `n`."""
+DEPTHS_KEPT = 100
+"""Queues whose depth is written down each minute: the deepest."""
+DEPTH, TAKEN = 0, 1
+"""Slots of a depth, and, in that of all, of how many minutes it was taken in."""
 GROUPS_KEPT, UNSEEN = 500, 14 * 24 * HOUR
 """How many groups of errors are kept, the last seen ones, and how many milliseconds after they were last seen."""
 NAMES_KEPT, SAMPLES_KEPT, MINUTES_KEPT = 10, 20, 60
 """What a group keeps: the newest names of jobs and jids, and counts of the newest minutes in which it was seen."""
 
 Step = Literal[60_000, 3_600_000]
+By = Literal["queue", "name"]
 Counts = Mapping[int, int]
 """Slot → count."""
 
@@ -86,6 +92,16 @@ class Bucket(Struct, frozen=True):
     at: int
     events: Counts
     histograms: Counts
+    depth: float | None = None
+    """How many jobs were queued as it began (of an hour: as its minutes began, on average); None when it is not known,
+    as for the name of a job; 0 for a queue that was not among the 100 deepest."""
+
+
+class Slice(Struct, frozen=True):
+    """One span of time by queue or by name, without those of which nothing is known."""
+
+    at: int
+    scopes: dict[str, Bucket]
 
 
 class Measures(Protocol):
@@ -107,6 +123,15 @@ class Measures(Protocol):
         """
         ...
 
+    def breakdown(self, *, by: By, step: Step, number: int, back: int = 0) -> Operation[list[Slice]]:
+        """What `history` answers of one queue or job's name, of all of them: by queue, or by name.
+
+        - The newest `number` buckets, but for the `back` newest of all: a long span is read in several questions.
+        - What was counted beyond the bound of a bucket has the name "".
+        - A bucket of which nothing is kept is there, empty. O(number × what is in them).
+        """
+        ...
+
     def groups(self, limit: int) -> Operation[list[ErrorGroup]]:
         """Up to `limit` groups of errors, those seen last first; none that was not seen for 14 days."""
         ...
@@ -114,6 +139,24 @@ class Measures(Protocol):
     def mute(self, fingerprint: str, milliseconds: int) -> Operation[bool]:
         """Mute a group for so long, from the store's now; 0 ends that. False when there is no such group."""
         ...
+
+
+def depth_of(scope: str, own: Counts, whole: Counts) -> float | None:
+    """The depth that two series of depths tell: of a scope, and of all."""
+    return round(own.get(DEPTH, 0) / whole[TAKEN], 1) if whole.get(TAKEN) and not scope.startswith("n") else None
+
+
+def sliced(at: int, kind: str, series: Mapping[str, Counts]) -> Slice:
+    """A bucket by queue (`kind` is "q") or by name ("n"), from all of its series."""
+    whole = series.get("d", {})
+    names = dict.fromkeys(it[2:] for it in series if it[1:2] == kind)
+    empty: Counts = {}
+
+    def bucket(name: str) -> Bucket:
+        events, histograms, depth = (series.get(f"{what}{kind}{name}", empty) for what in "ehd")
+        return Bucket(at, events, histograms, depth_of(kind, depth, whole))
+
+    return Slice(at, {name: bucket(name) for name in sorted(names)})
 
 
 def class_of(milliseconds: float) -> int:

@@ -31,7 +31,7 @@ LONGEST = 64_000
 NEEDED = {
     "retry": Role.OPERATOR, "cancel": Role.OPERATOR, "pause": Role.OPERATOR, "resume": Role.OPERATOR,
     "pause-schedule": Role.OPERATOR, "resume-schedule": Role.OPERATOR, "run-schedule": Role.OPERATOR,
-    "mute": Role.OPERATOR, "unmute": Role.OPERATOR, "remove": Role.ADMIN,
+    "mute": Role.OPERATOR, "unmute": Role.OPERATOR, "remove": Role.ADMIN, "remove-schedule": Role.ADMIN,
 }  # fmt: skip
 FINAL = frozenset(state for state in State if state.final)
 FITTING: dict[str, frozenset[State]] = {
@@ -41,10 +41,13 @@ FITTING: dict[str, frozenset[State]] = {
 }
 """The states in which each verb changes a job; in the others it leaves the job as it is."""
 DONE = {"retry": "queued again", "cancel": "cancelled", "remove": "removed"}
+ENDED = {**DONE, "edit": "queued again with these arguments", "backfill": "enqueued"}
+"""What became of jobs, in the words of the page that is led back to."""
 SAID = {
     "pause": "The queue is paused.", "resume": "The queue is served again.",
     "pause-schedule": "The schedule is paused.", "resume-schedule": "The schedule is due again at its next instant.",
-    "run-schedule": "One run more was enqueued.",
+    "run-schedule": "One run more was enqueued.", "remove-schedule": "The schedule is removed; its jobs stay.",
+    "save-schedule": "The schedule is stored.",
     "mute": "The error is muted for a day; it is counted on.", "unmute": "The error is shown again.",
 }  # fmt: skip
 """What a page says after an action on one thing."""
@@ -66,10 +69,10 @@ def action_routes(app: Procession) -> list[Route]:
 def said(query: Mapping[str, str]) -> str:
     """What the page says about the action that led to it; only words of ours."""
     done, changed, asked = query.get("done", ""), query.get("n", ""), query.get("of", "")
-    if done in DONE and changed.isdecimal() and asked.isdecimal() and len(asked) < 6:
+    if done in ENDED and changed.isdecimal() and asked.isdecimal() and len(asked) < 6:
         left = int(asked) - int(changed)
         rest = f"; {left} left as {'it is' if left == 1 else 'they are'}: not in a state for this" if left > 0 else ""
-        return f"{changed} {'job' if changed == '1' else 'jobs'} {DONE[done]}{rest}."
+        return f"{changed} {'job' if changed == '1' else 'jobs'} {ENDED[done]}{rest}."
     return SAID.get(done, "")
 
 
@@ -80,7 +83,7 @@ def _acting(app: Procession, act: Act) -> Callable[[Request], Awaitable[Response
     """Read the form, check the role, act, say so, and lead back."""
 
     async def acting(request: Request) -> Response:
-        form = await _form(request)
+        form = await form_of(request)
         verb = form.get("do", [""])[0]
         access = request.scope["procession.access"]
         needed = NEEDED.get(verb)
@@ -89,7 +92,7 @@ def _acting(app: Procession, act: Act) -> Callable[[Request], Awaitable[Response
         if not access.may(needed):
             return PlainTextResponse(f"Refused: to {verb}, one must be {needed.name.lower()} or more.", 403)
         changed, asked = await act(app, verb, form)
-        log.info("%s: %s changed %d of %d: %s", access.user or "this machine", verb, changed, asked, _named(form))
+        noted(request, verb, changed, asked, _named(form))
         if "application/json" in request.headers.get("accept", ""):
             return JSONResponse({"changed": changed, "asked": asked})
         back = _back(form.get("back", [""])[0], request.scope.get("root_path", ""))
@@ -97,6 +100,12 @@ def _acting(app: Procession, act: Act) -> Callable[[Request], Awaitable[Response
         return RedirectResponse(f"{back}{mark}done={verb}&n={changed}&of={asked}", 303)
 
     return acting
+
+
+def noted(request: Request, verb: str, changed: int, asked: int, what: str) -> None:
+    """Say who changed what: every change that a page makes goes through here."""
+    user = request.scope["procession.access"].user or "this machine"
+    log.info("%s: %s changed %d of %d: %s", user, verb, changed, asked, what)
 
 
 async def _act_on_jobs(app: Procession, verb: str, form: Form) -> tuple[int, int]:
@@ -141,13 +150,15 @@ async def _act_on_schedule(app: Procession, verb: str, form: Form) -> tuple[int,
         await app.schedules.resume_async(name)
     elif verb == "run-schedule":
         await app.schedules.run_now_async(name)
+    elif verb == "remove-schedule":
+        return int(await app.schedules.remove_async(name)), 1
     else:
         raise ConfigError(f"a schedule cannot be told to {verb}")
     return 1, 1
 
 
 async def _theme(request: Request) -> Response:
-    form = await _form(request)
+    form = await form_of(request)
     base = request.scope.get("root_path", "")
     answer = RedirectResponse(_back(form.get("back", [""])[0], base), 303)
     theme = form.get("theme", [""])[0]
@@ -158,14 +169,19 @@ async def _theme(request: Request) -> Response:
     return answer
 
 
-async def _form(request: Request) -> Form:
+async def form_of(request: Request, longest: int = LONGEST) -> Form:
     """The fields of a form; read here because starlette's own reader needs one more package."""
     body = bytearray()
     async for part in request.stream():
         body += part
-        if len(body) > LONGEST:
-            raise ConfigError(f"the form is longer than {LONGEST:,} bytes; choose fewer jobs")
+        if len(body) > longest:
+            raise ConfigError(f"the form is longer than {longest:,} bytes; send less at once")
     return parse_qs(body.decode(errors="replace"), keep_blank_values=True, max_num_fields=MOST + 10)
+
+
+def lines_of(form: Form, name: str) -> str:
+    """One field, its lines ended as everywhere but in forms."""
+    return form.get(name, [""])[0].replace("\r\n", "\n")
 
 
 def _back(asked: str, base: str) -> str:

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from procession.web.shown import clock
 
-WIDTH, HEIGHT = 600, 120
+WIDTH, HEIGHT, DASH = 600, 120, 6
 """The chart's own units; the page stretches them."""
 
 
@@ -45,14 +45,16 @@ class Chart(Struct, frozen=True, kw_only=True):
         return not any(value is not None for line in self.lines for value in line.values)
 
     def path(self, line: Line) -> str:
-        """The line as an SVG path, broken where nothing is known."""
-        words, pen = [], "M"
+        """The line as an SVG path, broken where nothing is known; a point by itself is a dash, so that it is seen."""
+        words, pen, after = [], "M", (*line.values[1:], None)
         for index, value in enumerate(line.values):
             if value is None:
                 pen = "M"
                 continue
             x = WIDTH * index / max(1, len(self.at) - 1)
             words.append(f"{pen}{x:.1f} {HEIGHT * (1 - value / self.top):.1f}")
+            if pen == "M" and after[index] is None:
+                words.append(f"h{DASH if x < DASH else -DASH}")
             pen = "L"
         return "".join(words)
 

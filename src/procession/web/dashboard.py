@@ -18,9 +18,12 @@ from procession.errors import ProcessionError
 from procession.web.access import CLOSED, FOREIGN, Access, Auth, is_same_origin, lowered, only_loopback
 from procession.web.actions import action_routes
 from procession.web.assets import asset_routes
+from procession.web.bulk import bulk_routes
+from procession.web.editing import editing_routes
 from procession.web.health import health_routes
 from procession.web.live import Hub, live_routes
 from procession.web.pages import page_routes, problem
+from procession.web.planner import planner_routes
 from procession.web.render import Renderer
 from procession.web.views import Source
 
@@ -65,6 +68,9 @@ class Dashboard:
                 *health_routes(source),
                 *live_routes(hub),
                 *action_routes(app),
+                *bulk_routes(source, renderer),
+                *editing_routes(source, renderer),
+                *planner_routes(source, renderer),
                 *page_routes(source, renderer),
             ],
             exception_handlers={ProcessionError: problem(renderer), 404: problem(renderer)},

@@ -74,8 +74,8 @@ async def load_jobs(source: Source, params: Mapping[str, str]) -> Jobs:
     Without a state and a filter it shows what failed; with a filter and no state, every state. `queue` and `name` stand
     for `queue:` and `job:` in the filter.
     """
-    text = _filter_of(params)
-    state = _state_of(params.get("state", ""), text)
+    text = filter_of(params)
+    state = state_of(params.get("state", ""), text)
     app, now, trouble, page, scanned = source.app, wall(), None, Page([], None), 0
     cursor = params.get("cursor") or None
     counts = await app.ask_async(app.database.counts())
@@ -83,7 +83,11 @@ async def load_jobs(source: Source, params: Mapping[str, str]) -> Jobs:
         page = await app.ask_async(app.database.page(Query(state=state), cursor=cursor, limit=PAGE))
     else:
         try:
-            found = await app.search_async(_within(state, parse(text)), cursor=cursor, limit=PAGE)
+            tree = within(state, parse(text))
+            if source.searches is None:
+                found = await app.search_async(tree, cursor=cursor, limit=PAGE)
+            else:
+                found = await source.searches.found(app, tree, cursor, PAGE, counts)
             page, scanned = Page(found.jobs, found.cursor), found.scanned
         except FilterError as error:
             trouble = marked(text, error)
@@ -101,12 +105,14 @@ async def load_jobs(source: Source, params: Mapping[str, str]) -> Jobs:
     )
 
 
-def _filter_of(params: Mapping[str, str]) -> str:
+def filter_of(params: Mapping[str, str]) -> str:
+    """The filter that an address asks for."""
     terms = [str(Term(key, (params[name],))) for name, key in (("queue", "queue"), ("name", "job")) if params.get(name)]
     return " ".join([*terms, params.get("q", "")]).strip() if terms else params.get("q", "")
 
 
-def _state_of(asked: str, text: str) -> State | None:
+def state_of(asked: str, text: str) -> State | None:
+    """The state that an address asks for; None for all, through a filter. Raises ConfigError."""
     if not asked and text.strip():
         return None
     try:
@@ -115,7 +121,8 @@ def _state_of(asked: str, text: str) -> State | None:
         raise ConfigError(f"state must be one of {', '.join(State)}") from None
 
 
-def _within(state: State | None, tree: Filter) -> Filter:
+def within(state: State | None, tree: Filter) -> Filter:
+    """A filter, for jobs of one state."""
     return tree if state is None else Every((Term("state", (state.value,)), tree))
 
 

@@ -104,7 +104,7 @@ class Hub:
     """See above."""
 
     def __init__(self, source: Source, renderer: Renderer) -> None:
-        self._source = source
+        self._source = source.kept_live()
         self._renderer = renderer
         self.watched: dict[Key, Watched] = {}
 

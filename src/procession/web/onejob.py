@@ -1,7 +1,7 @@
 """The page of one job: its course, why it is where it is, how far it is, and what each attempt said.
 
 Loaded by `views.py`. Each look reads the job, the facts behind `app.why` and the job's lines, so it costs the same for
-every job: at most five trips.
+every job: at most five trips, and two once it is finished.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from procession.errors import ConfigError, JobNotFound
 from procession.job import Job
 from procession.notes import LogLine
 from procession.web.timeline import Timeline, timeline
+from procession.why import Facts, explain
 
 if TYPE_CHECKING:
     from procession.client import Procession
@@ -62,14 +63,17 @@ async def load_job(source: Source, params: Mapping[str, str]) -> OneJob:
     except ValueError:
         raise ConfigError(f"{params.get('jid', '')!r} is not a jid") from None
     app, now = source.app, wall()
-    job, why, lines = await asyncio.gather(app.find_job_async(jid), _why(app, jid), app.log_async(jid))
-    part = JobParts(key="it", job=job, timeline=timeline(job) if job else None, why=why if job else "", at=now)
+    job, lines = await asyncio.gather(app.find_job_async(jid), app.log_async(jid))
+    why = await _why(app, job, now) if job else ""
+    part = JobParts(key="it", job=job, timeline=timeline(job) if job else None, why=why, at=now)
     return OneJob(at=now, jid=jid, parts=(part,), lines=_rows(lines[-LINES:]))
 
 
-async def _why(app: Procession, jid: UUID) -> str:
+async def _why(app: Procession, job: Job, now: int) -> str:
+    if job.state.final:  # follows from the job alone
+        return explain(job, Facts(now=now)).text
     try:
-        return (await app.why_async(jid)).text
+        return (await app.why_async(job.jid)).text
     except JobNotFound:
         return ""
 

@@ -14,8 +14,9 @@ from starlette.routing import Route
 from procession.errors import ConfigError, DatabaseError, ProcessionError
 from procession.web.access import Access
 from procession.web.actions import said
-from procession.web.joblist import Jobs
 from procession.web.onejob import OneJob
+from procession.web.onequeue import OneQueue
+from procession.web.oneschedule import OneSchedule
 from procession.web.render import Page, Renderer
 from procession.web.views import LONGEST, VIEWS, Source, View
 
@@ -30,8 +31,11 @@ def page_routes(source: Source, renderer: Renderer) -> list[Route]:
         "jobs": ("/jobs", "/jobs.json"),
         "job": ("/jobs/{jid}", "/jobs/{jid}.json"),
         "errors": ("/errors", "/errors.json"),
+        "names": ("/names", "/names.json"),
         "queues": ("/queues", "/queues.json"),
+        "queue": ("/queue", "/queue.json"),
         "schedules": ("/schedules", "/schedules.json"),
+        "schedule": ("/schedule", "/schedule.json"),
         "workers": ("/workers", "/workers.json"),
     }
     routes = [Route("/find", _find)]
@@ -41,7 +45,13 @@ def page_routes(source: Source, renderer: Renderer) -> list[Route]:
     return routes
 
 
-def page_of(request: Request, view: str, params: dict[str, str]) -> Page:
+def still_routes(view: View, source: Source, renderer: Renderer) -> list[Route]:
+    """A page with a form that is not kept up to date, and its twin."""
+    page = Route(f"/{view.name}", _page(view, source, renderer, still=True))
+    return [Route(f"/{view.name}.json", _twin(view, source)), page]
+
+
+def page_of(request: Request, view: str, params: dict[str, str], *, still: bool = False) -> Page:
     """What the template is to know of this request."""
     theme = request.cookies.get(THEME, "")
     return Page(
@@ -49,6 +59,7 @@ def page_of(request: Request, view: str, params: dict[str, str]) -> Page:
         base=request.scope.get("root_path", ""),
         access=request.scope.get("procession.access") or Access("nobody"),
         params=params,
+        still=still,
         theme=theme if theme in ("light", "dark") else "",
         done=said(request.query_params),
     )
@@ -60,11 +71,11 @@ def params_of(request: Request, view: View) -> dict[str, str]:
     return {name: str(asked[name])[:LONGEST] for name in view.params if asked.get(name)}
 
 
-def _page(view: View, source: Source, renderer: Renderer) -> Handler:
+def _page(view: View, source: Source, renderer: Renderer, *, still: bool = False) -> Handler:
     async def page(request: Request) -> Response:
         params = params_of(request, view)
         model = await view.load(source, params)
-        html = renderer.page(view, model, page_of(request, view.name, params))
+        html = renderer.page(view, model, page_of(request, view.name, params, still=still))
         return HTMLResponse(html, _status(model), {"Cache-Control": "no-store"})
 
     return page
@@ -81,7 +92,9 @@ def _twin(view: View, source: Source) -> Handler:
 def _status(model: object) -> int:
     if isinstance(model, OneJob) and model.parts[0].job is None:
         return 404
-    return 400 if isinstance(model, Jobs) and model.trouble else 200
+    if isinstance(model, OneQueue) or (isinstance(model, OneSchedule) and model.schedule):
+        return 200 if model.rows else 404
+    return 400 if getattr(model, "trouble", "") else 200
 
 
 async def _find(request: Request) -> Response:

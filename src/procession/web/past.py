@@ -7,15 +7,21 @@ Percentiles are taken from the summed histograms of the whole span: those of sin
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from procession.client import Procession
-from procession.clock import monotonic
 from procession.database.measures import EVENTS, RUN, WAIT, Bucket, Step, quantile
 from procession.errors import ConfigError
 from procession.web.chart import Chart, Line
+from procession.web.kept import Kept
+
+if TYPE_CHECKING:
+    from procession.web.jobnames import NameRow
+    from procession.web.onequeue import QueuePast
+    from procession.web.spark import Spark
 
 ENDS = ("processed", "failed", "retried")
 """The events that the chart draws."""
@@ -72,22 +78,31 @@ class Past(Struct, frozen=True, kw_only=True):
 
 
 class Memory:
-    """What was read last of each span; at most one value per choice."""
+    """What was read last: of the whole, of names and queues, by span."""
 
     def __init__(self) -> None:
-        self._kept: dict[str, tuple[float, Past]] = {}
+        self._whole: Kept[Past] = Kept()
+        self.names: Kept[tuple[NameRow, ...]] = Kept()
+        self.queues: Kept[QueuePast] = Kept()
+        self.sparks: Kept[Mapping[str, Spark]] = Kept()
 
     async def past(self, app: Procession, key: str) -> Past:
         """The past of one span; "" is the first choice. Raises ConfigError for a span that there is not."""
-        choice = CHOICES.get(key or next(iter(CHOICES)))
-        if choice is None:
-            raise ConfigError(f"span must be one of {', '.join(CHOICES)}")
-        until, past = self._kept.get(choice.key, (0.0, None))
-        if past is None or monotonic() > until:
+        choice = choice_of(key)
+
+        async def read() -> Past:
             buckets = await app.ask_async(app.database.history(step=choice.step, number=choice.number))
-            past = drawn(choice, buckets)
-            self._kept[choice.key] = monotonic() + choice.fresh, past
-        return past
+            return drawn(choice, buckets)
+
+        return await self._whole.get(choice.key, choice.fresh, read)
+
+
+def choice_of(key: str) -> Choice:
+    """The span of this name; "" is the first. Raises ConfigError."""
+    choice = CHOICES.get(key or next(iter(CHOICES)))
+    if choice is None:
+        raise ConfigError(f"span must be one of {', '.join(CHOICES)}")
+    return choice
 
 
 def drawn(choice: Choice, buckets: Sequence[Bucket]) -> Past:
@@ -104,10 +119,11 @@ def drawn(choice: Choice, buckets: Sequence[Bucket]) -> Past:
         at=tuple(points), lines=lines,
     )  # fmt: skip
     spans = tuple(SpanLink(it, it == choice.key) for it in CHOICES)
-    return Past(spans=spans, chart=chart, latency=(_latency("wait", sums, WAIT), _latency("run", sums, RUN)))
+    return Past(spans=spans, chart=chart, latency=(latency("wait", sums, WAIT), latency("run", sums, RUN)))
 
 
-def _latency(key: str, sums: Counter[int], first: int) -> Latency:
+def latency(key: str, sums: Counter[int], first: int) -> Latency:
+    """One line of the table, from summed histograms; `first` is the first slot of the one that is meant."""
     p50, p95, p99 = (quantile(sums, first, part) for part in (0.5, 0.95, 0.99))
     count = sum(number for slot, number in sums.items() if first <= slot < first + 100)
     return Latency(key=key, count=count, p50=p50, p95=p95, p99=p99)

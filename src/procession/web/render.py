@@ -30,6 +30,8 @@ class Page(Struct, frozen=True, kw_only=True):
     base: str
     access: Access
     params: Mapping[str, str] = {}
+    still: bool = False
+    """It is not kept up to date."""
     theme: str = ""
     done: str = ""
     """What an action just did, in words."""
@@ -58,8 +60,8 @@ class Page(Struct, frozen=True, kw_only=True):
 
     @property
     def live(self) -> str:
-        """The address where its live updates come from."""
-        return self.to("/live", view=self.view, **self.params)
+        """The address where its live updates come from; "" where there are none."""
+        return "" if self.still or self.view == "problem" else self.to("/live", view=self.view, **self.params)
 
 
 class Renderer:

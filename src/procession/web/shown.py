@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime
+from hashlib import blake2b
 from typing import Any
 
 import msgspec
@@ -50,6 +51,11 @@ def json_text(encoded: msgspec.Raw | None) -> str:
         return pretty(json.loads(text))
     except ValueError:
         return plain(text)
+
+
+def key_of(name: str | bytes) -> str:
+    """A name as part of an element's id, which can hold no blanks."""
+    return blake2b(name if isinstance(name, bytes) else name.encode(), digest_size=8).hexdigest()
 
 
 def number(value: float) -> str:

@@ -7,7 +7,6 @@ reckon them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from hashlib import blake2b
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from msgspec import Struct
 from procession.database import Scheduled
 from procession.errors import ConfigError
 from procession.schedule import Run, ScheduleInfo
+from procession.web.shown import key_of
 
 if TYPE_CHECKING:
     from procession.web.views import Source
@@ -74,7 +74,7 @@ def row(info: ScheduleInfo, now: int) -> ScheduleRow:
     except ConfigError as error:
         rule = str(error)
     return ScheduleRow(
-        key=blake2b(info.name.encode(), digest_size=8).hexdigest(),  # a name may have blanks, an element's id may not
+        key=key_of(info.name),
         name=info.name,
         job=job,
         queue=queue,

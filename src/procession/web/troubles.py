@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from procession.clock import wall
-from procession.database.measures import ErrorGroup
+from procession.database.measures import MINUTE, MINUTES_KEPT, ErrorGroup
 from procession.query import Every, Term
+from procession.web.spark import Spark
 
 if TYPE_CHECKING:
     from procession.web.views import Source
@@ -32,6 +33,7 @@ class ErrorRow(Struct, frozen=True, kw_only=True):
     group: ErrorGroup
     muted: bool
     filter: str
+    spark: Spark
 
 
 class Errors(Struct, frozen=True, kw_only=True):
@@ -40,6 +42,8 @@ class Errors(Struct, frozen=True, kw_only=True):
     at: int
     muted: bool
     """True when those that are muted are asked for."""
+    name: str
+    """The job name that is asked for, "" for all."""
     others: tuple[Others]
     errors: tuple[ErrorRow, ...]
 
@@ -56,10 +60,11 @@ class Others(Struct, frozen=True):
 async def load_errors(source: Source, params: Mapping[str, str]) -> Errors:
     """See `Errors`."""
     now, muted = wall(), params.get("muted") == "1"
-    rows = _rows(await source.app.errors_async(GROUPS), now)
+    name = params.get("name", "")
+    rows = [it for it in _rows(await source.app.errors_async(GROUPS), now) if not name or name in it.group.names]
     shown = tuple(it for it in rows if it.muted is muted)
     other = Others("all", len(rows) - len(shown), not muted)
-    return Errors(at=now, muted=muted, others=(other,), errors=shown)
+    return Errors(at=now, muted=muted, name=name, others=(other,), errors=shown)
 
 
 async def newest_errors(source: Source) -> tuple[ErrorRow, ...]:
@@ -75,6 +80,13 @@ def _rows(groups: Sequence[ErrorGroup], now: int) -> list[ErrorRow]:
             group=it,
             muted=it.muted_until > now,
             filter=str(Every((Term("state", ("failed",)), Term("error", (it.type,))))),
+            spark=_spark(it, now),
         )
         for it in groups
     ]
+
+
+def _spark(group: ErrorGroup, now: int) -> Spark:
+    seen, last = dict(group.minutes), now // MINUTE
+    minutes = range(last - MINUTES_KEPT + 1, last + 1)
+    return Spark("attempts in the last hour", tuple(seen.get(at * MINUTE, 0) for at in minutes))

@@ -7,21 +7,26 @@ items with a `key`, each drawn by one macro of `templates/rows.html`. Nothing he
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
+from copy import copy
 from typing import Any
 
 from msgspec import Struct
 
 from procession.client import Procession
 from procession.clock import wall
-from procession.database import Query, QueueInfo, WorkerInfo
+from procession.database import Query, WorkerInfo
 from procession.job import Job, State
 from procession.web.chart import Chart
 from procession.web.flow import Need, Step, needs, steps
 from procession.web.joblist import JobRow, load_jobs, rows_of
+from procession.web.jobnames import load_names
 from procession.web.meter import Meter
 from procession.web.onejob import load_job
+from procession.web.onequeue import QueueRow, load_queue, queue_row, sparks
+from procession.web.oneschedule import load_schedule
 from procession.web.past import Latency, Memory, SpanLink
+from procession.web.searches import Searches
 from procession.web.timetable import load_timetable
 from procession.web.troubles import ErrorRow, load_errors, newest_errors
 
@@ -44,15 +49,14 @@ class Source:
         self.app = app
         self.meter = Meter()
         self.memory = Memory()
+        self.searches: Searches | None = None
+        """Only where views are kept live: a page that is loaded looks for itself."""
 
-
-class QueueRow(Struct, frozen=True, kw_only=True):
-    """One queue, who serves it, and what is claimed next."""
-
-    key: str
-    info: QueueInfo
-    workers: int
-    heads: tuple[Job, ...] = ()
+    def kept_live(self) -> Source:
+        """The same for the hub, whose searches are repeated only when they may find something else."""
+        other = copy(self)
+        other.searches = Searches()
+        return other
 
 
 class WorkerRow(Struct, frozen=True, kw_only=True):
@@ -121,6 +125,7 @@ async def load_overview(source: Source, params: Mapping[str, str]) -> Overview:
     counts, queues, workers = await connection.ask(database.counts(), database.queues(), database.workers())
     failed = await connection.ask(database.page(Query(state=State.FAILED), limit=FAILURES))
     past = await source.memory.past(app, params.get("span", ""))
+    deep = await sparks(source)
     look = source.meter.take(now, counts)
     capacity = sum(worker.concurrency for worker in workers)
     return Overview(
@@ -131,7 +136,7 @@ async def load_overview(source: Source, params: Mapping[str, str]) -> Overview:
         spans=past.spans,
         charts=(past.chart,),
         latency=past.latency,
-        queues=tuple(_row(queue, workers) for queue in queues[:QUEUES]),
+        queues=tuple(queue_row(it, workers, spark=deep.get(it.name)) for it in queues[:QUEUES]),
         errors=await newest_errors(source),
         failures=rows_of(failed.jobs),
     )
@@ -144,7 +149,7 @@ async def load_queues(source: Source, _: Mapping[str, str]) -> Queues:
     asked = [queue.name for queue in queues if queue.queued][:QUEUES]
     found = await asyncio.gather(*(app.ask_async(app.database.peek(name, limit=HEADS)) for name in asked))
     heads = {name: tuple(jobs) for name, jobs in zip(asked, found, strict=True)}
-    return Queues(at=wall(), queues=tuple(_row(queue, workers, heads.get(queue.name, ())) for queue in queues))
+    return Queues(at=wall(), queues=tuple(queue_row(queue, workers, heads.get(queue.name, ())) for queue in queues))
 
 
 async def load_workers(source: Source, _: Mapping[str, str]) -> Workers:
@@ -163,11 +168,6 @@ async def load_workers(source: Source, _: Mapping[str, str]) -> Workers:
     )
     unserved = tuple(need for need in needs(queues, workers, now) if need.kind == "unserved")
     return Workers(at=now, workers=tuple(rows), needs=unserved)
-
-
-def _row(queue: QueueInfo, workers: Sequence[WorkerInfo], heads: tuple[Job, ...] = ()) -> QueueRow:
-    serving = sum(queue.name in worker.queues for worker in workers)
-    return QueueRow(key=queue.name, info=queue, workers=serving, heads=heads)
 
 
 VIEWS = {
@@ -196,9 +196,27 @@ VIEWS = {
             ),
             0.5,
         ),
-        View("errors", load_errors, ("muted",), (("others", "others", "others"), ("errors", "error", "errors")), 1.0),
+        View(
+            "errors", load_errors, ("muted", "name"),
+            (("others", "others", "others"), ("errors", "error", "errors")),
+            1.0,
+        ),
+        View("names", load_names, ("span",), (("names", "name", "names"),), 1.0),
         View("queues", load_queues, (), (("queues", "queue", "queues"),), 1.0),
+        View(
+            "queue", load_queue, ("queue", "span"),
+            (
+                ("head", "queue_head", "rows"), ("charts", "chart", "charts"), ("latency", "latency", "latency"),
+                ("next", "queue_next", "next"),
+            ),
+            1.0,
+        ),
         View("schedules", load_timetable, (), (("schedules", "schedule", "schedules"),), 1.0),
+        View(
+            "schedule", load_schedule, ("schedule", "after", "until"),
+            (("head", "schedule_head", "rows"), ("slots", "slot", "slots"), ("runs", "run", "runs")),
+            1.0,
+        ),
         View("workers", load_workers, (), (("needs", "need", "needs"), ("workers", "worker", "workers")), 1.0),
     )
 }  # fmt: skip

@@ -9,6 +9,7 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from procession.database.measures import (
+    DEPTHS_KEPT,
     EVENTS,
     GROUPS_KEPT,
     HOUR,
@@ -34,6 +35,8 @@ class Ledger:
     def __init__(self) -> None:
         self.buckets: dict[tuple[int, int], dict[str, defaultdict[int, int]]] = {}
         self.groups: dict[str, ErrorGroup] = {}
+        self.begun: int | None = None
+        """The minute that began during this operation."""
 
     def happened(self, event: str, queue: str, now: int) -> None:
         """Count one event in the bucket of this minute and of this hour."""
@@ -45,6 +48,7 @@ class Ledger:
         for width, kept in ((MINUTE, MINUTES), (HOUR, HOURS)):
             if (width, now // width) not in self.buckets:
                 self.buckets[width, now // width] = {}
+                self.begun = now if width == MINUTE else self.begun
                 oldest = now // width - kept
                 self.buckets = {key: it for key, it in self.buckets.items() if key[0] != width or key[1] >= oldest}
             bucket = self.buckets[width, now // width]
@@ -53,6 +57,13 @@ class Ledger:
                 sums = bucket.setdefault(name[:2] if full else name, defaultdict(int))
                 for slot, by in counts.items():
                     sums[slot] += by
+
+    def deepen(self, queued: Mapping[str, int]) -> None:
+        """Write down how deep the queues are in the minute that just began."""
+        at, self.begun = self.begun, None
+        if at is not None:
+            deepest = sorted((it for it in queued.items() if it[1]), key=lambda it: (-it[1], it[0]))[:DEPTHS_KEPT]
+            self.add({"d": {0: sum(queued.values()), 1: 1}, **{f"dq{name}": {0: it} for name, it in deepest}}, at)
 
     def seen(self, it: Seen, now: int) -> None:
         """Add to a group of errors."""

@@ -8,11 +8,12 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from procession.database.measures import Bucket, Counts, ErrorGroup, Seen, Step
+from procession.database.measures import Bucket, By, Counts, ErrorGroup, Seen, Slice, Step, depth_of, sliced
 from procession.database.memory.store import Store
 from procession.database.operation import Operation
 
 T = TypeVar("T")
+NOTHING: Counts = {}
 
 
 class MeasureVerbs(ABC):
@@ -44,8 +45,21 @@ class MeasureVerbs(ABC):
             latest, found = self.now() // step, []
             for at in range(latest - number + 1, latest + 1):
                 bucket = self.store.ledger.buckets.get((step, at), {})
-                found.append(Bucket(at * step, dict(bucket.get(f"e{scope}", {})), dict(bucket.get(f"h{scope}", {}))))
+                names = (f"e{scope}", f"h{scope}", f"d{scope}", "d")
+                events, histograms, own, whole = (bucket.get(it) or NOTHING for it in names)
+                found.append(Bucket(at * step, dict(events), dict(histograms), depth_of(scope, own, whole)))
             return found
+
+        return self.operation(run)
+
+    def breakdown(self, *, by: By, step: Step, number: int, back: int = 0) -> Operation[list[Slice]]:
+        """See `Measures.breakdown`."""
+
+        def run() -> list[Slice]:
+            latest, buckets = self.now() // step - back, self.store.ledger.buckets
+            span = range(latest - number + 1, latest + 1)
+            found = ({name: dict(it) for name, it in buckets.get((step, at), {}).items()} for at in span)
+            return [sliced(at * step, by[0], series) for at, series in zip(span, found, strict=True)]
 
         return self.operation(run)
 

@@ -122,7 +122,10 @@ class Store:
     def locked(self, run: Callable[[], T]) -> T:
         """Run one operation alone."""
         with self._lock:
-            return run()
+            answer = run()
+            if self.ledger.begun is not None:
+                self.ledger.deepen({name: len(self.queued_in(name)) for name in self.queue_names})
+            return answer
 
     # Bells
 

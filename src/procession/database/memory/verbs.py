@@ -27,6 +27,7 @@ from procession.database import (
 from procession.database.memory.health import contradictions, last_words
 from procession.database.memory.limits import LimitVerbs
 from procession.database.memory.measures import MeasureVerbs
+from procession.database.memory.revision import RevisionVerbs, revive
 from procession.database.memory.store import Record, Store, job_of
 from procession.database.memory.unique import bind, conflict, take_key
 from procession.database.shelf import described_worker
@@ -39,7 +40,7 @@ UNCHARGED = (Move.SNOOZE, Move.RELEASE, Move.POSTPONE)
 AGES = {State.PROCESSED: "processed_age", State.FAILED: "failed_age", State.CANCELLED: "cancelled_age"}
 
 
-class Verbs(MeasureVerbs, LimitVerbs, ABC):
+class Verbs(MeasureVerbs, LimitVerbs, RevisionVerbs, ABC):
     """All verbs; `operation` turns a function into a question."""
 
     def __init__(self, store: Store, now: Callable[[], int]) -> None:
@@ -195,6 +196,7 @@ class Verbs(MeasureVerbs, LimitVerbs, ABC):
             recovered = len(self._recover(limit, lease)) if limit else 0
             if limit:
                 self._promote(limit)
+                store.ledger.add({}, now)
             ready = any(store.queued_in(queue) and queue not in store.paused for queue in queues)
             held = [Held(it.jid, it.token, it.cancel) for it in store.held_by(worker)]
             deaths = [death for queue in queues if limit for death in store.deaths_in(queue, 100)]
@@ -342,10 +344,7 @@ class Verbs(MeasureVerbs, LimitVerbs, ABC):
                 return None
             if not take_key(self.store, record, self.now()):
                 return State.BLOCKED
-            self.store.ready(record, Move.REVIVE, self.now(), due=self.now())
-            record.attempt = record.crashes = record.start_at = record.finish_at = record.expires_at = 0
-            record.worker, record.token, record.cancel, record.result = "", b"", False, None
-            record.deadline = 0
+            revive(self.store, record, self.now())
             return None
 
         return self._each(jids, retry)

@@ -26,6 +26,7 @@ from procession.database.redis.limits import LimitVerbs
 from procession.database.redis.measures import MeasureScripts
 from procession.database.redis.notes import NoteVerbs
 from procession.database.redis.records import CLAIMED, HAS_DEADLINE, enqueue_arguments, job_from, settle_arguments
+from procession.database.redis.revision import RevisionScripts
 from procession.database.redis.rules import stored
 from procession.database.redis.schedules import ScheduleVerbs
 from procession.database.redis.scripts import Script, script
@@ -53,7 +54,7 @@ class RedisOperation(Operation[T], Generic[T]):
         self.jobs = jobs
 
 
-class RedisDatabase(MeasureScripts, NoteVerbs, ScheduleVerbs, LimitVerbs):
+class RedisDatabase(MeasureScripts, NoteVerbs, RevisionScripts, ScheduleVerbs, LimitVerbs):
     """See `Database`. One shard; `{namespace:0}` is its hash tag."""
 
     def __init__(

@@ -81,7 +81,7 @@ KEYS = (
     Key(
         "minute:<at>",
         "hash",
-        "series → counts of events, of waits and of runs in a minute",
+        "series → counts of events, of waits and of runs in a minute, depths as it began",
         "2,000 series",
         "25 h; 8 days for the latest",
     ),

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import struct
 from abc import ABC, abstractmethod
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 
-from procession.database.measures import HOUR, MINUTE, Bucket, Counts, ErrorGroup, Seen, Step
+from procession.database.measures import (
+    HOUR,
+    MINUTE,
+    Bucket,
+    By,
+    Counts,
+    ErrorGroup,
+    Seen,
+    Slice,
+    Step,
+    depth_of,
+    sliced,
+)
 from procession.database.operation import Operation
 
 T = TypeVar("T")
@@ -39,10 +52,26 @@ class MeasureScripts(ABC):
         def read(reply: list[Any]) -> list[Bucket]:
             now, *rows = reply
             first = now // step - number + 1
-            pairs = zip(rows[::2], rows[1::2], strict=True)
-            return [Bucket((first + at) * step, _counts(e), _counts(h)) for at, (e, h) in enumerate(pairs)]
+            found = []
+            for at in range(number):
+                events, histograms, own, whole = (_counts(it) for it in rows[4 * at : 4 * at + 4])
+                found.append(Bucket((first + at) * step, events, histograms, depth_of(scope, own, whole)))
+            return found
 
         return self._ask("history", [int(step == HOUR), number, scope], read)
+
+    def breakdown(self, *, by: By, step: Step, number: int, back: int = 0) -> Operation[list[Slice]]:
+        """See `Measures.breakdown`."""
+
+        def read(reply: list[Any]) -> list[Slice]:
+            now, *rows = reply
+            latest, found = now // step - back, defaultdict[int, list[Any]](list)
+            for at, *pairs in rows:
+                found[at].append(pairs)
+            span = range(latest - number + 1, latest + 1)
+            return [sliced(at * step, by[0], _series(found[at])) for at in span]
+
+        return self._ask("breakdown", [int(step == HOUR), number, back, by[0]], read)
 
     def groups(self, limit: int) -> Operation[list[ErrorGroup]]:
         """See `Measures.groups`."""
@@ -59,6 +88,16 @@ class MeasureScripts(ABC):
 
 def _counts(raw: bytes) -> Counts:
     return dict(SLOT.iter_unpack(raw))
+
+
+def _series(rows: Sequence[Sequence[bytes]]) -> dict[str, Counts]:
+    """The series of a bucket; an hour may come in two rows, which add up."""
+    found: dict[str, Counts] = {}
+    for row in rows:
+        for raw_name, raw in zip(row[::2], row[1::2], strict=True):
+            name, counts = raw_name.decode(), _counts(raw)
+            found[name] = Counter(found[name]) + Counter(counts) if name in found else counts
+    return found
 
 
 def _group(fingerprint: bytes, raw: bytes) -> ErrorGroup:

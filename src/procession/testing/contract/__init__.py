@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 PARTS = (
-    "queue", "ageing", "faults", "recovery", "deadline", "unique", "limits", "shelf", "notes", "schedules", "measures",
-    "finding",
+    "queue", "ageing", "faults", "recovery", "deadline", "unique", "limits", "shelf", "revision", "notes",
+    "schedules", "measures", "finding",
 )  # fmt: skip
 """The modules of the suite, the hot verbs first."""
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from procession.database import Database
-from procession.database.measures import HOUR, MINUTE, RUN, WAIT, Seen, class_of, quantile
+from procession.database.measures import HOUR, MINUTE, RUN, WAIT, Seen, Step, class_of, quantile
 from procession.job import new_jid
 from procession.moves import Move
 from procession.testing.contract.fixtures import NOW, Clock
@@ -67,7 +67,7 @@ def test_what_workers_measure_adds_up(database: Database, ask: Ask) -> None:
 
 
 def test_series_beyond_the_bound_are_counted_without_their_name(database: Database, ask: Ask) -> None:
-    ask(database.measure({f"enjob{at}": {1: 1} for at in range(1_990)}))
+    ask(database.measure({f"enjob{at}": {1: 1} for at in range(1_989)}))  # and the depth of all queues
     ask(database.measure({f"en{letter}{at}": {1: 1} for letter in "ab" for at in range(10)}))
     assert events(database, ask, "n") == [{1: 10}]
     ask(database.measure({"enz": {1: 4}, "en0": {2: 1}, "enjob0": {1: 1}}))
@@ -175,3 +175,64 @@ def test_the_last_minute_before_a_long_silence_is_in_its_hour(database: Database
         clock.pass_(MINUTE)
     hours = events(database, ask, step=HOUR, number=73)
     assert (hours[0], hours[-1]) == ({0: 1}, {0: 2})
+
+
+def test_depths_are_those_of_the_moment_when_a_minute_began(database: Database, ask: Ask, clock: Clock) -> None:
+    ask(database.enqueue([new(), new(), new(queue="b")]))
+    ask(database.enqueue([new()]))
+    clock.pass_(MINUTE)
+    ask(database.enqueue([new(), new()]))
+    clock.pass_(2 * MINUTE)
+    ask(database.enqueue([new(queue="b")]))
+
+    def depths(scope: str = "", step: Any = MINUTE, number: int = 4) -> list[float | None]:
+        return [it.depth for it in ask(database.history(step=step, number=number, scope=scope))]
+
+    assert depths() == [3, 6, None, 7]
+    assert depths("qmail") == [2, 5, None, 5]
+    assert depths("qb") == [1, 1, None, 2]
+    assert depths("qnone") == [0, 0, None, 0]
+    assert depths(step=HOUR, number=2) == [None, 5.3]
+    assert depths("qmail", HOUR, 1) == [4]
+
+
+def test_a_beat_that_does_duties_begins_a_minute_in_which_nothing_else_is_counted(
+    database: Database, ask: Ask, clock: Clock
+) -> None:
+    ask(database.enqueue([new()]))
+    clock.pass_(MINUTE)
+    ask(database.heartbeat("w", lease=15_000, info=b"{}"))
+    clock.pass_(MINUTE)
+    for _ in range(2):
+        ask(database.heartbeat("w", lease=15_000, info=b"{}", limit=10))
+    found = ask(database.history(step=MINUTE, number=3, scope="qmail"))
+    assert [(it.depth, dict(it.events)) for it in found] == [(1, {0: 1}), (None, {}), (1, {})]
+
+
+def test_the_depths_of_the_hundred_deepest_queues_are_kept(database: Database, ask: Ask) -> None:
+    ask(database.enqueue([new(queue=f"q{at:03}") for at in range(103)] + [new(queue="q102")]))
+    (bucket,) = ask(database.breakdown(by="queue", step=MINUTE, number=1))
+    depths = {name: it.depth for name, it in bucket.scopes.items()}
+    assert (depths["q102"], depths["q000"], depths["q098"], depths["q099"]) == (2, 1, 1, 0)
+
+
+def test_a_breakdown_tells_of_each_name_or_queue_what_its_history_does(
+    database: Database, ask: Ask, clock: Clock
+) -> None:
+    told = {"enapp.f": {1: 3, 2: 1}, "hnapp.f": {WAIT: 1, RUN + 7: 3}, "enb": {3: 1}, "hqmail": {RUN: 1}, "h": {RUN: 1}}
+    ask(database.enqueue([new(), new(queue="b")]), database.measure(told))
+    clock.pass_(MINUTE)
+    ask(database.measure({"enb": {1: 1}}))
+    steps: list[tuple[Step, int]] = [(MINUTE, 2), (HOUR, 1)]
+    kinds: list[tuple[Literal["queue", "name"], list[str]]] = [("name", ["app.f", "b"]), ("queue", ["b", "mail"])]
+    for step, number in steps:
+        for by, names in kinds:
+            slices = ask(database.breakdown(by=by, step=step, number=number))
+            for name in names:
+                history = ask(database.history(step=step, number=number, scope=f"{by[0]}{name}"))
+                known = {it.at: it.scopes[name] for it in slices if name in it.scopes}
+                assert {it.at: it for it in history if it.at in known} == known
+                assert all(not it.events for it in history if it.at not in known)
+    found = [[*it.scopes] for it in ask(database.breakdown(by="name", step=MINUTE, number=3))]
+    assert found == [[], ["app.f", "b"], ["b"]]
+    assert [it.at for it in ask(database.breakdown(by="name", step=MINUTE, number=2, back=1))] == [NOW - MINUTE, NOW]

@@ -1,6 +1,6 @@
 // Single keys, outside of fields only, and they can be switched off (WCAG 2.1.4).
 
-const PAGES = { o: "/", j: "/jobs", q: "/queues", e: "/errors", s: "/schedules", w: "/workers" };
+const PAGES = { o: "/", j: "/jobs", n: "/names", q: "/queues", e: "/errors", s: "/schedules", w: "/workers" };
 const OFF = "procession-keys-off";
 
 /** @param {() => void} togglePause */

@@ -1,6 +1,7 @@
 // The page kept up to date: one WebSocket for this view; where none gets through, the same rows by GET. A list is held
 // still while somebody is in it. Loaded by every page; it starts the other modules.
 import { setClock, tellAges } from "./ages.js";
+import { bulk } from "./bulk.js";
 import { charts } from "./chart.js";
 import { dots } from "./flow.js";
 import { keys } from "./keys.js";
@@ -170,5 +171,6 @@ tellAges();
 setInterval(tellAges, 1000);
 dots();
 charts();
+bulk();
 keys(togglePause);
 connect();

@@ -19,6 +19,7 @@ if limit > 0 then
   due_moved(limit)
 end
 commit()
+if limit > 0 then begin_minute() end
 
 local ready, deaths = 0, {}
 for _, queue in ipairs(queues) do

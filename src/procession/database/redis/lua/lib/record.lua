@@ -153,13 +153,13 @@ local function deepen(queue, by)
 end
 
 -- What happened is counted by minute and by hour: one hash for each, a series → counts by slot, five bytes a slot that is not 0.
--- A series is a kind (`e` events, `h` histograms) and a scope ('' all, `q` a queue, `n` a job's name). Two commands per script
+-- A series is a kind (`e` events, `h` histograms, `d` depths) and a scope ('' all, `q` a queue, `n` a job's name). Two commands per script
 -- write it, whatever the number of jobs: into its minute. Whoever begins a minute adds the one before to its hour; until then
 -- `meta` names it, and it is kept as long as an hour. See `database/measures.py`.
 local EVENTS = {enqueued = 0, processed = 1, failed = 2, retried = 3, cancelled = 4}
 local BUCKETS = {{':minute:', 60000, 90000}, {':hour:', 3600000, 691200}}  -- name, its width in ms, kept for so many seconds
 local HOUR_KEPT = BUCKETS[2][3]
-local SERIES, SLOT, SLOT_BYTES = 2000, '>BI4', 5
+local SERIES, DEPTHS, SLOT, SLOT_BYTES = 2000, 100, '>BI4', 5
 local tallies, tallied = {}, false
 
 local function tally(series, slot, by)
@@ -222,9 +222,29 @@ local function minute_key(minute)
   return T .. ':minute:' .. minute
 end
 
+-- How deep the queues are, in series of a kind of its own (`d`): those of the deepest hundred, and of all with a 1 beside it, so
+-- that the sum over an hour says how many minutes it is of.
+local function depths_now()
+  local found, deep, all, series = redis.call('HGETALL', T .. ':depth'), {}, 0, {}
+  for i = 1, #found, 2 do
+    local depth = tonumber(found[i + 1])
+    if depth > 0 then
+      all = all + depth
+      deep[#deep + 1] = {found[i], depth}
+    end
+  end
+  if #deep > DEPTHS then
+    table.sort(deep, function(a, b) return a[2] > b[2] or (a[2] == b[2] and a[1] < b[1]) end)
+  end
+  for i = 1, math.min(#deep, DEPTHS) do series['dq' .. deep[i][1]] = {[0] = deep[i][2]} end
+  series.d = {[0] = all, [1] = 1}
+  return series
+end
+
 local function write_tallies()
   local minute = math.floor(now / 60000)
   if not add_tallies(minute_key(minute), tallies) then return end
+  if not tallies.d then add_tallies(minute_key(minute), depths_now()) end
   local last = redis.call('HGET', T .. ':meta', 'minute')
   redis.call('HSET', T .. ':meta', 'minute', minute)
   if not last or tonumber(last) == minute then return end
@@ -232,6 +252,14 @@ local function write_tallies()
   for i = 1, #found, 2 do sums[found[i]] = counts_in(found[i + 1]) end
   if next(sums) then add_tallies(T .. ':hour:' .. math.floor(last / 60), sums) end
   redis.call('EXPIRE', minute_key(last), BUCKETS[1][3])
+end
+
+-- A minute begins although nothing is counted in it yet, so that it is known how deep the queues were.
+local function begin_minute()
+  if redis.call('EXISTS', minute_key(math.floor(now / 60000))) == 1 then return end
+  tallies = depths_now()
+  write_tallies()
+  tallies = {}
 end
 
 -- A bell holds at most one ring; a ring that nobody waited for is heard by the next who waits, or fades in a minute.

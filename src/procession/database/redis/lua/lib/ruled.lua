@@ -39,7 +39,7 @@ local function come_under(jid, r, slot)
     it.write_slot(jid, rules, other, most, 0)
     it.heed(other, most, was ~= DELAYED)
   end
-  if was == DELAYED then return end
+  if was == DELAYED or was >= PROCESSED then return end
   if not it.takes_slot(jid, r) then
     if was == QUEUED then deepen(r.queue, -1) end
   elseif was == BLOCKED then
