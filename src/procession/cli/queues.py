@@ -1,12 +1,10 @@
-"""`procession stats`, `queues`, `workers` and `flush`: the whole at a glance."""
+"""`procession stats`, `queues` and `flush`: the whole at a glance."""
 
 from __future__ import annotations
 
-import getpass
-
 import click
 
-from procession.cli.shared import json_option, moment, open_app, print_json, print_table, say, store_options
+from procession.cli.shared import json_option, moment, open_app, print_json, print_table, say, store_options, user
 from procession.database import QueueInfo
 
 
@@ -56,15 +54,8 @@ def pause(
     queue: str, reason: str, by: str | None, url: str | None, namespace: str | None, as_json: bool
 ) -> None:
     """Let nothing more be claimed from QUEUE."""
-    open_app(url, namespace).pause(queue, reason, _user() if by is None else by)
+    open_app(url, namespace).pause(queue, reason, user() if by is None else by)
     say({"paused": queue}, f"{queue} is paused; `procession queues resume {queue}` undoes it", as_json)
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a container whose user has no name; Python before 3.13 raised KeyError
-        return ""
 
 
 @queues.command()
@@ -88,25 +79,6 @@ def purge(queue: str, yes: bool, url: str | None, namespace: str | None, as_json
         click.confirm(f"remove every queued job of {queue}?", abort=True)
     removed = open_app(url, namespace).purge(queue)
     say({"removed": removed}, f"removed {removed} jobs", as_json)
-
-
-@click.command()
-@store_options
-@json_option
-def workers(url: str | None, namespace: str | None, as_json: bool) -> None:
-    """The queue workers that are alive."""
-    found = open_app(url, namespace).workers()
-    if as_json:
-        print_json(found)
-        return
-    rows = [
-        (
-            it.id, ",".join(it.queues), f"{it.running}/{it.concurrency}", it.lost, f"{it.memory / 1e6:.0f} MB",
-            moment(it.beat_at),
-        )
-        for it in found
-    ]  # fmt: skip
-    print_table(("worker", "queues", "running", "lost", "memory", "last beat"), rows)
 
 
 @click.command()

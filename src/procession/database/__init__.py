@@ -16,9 +16,11 @@ from procession.database.health import Audit, Finding, Health, Inspection
 from procession.database.measures import Measures
 from procession.database.notes import Notes
 from procession.database.operation import AsyncConnection, Connection, Durability, Operation
+from procession.database.orders import Orders
 from procession.database.queue import Beat, Claims, Held, Promoted, Queue
 from procession.database.schedules import Scheduled, Schedules
 from procession.database.shelf import Counts, Jobs, Page, Query, QueueInfo, Queues, Watch, WorkerInfo
+from procession.database.trail import Trail
 from procession.errors import ConfigError
 from procession.names import shown
 
@@ -61,7 +63,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     max_crashes: int = 3
 
 
-class Database(Queue, Jobs, Queues, Watch, Health, Measures, Notes, Schedules, Protocol):
+class Database(Queue, Jobs, Queues, Watch, Health, Measures, Notes, Orders, Schedules, Trail, Protocol):
     """A store of jobs: verbs that make operations, and connections that ask them."""
 
     namespace: str

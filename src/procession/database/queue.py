@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from procession.database.operation import Operation
 from procession.job import Claimed, Crash, NewJob, Outcome, Stored
+from procession.orders import Order
 
 
 class Claims(Struct, frozen=True):
@@ -48,6 +49,8 @@ class Beat(Struct, frozen=True):
     """How many jobs of dead workers were taken back on the way."""
     repaired: int = 0
     """How many contradictions in the store were found and mended on the way."""
+    orders: tuple[Order, ...] = ()
+    """What waits to be heard by this worker."""
 
 
 class Promoted(Struct, frozen=True):
@@ -123,6 +126,7 @@ class Queue(Protocol):
         - A worker whose lease had run out resumes it if nobody took its jobs back; if somebody did, it holds none.
         - With a `limit` it also does the duties that any worker may do: as `recover` and `promote` with that limit, and
           a step of the audit that goes round and round: at most 500 records, at most once a second in all.
+        - `orders` are those that wait for this worker; they come again until `obeyed` names them.
         - `ready` tells whether one of `queues` may have something to claim: what a lost ring would have said.
         """
         ...

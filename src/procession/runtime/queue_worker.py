@@ -38,6 +38,7 @@ from procession.runtime.heartbeat import LeaseKeeper, compare
 from procession.runtime.joblog import JobLog
 from procession.runtime.meter import Meter
 from procession.runtime.notetaker import EVERY
+from procession.runtime.orders import Orders
 from procession.runtime.outage import LONGEST_PAUSE, Patient
 from procession.runtime.outbox import Outbox
 from procession.runtime.performer import Capacity, Performer
@@ -110,6 +111,7 @@ class QueueWorker:
         self._hearing: asyncio.Future[str | None] | None = None
         self._stopping = asyncio.Event()
         self._outbox = Outbox()
+        self.orders = Orders(self.id, app.database, stop=self.stop, changed=self._steered)
         declared = lambda: [*app.schedules.declared.values()]  # noqa: E731
         self._schedules = Scheduler(app.database, declared, app.registry.policies.sealing)
         self._meter = Meter()
@@ -171,6 +173,7 @@ class QueueWorker:
             asyncio.ensure_future(pruning(self._patient, self._database)),
             asyncio.ensure_future(self._schedules.run(self._patient)),
             asyncio.ensure_future(self._take_notes()),
+            asyncio.ensure_future(self.orders.run(self._patient, self._performer.stacks)),
         ]
         try:
             with capturing(self.app.settings.capture_logs):
@@ -213,7 +216,7 @@ class QueueWorker:
             except (Unavailable, StoreRefused):  # while we stop; nobody waits for a store that is away then
                 return
             if self.burst and self._performer.idle and not len(self._outbox):
-                if empty:
+                if empty or self.orders.quiet:
                     return
                 self._hungry = True  # one more claim says whether that was all
                 self._wake.set()
@@ -266,7 +269,7 @@ class QueueWorker:
         found_nothing = bool(limit) and self._claimed(named["claims"], limit)
         if len(self._outbox):
             self._wake.set()
-        (self._attentive.clear if self._hungry else self._attentive.set)()
+        (self._attentive.clear if self._hungry and not self.orders.quiet else self._attentive.set)()
         return found_nothing
 
     def _settled(self, outcomes: list[Outcome], accepted: list[bool]) -> None:
@@ -302,6 +305,7 @@ class QueueWorker:
             self._hungry = True
             self._wake.set()
         self._due(beat.next_due, beat.now)
+        self.orders.hear(beat.orders)
         conclusion = compare(beat.held, self._performer.held())
         for jid in conclusion.lost:
             self._performer.drop(jid)
@@ -353,14 +357,20 @@ class QueueWorker:
 
     def _places(self) -> int:
         places = self._performer.room()
-        if places and len(self._outbox) < 10 * self.concurrency:
+        if places and not self.orders.quiet and len(self._outbox) < 10 * self.concurrency:
             return places
         return 0
 
     def _called(self) -> None:
-        """Our own bell rang: a job here was cancelled, or a schedule was changed."""
+        """Our own bell rang: a job here was cancelled, a schedule was changed, or we are told something."""
         self._beat_at = 0.0
         self._schedules.wanted.set()
+        self._wake.set()
+
+    def _steered(self) -> None:
+        """We are quiet now, or no longer; the next beat says so, and the bells that concern us are others."""
+        self._hungry, self._beat_at = True, 0.0
+        self._listen_anew()
         self._wake.set()
 
     # Waiting
@@ -385,9 +395,9 @@ class QueueWorker:
     async def _listen(self) -> None:
         """Hear bells while there is nothing to claim; a ring is a hint to do so, or (our own) that a job is cancelled.
         While there is, each claim hears our own bell, and a full worker hears at its next beat."""
-        bells = [*self.queues, f"@{self.id}"]
         while True:
             await self._attentive.wait()
+            bells = [*([] if self.orders.quiet else self.queues), f"@{self.id}"]
             left = BLOCK if self._due_at is None else min(BLOCK, max(self._due_at - monotonic(), 0.001))
             self._hearing = asyncio.ensure_future(self._patient.connection.wait(bells, left))
             try:
@@ -473,6 +483,7 @@ class QueueWorker:
                 "threads": self.threads,
                 "lost": self._performer.lost,
                 "memory": resident(),
+                **self.orders.said(),
             }
         )
 

@@ -178,7 +178,7 @@ class Verbs(MeasureVerbs, ABC):
                 self._promote(limit)
             ready = any(store.queued_in(queue) and queue not in store.paused for queue in queues)
             held = [Held(it.jid, it.token, it.cancel) for it in store.held_by(worker)]
-            return Beat(held, now, store.next_due(), ready, recovered)
+            return Beat(held, now, store.next_due(), ready, recovered, orders=store.waiting_for(worker, now))
 
         return self.operation(run)
 
@@ -246,6 +246,7 @@ class Verbs(MeasureVerbs, ABC):
         self.store.leases.pop(worker, None)
         self.store.info.pop(worker, None)
         self.store.tokens.pop(worker, None)
+        self.store.orders.pop(worker, None)
         return True
 
     def prune(self, limit: int) -> Operation[int]:

@@ -23,6 +23,7 @@ from procession.database.redis.joining import Jobs
 from procession.database.redis.keys import tag
 from procession.database.redis.measures import MeasureScripts
 from procession.database.redis.notes import NoteVerbs
+from procession.database.redis.orders import OrderScripts, orders_from
 from procession.database.redis.records import CLAIMED, HAS_DEADLINE, enqueue_arguments, job_from, settle_arguments
 from procession.database.redis.rules import stored
 from procession.database.redis.schedules import ScheduleVerbs
@@ -51,7 +52,7 @@ class RedisOperation(Operation[T], Generic[T]):
         self.jobs = jobs
 
 
-class RedisDatabase(MeasureScripts, NoteVerbs, ScheduleVerbs):
+class RedisDatabase(MeasureScripts, NoteVerbs, OrderScripts, ScheduleVerbs):
     """See `Database`. One shard; `{namespace:0}` is its hash tag."""
 
     def __init__(
@@ -131,9 +132,9 @@ class RedisDatabase(MeasureScripts, NoteVerbs, ScheduleVerbs):
         """See `Queue.heartbeat`."""
 
         def read(reply: list[Any]) -> Beat:
-            rows = [reply[at : at + 3] for at in range(5, len(reply), 3)]
+            rows = [reply[at : at + 3] for at in range(6, len(reply), 3)]
             held = [Held(UUID(bytes=jid), token, bool(cancel)) for jid, token, cancel in rows]
-            return Beat(held, reply[0], reply[1], bool(reply[2]), reply[3], reply[4])
+            return Beat(held, reply[0], reply[1], bool(reply[2]), reply[3], reply[4], orders_from(reply[5]))
 
         return self._ask("heartbeat", [worker, lease, info, limit, self._policy.max_crashes, *queues], read)
 

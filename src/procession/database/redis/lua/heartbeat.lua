@@ -2,8 +2,8 @@
 -- moves: promote expire recover poison discard
 -- flags: allow-oom
 -- args: now:int worker lease:int info limit:int max_crashes:int *queues
--- reply: now next_due ready recovered repaired, then rows of jid token cancel
--- uses: record held lanes finish audit rounds duties
+-- reply: now next_due ready recovered repaired orders, then rows of jid token cancel
+-- uses: record held lanes finish audit rounds duties orders
 
 redis.call('ZADD', LEASES, now + lease, worker)
 redis.call('HSET', WORKERS, worker, now .. ' ' .. info)
@@ -20,7 +20,7 @@ local ready = 0
 for _, queue in ipairs(queues) do
   if redis.call('EXISTS', lanes_key(queue)) == 1 and redis.call('HEXISTS', T .. ':paused', queue) == 0 then ready = 1 end
 end
-local reply = {now, next_due(), ready, recovered, #findings}
+local reply = {now, next_due(), ready, recovered, #findings, orders_of(worker)}
 for _, jid in ipairs(held_by(worker, true)) do
   local r = load(jid)
   reply[#reply + 1] = jid
