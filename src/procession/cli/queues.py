@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from procession.cli.shared import json_option, moment, open_app, print_json, print_table, say, store_options, user
+from procession.cli.trail import signed
 from procession.database import QueueInfo
 
 
@@ -54,7 +55,9 @@ def pause(
     queue: str, reason: str, by: str | None, url: str | None, namespace: str | None, as_json: bool
 ) -> None:
     """Let nothing more be claimed from QUEUE."""
-    open_app(url, namespace).pause(queue, reason, user() if by is None else by)
+    app, who = open_app(url, namespace), user() if by is None else by
+    app.pause(queue, reason, who)
+    signed(app, "pause", queue, who=who)
     say({"paused": queue}, f"{queue} is paused; `procession queues resume {queue}` undoes it", as_json)
 
 
@@ -64,7 +67,9 @@ def pause(
 @json_option
 def resume(queue: str, url: str | None, namespace: str | None, as_json: bool) -> None:
     """Let QUEUE be served again."""
-    open_app(url, namespace).resume(queue)
+    app = open_app(url, namespace)
+    app.resume(queue)
+    signed(app, "resume", queue)
     say({"resumed": queue}, f"{queue} is served again", as_json)
 
 
@@ -77,7 +82,9 @@ def purge(queue: str, yes: bool, url: str | None, namespace: str | None, as_json
     """Remove all queued jobs of QUEUE."""
     if not yes:
         click.confirm(f"remove every queued job of {queue}?", abort=True)
-    removed = open_app(url, namespace).purge(queue)
+    app = open_app(url, namespace)
+    removed = app.purge(queue)
+    signed(app, "purge", queue, changed=removed, asked=removed)
     say({"removed": removed}, f"removed {removed} jobs", as_json)
 
 
