@@ -29,12 +29,12 @@ async def greet(name: str) -> str:
 
 
 async def home(request: HttpRequest) -> HttpResponse:
-    job = await greet.enqueue_async(request.GET.get("name", "world"))
-    return HttpResponse(f"enqueued {job.jid}; see {PREFIX}/")
+    job = await greet.enqueue_async(str(request.GET.get("name", "world")))
+    return HttpResponse(f"enqueued {job.jid}; see {PREFIX}/".encode())
 
 
 def login(request: HttpRequest) -> HttpResponse:
-    response = HttpResponse("you are ann")
+    response = HttpResponse(b"you are ann")
     response.set_cookie("staff", signing.dumps("ann"), httponly=True, samesite="Strict")
     return response
 

@@ -20,7 +20,7 @@ CSS = (Path(procession.web.__file__).parent / "static" / "style.css").read_text(
 STATES = ("delayed", "queued", "running", "processed", "retried", "failed", "cancelled")
 """What stands side by side; `blocked` looks like `queued`, with another sign."""
 APART, FLOW_APART = 8.0, 15.0
-"""The least CIEDE2000 distance of any two, and of the four that charts and timelines set side by side. 1 is just seen."""
+"""The least CIEDE2000 distance of any two, and of the four that charts set side by side. 1 is just seen."""
 GREY = {frozenset(("queued", "cancelled"))}
 """Two greys by intention: neither asks for anybody."""
 Vector = tuple[float, float, float]

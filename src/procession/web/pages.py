@@ -19,6 +19,7 @@ from procession.web.api import is_api
 from procession.web.joblist import Jobs
 from procession.web.onejob import OneJob
 from procession.web.orders import OneWorker
+from procession.web.packed import packed
 from procession.web.render import Page, Renderer
 from procession.web.views import LONGEST, VIEWS, Source, View
 
@@ -73,7 +74,7 @@ def _page(view: View, source: Source, renderer: Renderer) -> Handler:
         params = params_of(request, view)
         model = await view.load(source, params)
         html = renderer.page(view, model, page_of(request, view.name, params))
-        return HTMLResponse(html, _status(model), {"Cache-Control": "no-store"})
+        return packed(request, HTMLResponse(html, _status(model), {"Cache-Control": "no-store"}))
 
     return page
 
@@ -83,7 +84,8 @@ def _twin(view: View, source: Source) -> Handler:
         if not view.open_to(request):
             return _for_others(view)
         model = await view.load(source, params_of(request, view))
-        return Response(msgspec.json.encode(model), _status(model), {"Cache-Control": "no-store"}, "application/json")
+        encoded = msgspec.json.encode(model)
+        return packed(request, Response(encoded, _status(model), {"Cache-Control": "no-store"}, "application/json"))
 
     return twin
 
