@@ -81,8 +81,8 @@ class Filler:
 
     def _enqueue(self, number: int, queue: str = "", delay: int = 0) -> None:
         database = self.app.database
-        for first in range(0, number, 5_000):
-            jobs = [self._new(queue or f"q{at % QUEUES}", delay) for at in range(first, min(first + 5_000, number))]
+        for first in range(0, number, 1_000):
+            jobs = [self._new(queue or f"q{at % QUEUES}", delay) for at in range(first, min(first + 1_000, number))]
             self.app.ask(database.enqueue(jobs))
 
     def _beat(self, worker: str) -> None:
@@ -223,7 +223,7 @@ def main() -> int:
             over.append(f"{what}: {value:,.1f} is over {bound:,.0f}")
 
     with valkey("none") as url:
-        server, app = Redis.from_url(url), Procession(url)
+        server, app = Redis.from_url(url), Procession(url, budget="60s")
         filler, began = Filler(app, asked.jobs), time.monotonic()
         wanted = filler.fill()
         took, memory = time.monotonic() - began, server.info("memory")["used_memory"] / 1e6
