@@ -33,7 +33,9 @@ def test_a_worker_is_told_from_the_page_and_the_page_says_what_was_not_heard_yet
     quiet, stack = app.ask(app.database.orders([name]))[0]
     assert (quiet.verb, stack.jid) == ("quiet", job.jid)
     app.ask(app.database.obeyed(name, stack.id, "in <f> line 1"))
-    a_worker(app, info=b'{"quiet_at": 1800000000000, "quiet_by": "<ann>"}')
+    a_worker(app, info=b'{"queues": ["mail"], "quiet_at": 1800000000000, "quiet_by": "<ann>"}')
+    enqueue(app, "b")
+    assert "Only quiet workers serve “mail”, 1 queued" in client.get("/").text
     page = client.get(back).text
     assert "in &lt;f&gt; line 1" in page
     assert "by <bdi>&lt;ann&gt;</bdi>" in page

@@ -145,7 +145,7 @@ class Asked:
 def is_api(request: HTTPConnection) -> bool:
     """True when a program asks, which is answered in JSON whatever happens."""
     path: str = request.scope["path"]
-    return path.removeprefix(request.scope.get("root_path", "")).startswith("/api")
+    return path.removeprefix(request.scope.get("root_path", "")).startswith("/api/")
 
 
 def refusal(says: str) -> Response:
