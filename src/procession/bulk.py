@@ -104,6 +104,15 @@ class Bulk:
         """See `step`."""
         return cast("Progress", await self._ask_async(self._stepped()))
 
+    @property
+    def place(self) -> str:
+        """Where the next step begins: a new `Bulk` with the same verb, filter and `as_of` goes on there (`go_on`)."""
+        return f"{int(self._changed_in_pass)}{self._cursor or ''}"
+
+    def go_on(self, place: str) -> None:
+        """Begin where another one was, for whoever cannot keep it between two steps. `place` is what that one said."""
+        self._changed_in_pass, self._cursor = place.startswith("1"), place[1:] or None
+
     def stop(self) -> Progress:
         """Change nothing more. What was changed stays changed."""
         self.progress = Progress(changed=self.progress.changed, scanned=self.progress.scanned, stopped=True)

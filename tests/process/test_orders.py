@@ -136,4 +136,4 @@ def test_the_command_line_gives_orders_by_any_ending_of_the_name(
     assert family.process.wait(timeout=20) == 0
     assert [(it.who, it.what, it.via) for it in app.trail()][-1] == ("ann", "quiet", "cli")
     shown = CliRunner().invoke(cli, ["trail"], catch_exceptions=False).output.splitlines()
-    assert [line.split()[5] for line in shown[1:]] == ["stop", "resume", "stack", "quiet"]
+    assert [line.split()[5] for line in shown[1:]] == ["stop-worker", "resume-worker", "stack", "quiet"]

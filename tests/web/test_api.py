@@ -101,6 +101,25 @@ def test_everything_can_be_done_and_is_written_down_with_the_name_of_who_did_it(
     assert {(it.who, it.via) for it in here.trail()} == {("ann", "api")}
 
 
+def test_a_bulk_that_needs_many_requests_goes_on_where_the_last_one_was(
+    here: Procession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("procession.web.api.STEPS", 0.0)  # one step of at most 500 jobs for each request
+    enqueue(here, *["a"] * 1_100, *["b"] * 3)
+    client = Client(Dashboard(here), here)
+    asked: dict[str, Any] = {"filter": "args.what:b"}
+    changed = requests = 0
+    while True:
+        answer = client.post("/api/bulk/cancel", json=asked, headers=OURS).json()
+        changed, requests = changed + answer["changed"], requests + 1
+        if answer["done"]:
+            break
+        asked |= {"as_of": answer["as_of"], "place": answer["place"]}
+    assert (changed, here.counts().cancelled, requests > 2) == (3, 3, True)
+    too_late = {"filter": "args.what:b", "as_of": 10**18}
+    assert client.post("/api/bulk/cancel", json=too_late, headers=OURS).status_code == 400
+
+
 def test_what_cannot_be_done_is_answered_in_json_that_says_what_to_do(here: Procession) -> None:
     client = Client(Dashboard(here), here)
     nobody = "019a0000-0000-7000-8000-000000000000"

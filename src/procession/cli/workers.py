@@ -112,7 +112,8 @@ def _tell(
     for name in found:
         call(app)(name, who)
     if found:
-        signed(app, verb, " ".join(found), changed=len(found), asked=len(found), who=who)
+        what = verb if verb == "quiet" else f"{verb}-worker"  # queues are resumed, too
+        signed(app, what, " ".join(found), changed=len(found), asked=len(found), who=who)
     if as_json:
         print_json(dict.fromkeys(found, True))
     else:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import msgspec
 from msgspec import Struct
@@ -68,19 +68,21 @@ class Changed(Struct, frozen=True, kw_only=True):
 
 
 class Filtered(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Jobs by a filter. `as_of` goes on with a bulk: the moment that its first answer named."""
+    """Jobs by a filter. `as_of` and `place` go on with a bulk: they are what its last answer said."""
 
     filter: str
-    as_of: int | None = None
+    as_of: Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_000)] | None = None
+    place: str = ""
 
 
 class Stepped(Struct, frozen=True, kw_only=True):
-    """How far this request of a bulk came. Unless `done`, ask again with the same filter and `as_of`."""
+    """How far this request of a bulk came. Unless `done`, ask again with the same filter, `as_of` and `place`."""
 
     changed: int
     scanned: int
     done: bool
     as_of: int
+    place: str
 
 
 class Reason(Struct, frozen=True, forbid_unknown_fields=True):
@@ -223,12 +225,15 @@ def _bulk(verb: Verb) -> Callable[[Asked], Awaitable[Stepped]]:
     async def handle(it: Asked) -> Stepped:
         as_of = None if it.body.as_of is None else EPOCH + timedelta(milliseconds=it.body.as_of)
         bulk: Bulk = it.look.bulk(verb, it.body.filter, as_of=as_of)
+        bulk.go_on(it.body.place)
         ends = monotonic() + STEPS
-        while not bulk.progress.done and monotonic() < ends:
-            await bulk.step_async()
+        while not (await bulk.step_async()).done and monotonic() < ends:
+            pass
         did = bulk.progress
         await it.did(verb, it.body.filter, did.changed, did.changed)
-        return Stepped(changed=did.changed, scanned=did.scanned, done=did.done, as_of=bulk.as_of or 0)
+        return Stepped(
+            changed=did.changed, scanned=did.scanned, done=did.done, as_of=bulk.as_of or 0, place=bulk.place
+        )
 
     return handle
 
