@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-django test-web versions chaos controls soak check fmt docs build bench bench-compare clean
+.PHONY: help demo test test-django test-web versions chaos controls soak check fmt docs build bench bench-web bench-compare clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -68,6 +68,9 @@ build: $(READY)  ## wheel and sdist, into dist/
 
 bench: $(READY)  ## every figure beside other libraries (SMALL=1: a few minutes)
 	$(BIN)/python bench/run.py $(if $(SMALL),--small)
+
+bench-web: $(READY)  ## what the dashboard costs with a million jobs in the store: pages, store, viewers (2 minutes)
+	$(BIN)/python bench/web.py
 
 bench-compare: $(READY)  ## this tree against another revision: BASE=main
 	$(BIN)/python bench/compare.py $(or $(BASE),main)

@@ -28,6 +28,7 @@ from procession.errors import (
     JobNotFound,
     JobTimeout,
     LeaseLost,
+    NoAnswer,
     NotEncodable,
     ProcessionError,
     Refused,
@@ -39,6 +40,7 @@ from procession.errors import (
     TooLarge,
     Unavailable,
     UnknownSchedule,
+    UnknownWorker,
 )
 from procession.events import Event
 from procession.handle import JobHandle
@@ -81,6 +83,7 @@ __all__ = [
     "Limit",
     "LogLine",
     "Middleware",
+    "NoAnswer",
     "NotEncodable",
     "Procession",
     "ProcessionError",
@@ -97,6 +100,7 @@ __all__ = [
     "TooLarge",
     "Unavailable",
     "UnknownSchedule",
+    "UnknownWorker",
     "Worker",
     "Zlib",
     "__version__",

@@ -15,6 +15,7 @@ from typing import Any, ParamSpec, TypeVar, Unpack, overload
 from uuid import UUID
 
 from procession.clock import milliseconds
+from procession.commanding import Commanding
 from procession.config import Settings
 from procession.connections import Connections
 from procession.database import (
@@ -61,7 +62,7 @@ W = TypeVar("W", bound=type)
 Jid = str | UUID
 Span = float | str | timedelta
 
-class Procession(Extending, Inquiry, Insight, Journal, Scheduling, Steering):
+class Procession(Commanding, Extending, Inquiry, Insight, Journal, Scheduling, Steering):
     """Jobs of one application in one namespace of one store.
 
     Args:

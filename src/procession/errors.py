@@ -13,6 +13,8 @@ ProcessionError
 ├── UnknownJob (LookupError)          no job function or worker class has this name
 ├── Sealed (ValueError)               a value that the codec chain here cannot open
 ├── UnknownSchedule (LookupError)     no schedule has this name
+├── UnknownWorker (LookupError)       no queue worker of this name is alive
+├── NoAnswer (TimeoutError)           a queue worker has not answered in time
 ├── JobError                          .jid
 │   ├── JobNotFound (LookupError)
 │   ├── JobFailed                     .job: final state failed
@@ -108,6 +110,14 @@ class Sealed(ProcessionError, ValueError):
 
 class UnknownSchedule(ProcessionError, LookupError):
     """No schedule is stored under this name."""
+
+
+class UnknownWorker(ProcessionError, LookupError):
+    """No queue worker of this name is alive."""
+
+
+class NoAnswer(ProcessionError, TimeoutError):
+    """A queue worker has not answered in time. It may answer later."""
 
 
 class JobError(ProcessionError):

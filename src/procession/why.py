@@ -29,8 +29,9 @@ class Why(Struct, frozen=True, kw_only=True):
     """The answer."""
 
     kind: str
-    """One word for programs: `due`, `retry`, `snoozed`, `unknown_name`, `overdue`, `paused`, `no_worker`, `busy`,
-    `behind`, `next`, `blocked`, `running`, `stopping`, `lost`, `processed`, `failed`, `cancelled`, `undecodable`."""
+    """One word for programs: `due`, `retry`, `snoozed`, `unknown_name`, `overdue`, `paused`, `no_worker`, `quiet`,
+    `busy`, `behind`, `next`, `blocked`, `running`, `stopping`, `lost`, `processed`, `failed`, `cancelled`,
+    `undecodable`."""
     text: str
 
     def __str__(self) -> str:
@@ -143,6 +144,10 @@ def _queued(job: Job, facts: Facts) -> Why:
         others = f" (those alive serve {', '.join(elsewhere[:10])})" if elsewhere else ": no worker is alive"
         text = f"No worker serves the queue {job.queue}{others}. Start one:"
         return Why(kind="no_worker", text=f"{text} procession worker MODULE:APP -q {job.queue}")
+    if all(it.quiet_at for it in serving):
+        by = ", ".join(sorted({it.quiet_by for it in serving if it.quiet_by}))
+        text = f"The {_workers(len(serving))} that serve {job.queue} were told to be quiet{f' by {by}' if by else ''}."
+        return Why(kind="quiet", text=f"{text} Have them claim again with: procession workers resume --all")
     before = _before(job, facts)
     full = [it for it in serving if it.concurrency and it.running >= it.concurrency]
     if len(full) == len(serving):

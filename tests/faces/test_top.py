@@ -194,6 +194,7 @@ def test_in_a_terminal_keys_pause_a_queue_cancel_a_job_and_leave(
     top.press("y")
     top.shows("mail is paused")
     assert app.queues()[0].paused
+    assert [deed.what for deed in app.trail()] == ["pause", "cancel"]
     top.press("q")
     assert top.ended() == 0
 

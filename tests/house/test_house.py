@@ -13,6 +13,7 @@ import pytest
 
 from procession import JobHandle, Procession, __version__
 from procession.bulk import Bulk
+from procession.commanding import Commanding
 from procession.database import AsyncConnection, Connection
 from procession.inquiry import Inquiry
 from procession.insight import Insight
@@ -27,12 +28,12 @@ SOURCE = ROOT / "src" / "procession"
 FILES = sorted(SOURCE.rglob("*.py"))
 FLOORS = [
     ("job", "fingerprint", "moves", "errors", "codec", "retry", "clock", "names", "sizes", "unique", "cron", "schedule",
-     "limits", "notes", "query", "matching", "retry_after", "depends", "sealing"),
+     "limits", "notes", "query", "matching", "retry_after", "depends", "sealing", "orders", "trail"),
     ("database",),
     ("config", "connections", "context", "registry", "enqueuer", "dequeuer", "stats", "handle", "worker", "client",
      "doctor", "repair", "asker", "steering", "schedules", "scheduling", "notebook", "journal", "search", "bulk", "why",
-      "check", "inquiry", "insight", "scaling", "revising", "extending", "middleware", "policies", "waiting", "events",
-      "lifespan", "serving"),
+     "check", "inquiry", "insight", "scaling", "revising", "extending", "commanding", "middleware", "policies",
+     "waiting", "events", "lifespan", "serving"),
     ("runtime",),
     ("cli", "demo", "integrations", "testing", "web", "__main__"),
 ]
@@ -86,7 +87,8 @@ def test_every_file_has_a_doorplate_and_is_one_idea(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", [Procession, Steering, Inquiry, Insight, Bulk, Schedules, Journal, JobHandle, Caller, Kit]
+    "kind",
+    [Procession, Steering, Commanding, Inquiry, Insight, Bulk, Schedules, Journal, JobHandle, Caller, Kit],
 )
 def test_every_verb_stands_beside_its_async_twin(kind: type) -> None:
     twins = [name for name in vars(kind) if name.endswith("_async")]

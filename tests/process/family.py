@@ -87,6 +87,12 @@ def doze(seconds: float, mark: str) -> str:
     time.sleep(seconds)
     return "rested"
 
+@app.job(name="apart", queue="q", executor="process")
+def apart(seconds: float, mark: str) -> str:
+    ran(mark)
+    time.sleep(seconds)
+    return "rested"
+
 @app.job(name="hog", queue="q")
 async def hog(seconds: float, how: str) -> str:
     ran(how)

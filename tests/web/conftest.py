@@ -93,8 +93,9 @@ class Client:
 
 
 @contextmanager
-def served(asgi: Any, port: int = 0) -> Iterator[str]:
-    """Serve an ASGI app on a real port, in a thread with a loop of its own; yields its address."""
+def served(asgi: Any, port: int = 0, *, ending: Procession | None = None) -> Iterator[str]:
+    """Serve an ASGI app on a real port, in a thread with a loop of its own; yields its address. `ending` is the app
+    whose sockets of that loop end with it; a dashboard names its own."""
     server = uvicorn.Server(
         uvicorn.Config(asgi, port=port, log_level="warning", lifespan="off", timeout_graceful_shutdown=1)
     )
@@ -103,8 +104,9 @@ def served(asgi: Any, port: int = 0) -> Iterator[str]:
 
     async def run() -> None:
         await server.serve([line])
-        if isinstance(asgi, Dashboard):  # its loop ends here, and the sockets that belong to it
-            await asgi.app.close_async()
+        its = asgi.app if isinstance(asgi, Dashboard) else ending
+        if its is not None:  # its loop ends here, and the sockets that belong to it
+            await its.close_async()
 
     thread = threading.Thread(target=lambda: asyncio.run(run()))
     thread.start()

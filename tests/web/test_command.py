@@ -118,6 +118,6 @@ def test_the_examples_of_the_page_about_it_run(valkey_url: str, monkeypatch: pyt
     monkeypatch.setenv("PROCESSION_URL", valkey_url)
     text = (ROOT / "docs" / "dashboard.md").read_text("utf-8")
     examples = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert len(examples) == 3
+    assert len(examples) == 4
     for example in examples:
         exec(compile(example, "docs/dashboard.md", "exec"), {})

@@ -49,6 +49,15 @@ def test_each_page_has_a_twin_of_the_same_facts_in_json(app: Procession, client:
     assert client.get("/queues.json").json()["queues"][0]["info"]["queued"] == 1
 
 
+def test_a_page_is_compressed_unless_another_site_made_the_browser_ask_for_it(client: Client) -> None:
+    for site in ("same-origin", "none"):
+        answer = client.get("/", headers={"Sec-Fetch-Site": site, "Accept-Encoding": "gzip"})
+        assert (answer.headers["content-encoding"], "Overview" in answer.text) == ("gzip", True)
+    for headers in ({"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}, {}):
+        answer = client.get("/overview.json", headers={**headers, "Accept-Encoding": "gzip"})
+        assert ("content-encoding" in answer.headers, "Sec-Fetch-Site" in answer.headers["vary"]) == (False, True)
+
+
 def test_jobs_are_paged_by_cursor_and_filtered_by_queue_and_name(app: Procession, client: Client) -> None:
     jids = enqueue(app, *(f"n{number}" for number in range(60)))
     enqueue(app, "elsewhere", queue="other")

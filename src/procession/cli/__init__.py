@@ -22,9 +22,11 @@ from procession.cli import (
     queues,
     schedules,
     server,
+    trail,
     web,
     why,
     worker,
+    workers,
 )
 from procession.cli.shared import FAILED, NOT_FOUND, UNAVAILABLE, USAGE
 from procession.cli.top import top
@@ -37,6 +39,7 @@ from procession.errors import (
     Refused,
     UnknownJob,
     UnknownSchedule,
+    UnknownWorker,
 )
 
 EPILOG = """Exit codes: 0 done, 1 it failed, 2 wrong usage or setting, 3 not found, 4 the store is away.
@@ -59,7 +62,8 @@ for command in (
     why.why,
     queues.stats,
     queues.queues,
-    queues.workers,
+    workers.workers,
+    trail.trail,
     queues.flush,
     schedules.schedules,
     insight.errors,
@@ -93,7 +97,7 @@ def main() -> None:
 
 
 def _code(error: ProcessionError) -> int:
-    if isinstance(error, JobNotFound | UnknownJob | UnknownSchedule):
+    if isinstance(error, JobNotFound | UnknownJob | UnknownSchedule | UnknownWorker):
         return NOT_FOUND
     if isinstance(error, DatabaseError | Refused) or isinstance(error.__cause__, DatabaseError):
         return UNAVAILABLE

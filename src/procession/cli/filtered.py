@@ -13,6 +13,7 @@ import click
 from procession.bulk import Preview, Verb
 from procession.cli.completion import filter_terms
 from procession.cli.shared import job_fields, json_option, moment, open_app, print_json, print_table, store_options
+from procession.cli.trail import signed
 from procession.client import Procession
 from procession.job import Job, State
 from procession.query import Every, Filter, Term, parse
@@ -105,6 +106,7 @@ def change(app: Procession, verb: Verb, text: str, *, yes: bool, as_json: bool) 
             click.echo(f"\r{progress.changed:,} {DONE[verb]}, {progress.scanned:,} looked at", err=True, nl=False)
     if sys.stderr.isatty():
         click.echo("", err=True)
+    signed(app, verb, text, changed=bulk.progress.changed, asked=bulk.progress.changed)
     if as_json:
         print_json(bulk.progress)
     else:

@@ -6,6 +6,7 @@ import click
 from msgspec.structs import asdict
 
 from procession.cli.shared import json_option, moment, open_app, print_json, print_table, say, store_options
+from procession.cli.trail import signed
 from procession.database.measures import ErrorGroup
 from procession.errors import JobNotFound
 from procession.insight import Percentiles
@@ -37,8 +38,10 @@ def errors(context: click.Context, limit: int, url: str | None, namespace: str |
 @json_option
 def mute(fingerprint: str, for_: str, url: str | None, namespace: str | None, as_json: bool) -> None:
     """Say that an error is known."""
-    if not open_app(url, namespace).mute_error(fingerprint, for_):
+    app = open_app(url, namespace)
+    if not app.mute_error(fingerprint, for_):
         raise JobNotFound(f"no error {fingerprint}; `procession errors` lists them")
+    signed(app, "mute", fingerprint)
     say({"muted": fingerprint, "for": for_}, f"{fingerprint} is muted for {for_}", as_json)
 
 

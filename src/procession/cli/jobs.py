@@ -20,6 +20,7 @@ from procession.cli.shared import (
     say,
     store_options,
 )
+from procession.cli.trail import signed
 from procession.client import Procession
 from procession.enqueuer import Options, check_options
 from procession.errors import JobNotFound
@@ -118,6 +119,7 @@ def _each(
         change(app, verb, text, yes=yes, as_json=as_json)
         return
     answers = {jid: bool(getattr(app, verb)(jid_of(jid))) for jid in jids}
+    signed(app, verb, " ".join(jids), changed=sum(answers.values()), asked=len(answers))
     if as_json:
         print_json(answers)
     else:

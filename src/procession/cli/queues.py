@@ -1,13 +1,12 @@
-"""`procession stats`, `queues`, `workers` and `flush`: the whole at a glance."""
+"""`procession stats`, `queues` and `flush`: the whole at a glance."""
 
 from __future__ import annotations
-
-import getpass
 
 import click
 
 from procession.cli.completion import queue_names
-from procession.cli.shared import json_option, moment, open_app, print_json, print_table, say, store_options
+from procession.cli.shared import json_option, moment, open_app, print_json, print_table, say, store_options, user
+from procession.cli.trail import signed
 from procession.database import QueueInfo
 
 
@@ -57,16 +56,10 @@ def pause(
     queue: str, reason: str, by: str | None, url: str | None, namespace: str | None, as_json: bool
 ) -> None:
     """Let nothing more be claimed from QUEUE."""
-    open_app(url, namespace).pause(queue, reason, user() if by is None else by)
+    app, who = open_app(url, namespace), user() if by is None else by
+    app.pause(queue, reason, who)
+    signed(app, "pause", queue, who=who)
     say({"paused": queue}, f"{queue} is paused; `procession queues resume {queue}` undoes it", as_json)
-
-
-def user() -> str:
-    """Who acts here; empty where the system has no name for them."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a container whose user has no name; Python before 3.13 raised KeyError
-        return ""
 
 
 @queues.command()
@@ -75,7 +68,9 @@ def user() -> str:
 @json_option
 def resume(queue: str, url: str | None, namespace: str | None, as_json: bool) -> None:
     """Let QUEUE be served again."""
-    open_app(url, namespace).resume(queue)
+    app = open_app(url, namespace)
+    app.resume(queue)
+    signed(app, "resume", queue)
     say({"resumed": queue}, f"{queue} is served again", as_json)
 
 
@@ -88,27 +83,10 @@ def purge(queue: str, yes: bool, url: str | None, namespace: str | None, as_json
     """Remove all queued jobs of QUEUE."""
     if not yes:
         click.confirm(f"remove every queued job of {queue}?", abort=True)
-    removed = open_app(url, namespace).purge(queue)
+    app = open_app(url, namespace)
+    removed = app.purge(queue)
+    signed(app, "purge", queue, changed=removed, asked=removed)
     say({"removed": removed}, f"removed {removed} jobs", as_json)
-
-
-@click.command()
-@store_options
-@json_option
-def workers(url: str | None, namespace: str | None, as_json: bool) -> None:
-    """The queue workers that are alive."""
-    found = open_app(url, namespace).workers()
-    if as_json:
-        print_json(found)
-        return
-    rows = [
-        (
-            it.id, ",".join(it.queues), f"{it.running}/{it.concurrency}", it.lost, f"{it.memory / 1e6:.0f} MB",
-            moment(it.beat_at),
-        )
-        for it in found
-    ]  # fmt: skip
-    print_table(("worker", "queues", "running", "lost", "memory", "last beat"), rows)
 
 
 @click.command()

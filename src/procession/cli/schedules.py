@@ -10,6 +10,7 @@ import click
 from procession.cli.completion import schedule_names
 from procession.cli.scheduling import set_
 from procession.cli.shared import json_option, moment, open_app, print_json, print_table, say, store_options
+from procession.cli.trail import signed
 from procession.clock import wall
 from procession.cron import at_zone
 from procession.errors import ConfigError, UnknownSchedule
@@ -80,7 +81,9 @@ def next_(name: str, number: int, url: str | None, namespace: str | None, as_jso
 @json_option
 def pause(name: str, reason: str, url: str | None, namespace: str | None, as_json: bool) -> None:
     """Let NAME not be due."""
-    open_app(url, namespace).schedules.pause(name, reason)
+    app = open_app(url, namespace)
+    app.schedules.pause(name, reason)
+    signed(app, "pause-schedule", name)
     say({"paused": name}, f"{name} is paused; `procession schedules resume {name}` undoes it", as_json)
 
 
@@ -90,7 +93,9 @@ def pause(name: str, reason: str, url: str | None, namespace: str | None, as_jso
 @json_option
 def resume(name: str, url: str | None, namespace: str | None, as_json: bool) -> None:
     """Let NAME be due again, from its next instant on."""
-    open_app(url, namespace).schedules.resume(name)
+    app = open_app(url, namespace)
+    app.schedules.resume(name)
+    signed(app, "resume-schedule", name)
     say({"resumed": name}, f"{name} is due again", as_json)
 
 
@@ -100,7 +105,9 @@ def resume(name: str, url: str | None, namespace: str | None, as_json: bool) -> 
 @json_option
 def run(name: str, url: str | None, namespace: str | None, as_json: bool) -> None:
     """Enqueue one run of NAME now."""
-    jid = open_app(url, namespace).schedules.run_now(name)
+    app = open_app(url, namespace)
+    jid = app.schedules.run_now(name)
+    signed(app, "run-schedule", name)
     say({"jid": jid}, str(jid), as_json)
 
 
@@ -115,6 +122,7 @@ def backfill(name: str, after: Any, until: Any, url: str | None, namespace: str 
     tz = at_zone(0, _found(name, url, namespace).schedule.tz).tzinfo
     app = open_app(url, namespace)
     jids = app.schedules.backfill(name, after.replace(tzinfo=tz), until.replace(tzinfo=tz))
+    signed(app, "backfill-schedule", name, changed=len(jids), asked=len(jids))
     say({"jids": jids}, "\n".join(map(str, jids)) or "no instant lies between", as_json)
 
 
@@ -124,8 +132,10 @@ def backfill(name: str, after: Any, until: Any, url: str | None, namespace: str 
 @json_option
 def remove(name: str, url: str | None, namespace: str | None, as_json: bool) -> None:
     """Forget NAME and its history; its jobs stay. What stands in code comes back when a worker begins."""
-    if not open_app(url, namespace).schedules.remove(name):
+    app = open_app(url, namespace)
+    if not app.schedules.remove(name):
         raise UnknownSchedule(f"there is no schedule {name!r}")
+    signed(app, "remove-schedule", name)
     say({"removed": name}, f"removed {name}", as_json)
 
 

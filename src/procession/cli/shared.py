@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
@@ -35,6 +36,14 @@ def json_option(command: F) -> F:
 def open_app(url: str | None, namespace: str | None) -> Procession:
     """An app without jobs: enough to look and steer."""
     return Procession(url, namespace=namespace)
+
+
+def user() -> str:
+    """The name of whoever sits at the terminal, for what is written down."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container whose user has no name; Python before 3.13 raised KeyError
+        return ""
 
 
 def print_json(value: Any) -> None:

@@ -23,6 +23,7 @@ PORT = 8686
     type=click.Path(dir_okay=False, path_type=Path),
     help="Who may enter: user:password[:viewer|operator|admin], one a line. Put TLS before it.",
 )
+@click.option("--hide", multiple=True, metavar="WORD", help="Hide values of keys with this word, too, such as iban.")
 @click.option("--title", help="Shown beside the name; default: the namespace.")
 @store_options
 def web(
@@ -31,6 +32,7 @@ def web(
     port: int,
     read_only: bool,
     password_file: Path | None,
+    hide: tuple[str, ...],
     title: str | None,
     url: str | None,
     namespace: str | None,
@@ -42,7 +44,7 @@ def web(
     needed()
     import uvicorn
 
-    from procession.web import Dashboard, Passwords
+    from procession.web import Dashboard, Passwords, hide_keys
     from procession.web.access import is_loopback
 
     if not is_loopback(host) and password_file is None:
@@ -56,7 +58,7 @@ def web(
     app = _app(target, url, namespace)
     server = uvicorn.Server(
         uvicorn.Config(
-            Dashboard(app, auth=auth, read_only=read_only, title=title),
+            Dashboard(app, auth=auth, read_only=read_only, title=title, redact=hide_keys(*hide)),
             host=host,
             port=port,
             log_level="warning",

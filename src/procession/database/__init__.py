@@ -17,10 +17,12 @@ from procession.database.limits import Limits, Occupancy
 from procession.database.measures import Measures
 from procession.database.notes import Notes
 from procession.database.operation import AsyncConnection, Connection, Durability, Operation, Walk
+from procession.database.orders import Orders
 from procession.database.queue import Beat, Claims, Death, Held, Promoted, Queue
 from procession.database.revision import Revision, Revisions
 from procession.database.schedules import Scheduled, Schedules
 from procession.database.shelf import Counts, Jobs, Page, Query, QueueInfo, Queues, Watch, WorkerInfo
+from procession.database.trail import Trail
 from procession.errors import ConfigError
 from procession.names import shown
 
@@ -67,7 +69,9 @@ class Policy(Struct, frozen=True, kw_only=True):
     max_crashes: int = 3
 
 
-class Database(Queue, Jobs, Revisions, Queues, Watch, Health, Measures, Notes, Schedules, Limits, Protocol):
+class Database(
+    Queue, Jobs, Revisions, Queues, Watch, Health, Measures, Notes, Orders, Schedules, Limits, Trail, Protocol
+):
     """A store of jobs: verbs that make operations, and connections that ask them."""
 
     namespace: str

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from procession.database.operation import Operation
 from procession.job import Claimed, Crash, NewJob, Outcome, Stored
+from procession.orders import Order
 
 
 class Claims(Struct, frozen=True):
@@ -60,6 +61,8 @@ class Beat(Struct, frozen=True):
     """The store takes this worker for one that has left."""
     deaths: list[Death] = []
     """To be told of by whoever gets this answer."""
+    orders: tuple[Order, ...] = ()
+    """What waits to be heard by this worker."""
 
 
 class Promoted(Struct, frozen=True):
@@ -151,6 +154,7 @@ class Queue(Protocol):
           a step of the audit that goes round and round: at most 500 records, at most once a second in all.
         - With a `limit`, too, `deaths` names runs of jobs of `queues` that were taken back, each to one caller only; at
           most 100 a queue.
+        - `orders` are those that wait for this worker; they come again until `obeyed` names them.
         - `ready` tells whether one of `queues` may have something to claim: what a lost ring would have said.
         """
         ...

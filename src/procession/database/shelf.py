@@ -79,6 +79,10 @@ class WorkerInfo(Struct, frozen=True, kw_only=True):
     running: int = 0
     lost: int = 0
     """Thread slots held by attempts that outlived their timeout."""
+    quiet_at: int = 0
+    """Since when it claims nothing more, because it was told so; 0 while it claims."""
+    quiet_by: str = ""
+    """Who told it, in their own words."""
     memory: int = 0
     """Resident memory at its last beat, in bytes; 0 when unknown."""
     started_at: int = 0

@@ -22,6 +22,8 @@ class Active(msgspec.Struct, eq=False):
     started: float = 0.0
     event: Event | None = None
     """What handlers are told once its outcome is settled."""
+    thread: int = 0
+    """In which thread it runs, where it has one."""
     took: float | None = None
     """Seconds that it ran, once it ended; None when it never began."""
     done: bool = False
@@ -59,6 +61,9 @@ class Performance(Protocol):
 class Executor(Protocol):
     """A way to perform jobs: `executor=` of a job names one."""
 
+    kind: str
+    """In words: "on the loop", "in a thread", "in a process"."""
+
     def put(self, active: Active) -> None:
         """Begin this run, at once or when there is a place for it."""
         ...
@@ -77,6 +82,10 @@ class Executor(Protocol):
 
     def places(self) -> Places:
         """How many runs it has room for."""
+        ...
+
+    async def stack(self, active: Active) -> str:
+        """Where the code of a run is now; "" when that cannot be said."""
         ...
 
     async def close(self) -> None:

@@ -30,6 +30,8 @@ PLACE = 512
 """Bytes of one line's place in the ring; what is longer is cut."""
 LONGEST_STACK = 8_192
 """Bytes of the stacks that a dossier takes in."""
+WRITTEN = 0.2
+"""Seconds after which stacks that were asked for have been written."""
 
 _HEAD = Struct(">QH")
 _ROOM = PLACE - _HEAD.size

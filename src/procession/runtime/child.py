@@ -4,7 +4,7 @@ Its stdin is a pipe from the supervisor: a byte asks it to stop, 1 after what ru
 supervisor, which counts as 1. A signal sent to this process alone asks for 1; once it is an orphan, for one more.
 
 Exit codes: 0 done, 1 the store refused us, 3 it could not begin (the app cannot be
-imported, a wrong setting, a store of another version).
+imported, a wrong setting, a store of another version), 5 done, and nobody is to take its place.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from procession.runtime.target import load_app
 from procession.runtime.wear import Wear
 
 CANNOT_BEGIN = 3
+DISMISSED = 5
 
 
 def main() -> int:
@@ -68,7 +69,7 @@ def main() -> int:
     except DatabaseError as error:
         print(f"procession: {error}", file=sys.stderr)
         return 1
-    return 0
+    return DISMISSED if worker.orders.dismissed else 0
 
 
 def _run(worker: QueueWorker) -> None:

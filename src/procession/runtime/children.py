@@ -21,6 +21,7 @@ from uuid import uuid4
 from procession.clock import monotonic
 from procession.job import Crash
 from procession.runtime.blackbox import BlackBox, Ended, ended
+from procession.runtime.child import DISMISSED
 from procession.runtime.pulse import Felt
 
 KILL_AFTER = 10.0
@@ -102,7 +103,7 @@ class Child:
 
     def ended_well(self, how: Ended) -> bool:
         """It did as it was asked: it finished, or was told to stop before it had begun."""
-        return how.code == 0 or (self.stopping and not self.pulse.begun and how.code == -signal.SIGTERM)
+        return how.code in (0, DISMISSED) or (self.stopping and not self.pulse.begun and how.code == -signal.SIGTERM)
 
     def dossier(self, how: Ended) -> Crash:
         """What is known of its death."""

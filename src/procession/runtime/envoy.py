@@ -10,12 +10,14 @@ from __future__ import annotations
 import logging
 import random
 import threading
+from collections import deque
 
 import msgspec
 
 from procession.database import Connection, Database
 from procession.errors import DatabaseError
 from procession.job import Crash
+from procession.orders import Order
 
 log = logging.getLogger("procession.worker")
 
@@ -37,6 +39,8 @@ class Envoy:
         self._budget = budget
         self._alive: set[str] = set()
         self._dead: dict[str, Crash | None] = {}
+        self._answers: list[tuple[str, str, str]] = []
+        self._orders: deque[tuple[str, Order]] = deque(maxlen=1_000)
         self._closing = False
         self._news = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="procession-envoy", daemon=True)
@@ -52,6 +56,18 @@ class Envoy:
         """Take back what this worker held; without a crash it only left."""
         with self._news:
             self._dead[worker] = crash
+            self._news.notify()
+
+    def heard(self) -> list[tuple[str, Order]]:
+        """What waits to be heard by workers that were said to be alive: they are silent themselves."""
+        heard = [*self._orders]
+        self._orders.clear()
+        return heard
+
+    def answer(self, worker: str, order: str, stack: str) -> None:
+        """Give a worker's answer to an order. What the store does not hear is forgotten: it asks again."""
+        with self._news:
+            self._answers.append((worker, order, stack))
             self._news.notify()
 
     def close(self) -> None:
@@ -70,12 +86,15 @@ class Envoy:
             with self._news:
                 if not heard:
                     self._news.wait_for(lambda: self._closing, random.uniform(0.1, PAUSE))
-                self._news.wait_for(lambda: self._alive or self._dead or self._closing)
+                self._news.wait_for(lambda: self._alive or self._dead or self._answers or self._closing)
                 last = self._closing
                 alive, self._alive = self._alive, set()
+                answers, self._answers = self._answers, []
                 dead = [*self._dead.items()]
             try:
                 self._say(connection, alive, dead)
+                for worker, order, stack in answers:
+                    connection.ask(self._database.obeyed(worker, order, stack))
                 heard = True
             except DatabaseError:
                 heard = False  # no lease ends while the store is away that is not resumed
@@ -83,7 +102,9 @@ class Envoy:
 
     def _say(self, connection: Connection, alive: set[str], dead: list[tuple[str, Crash | None]]) -> None:
         if alive:
-            connection.ask(self._database.extend(sorted(alive), lease=self._lease))
+            silent = sorted(alive)
+            _, waiting = connection.ask(self._database.extend(silent, lease=self._lease), self._database.orders(silent))
+            self._orders.extend((worker, it) for worker, its in zip(silent, waiting, strict=True) for it in its)
         if not dead:
             return
         held = {worker.id: worker.running for worker in connection.ask(self._database.workers())}

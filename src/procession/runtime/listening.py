@@ -26,6 +26,7 @@ class Listener:
     Args:
         own: the worker's own bell.
         left: seconds until something is due anyway, None when nothing is.
+        quiet: true while the worker is to claim nothing, so that only its own bell concerns it.
         rung: called with True when there may be something to claim, with False when there is not.
         called: called when the own bell rang.
     """
@@ -37,6 +38,7 @@ class Listener:
         own: str,
         *,
         left: Callable[[], float | None],
+        quiet: Callable[[], bool],
         rung: Callable[[bool], None],
         called: Callable[[], None],
     ) -> None:
@@ -44,6 +46,7 @@ class Listener:
         self._own = own
         self._all = [*queues, own]
         self._left = left
+        self._quiet = quiet
         self._rung = rung
         self._called = called
         self._hungry = True
@@ -60,7 +63,7 @@ class Listener:
         elif not hungry:
             self._full_since = None
             self._changed.set()
-            if self.at_own_bell:
+            if self.at_own_bell and not self._quiet():
                 self.anew()
         elif self._full_since is None:
             self._full_since = monotonic()
@@ -72,13 +75,14 @@ class Listener:
         return self._hearing is not None and not self._hears_all
 
     def anew(self) -> None:
-        """What is waited at is not it any more. So after an outage, too: the line may be one of the time before, and
-        its rings lost."""
+        """What is waited at is not it any more: the worker became quiet, or ceased to be. So after an outage, too: the
+        line may be one of the time before, and its rings lost."""
+        self._changed.set()
         if self._hearing is not None:
             self._hearing.cancel()
 
     async def run(self) -> None:
-        """Listen whenever there is nothing to claim, and at the own bell alone while the worker is full."""
+        """Listen whenever there is nothing to claim, and at the own bell alone while the worker is full or quiet."""
         while True:
             bells = await self._chosen()
             self._hears_all = bells is self._all
@@ -105,6 +109,8 @@ class Listener:
     async def _chosen(self) -> list[str]:
         """At which bells to wait, as soon as there are any."""
         while True:
+            if self._quiet():
+                return [self._own]
             if not self._hungry:
                 return self._all
             full = None if self._full_since is None else FULL - (monotonic() - self._full_since)

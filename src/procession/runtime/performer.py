@@ -32,6 +32,7 @@ from procession.runtime.notetaker import NoteTaker
 from procession.runtime.pools import LoopExecutor, ThreadExecutor
 from procession.runtime.process_executor import ProcessExecutor
 from procession.runtime.slots import claimable
+from procession.runtime.stacks import JOBS, told
 
 log = logging.getLogger("procession.worker")
 
@@ -119,6 +120,13 @@ class Performer:
         """Which job a task of this loop performs, in words. May be asked from another thread."""
         active = self._tasks.running_in(task)
         return "no job" if active is None else f"job {active.run.registered.name} {active.run.claimed.jid}"
+
+    async def stacks(self, jid: UUID | None = None) -> str:
+        """Where the code of what runs here is now, the longest first; of one job with its jid."""
+        runs = [it for it in self._active.values() if it.started and not it.done and jid in (None, it.run.claimed.jid)]
+        shown = sorted(runs, key=lambda it: it.started)[:JOBS]
+        texts = await asyncio.gather(*(it.executor.stack(it) for it in shown))
+        return told(self._worker, [*zip(shown, texts, strict=True)], left=len(runs) - len(shown), jid=jid)
 
     def room(self) -> int:
         """How many more jobs fit."""

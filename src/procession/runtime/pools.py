@@ -19,12 +19,15 @@ from procession.runtime.active import Active, Performance, Waiting
 from procession.runtime.executor import CANCEL_GRACE, Verdict, judge, perform, perform_async
 from procession.runtime.pace import Pace
 from procession.runtime.slots import Places
+from procession.runtime.stacks import of_task, of_thread
 
 log = logging.getLogger("procession.worker")
 
 
 class LoopExecutor(Waiting):
     """`async def` jobs as tasks on the worker's loop."""
+
+    kind = "on the loop"
 
     def __init__(self, performance: Performance, worker: str, size: int) -> None:
         super().__init__(performance, size)
@@ -54,6 +57,11 @@ class LoopExecutor(Waiting):
         """The run behind a task. May be asked from another thread."""
         return next((active for active, its in [*self._tasks.items()] if its is task), None)
 
+    async def stack(self, active: Active) -> str:
+        """See `Executor.stack`."""
+        task = self._tasks.get(active)
+        return of_task(task) if task is not None else ""
+
     async def close(self) -> None:
         """See `Executor.close`: what still runs ends with the loop."""
         self.close_waiting()
@@ -74,6 +82,8 @@ class LoopExecutor(Waiting):
 
 class ThreadExecutor(Waiting):
     """`def` jobs in threads."""
+
+    kind = "in a thread"
 
     def __init__(self, performance: Performance, worker: str, size: int) -> None:
         super().__init__(performance, size)
@@ -108,6 +118,10 @@ class ThreadExecutor(Waiting):
         """See `Executor.places`."""
         return Places(self.size, len(self._running) + self.lost, len(self.waiting), self._pace.soon())
 
+    async def stack(self, active: Active) -> str:
+        """See `Executor.stack`."""
+        return of_thread(active.thread) if active.thread else ""
+
     async def close(self) -> None:
         """See `Executor.close`: busy threads end with their work, or with the process."""
         self.close_waiting()
@@ -118,6 +132,7 @@ class ThreadExecutor(Waiting):
         self.performance.began(active)
 
         def work() -> None:
+            active.thread = threading.get_ident()
             verdict = perform(active.run, self._worker)
             with suppress(RuntimeError):  # a thread that was written off may outlive the loop
                 self.loop.call_soon_threadsafe(self._returned, active, verdict)

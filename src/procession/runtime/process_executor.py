@@ -37,6 +37,8 @@ class ProcessExecutor(Waiting):
         target: `module:app`, what a job process imports.
     """
 
+    kind = "in a process"
+
     def __init__(self, performance: Performance, worker: str, size: int, target: str) -> None:
         super().__init__(performance, size)
         self._worker = worker
@@ -72,6 +74,11 @@ class ProcessExecutor(Waiting):
             since = monotonic() - SHORT
             soon = sum(1 for it in self._lives if it.active is not None and it.active.started > since)
         return Places(self.size, taken, len(self.waiting), soon)
+
+    async def stack(self, active: Active) -> str:
+        """See `Executor.stack`."""
+        spawned = self._performing(active)
+        return await spawned.stacks() if spawned is not None else ""
 
     async def close(self) -> None:
         """See `Executor.close`."""

@@ -40,6 +40,7 @@ from procession.runtime.listening import BLOCK, Listener
 from procession.runtime.meter import Meter
 from procession.runtime.notetaker import EVERY
 from procession.runtime.obituaries import Obituaries
+from procession.runtime.orders import Orders
 from procession.runtime.outage import LONGEST_PAUSE, Patient
 from procession.runtime.outbox import Outbox
 from procession.runtime.performer import Capacity, Performer
@@ -119,6 +120,7 @@ class QueueWorker:
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._outbox = Outbox()
+        self.orders = Orders(self.id, app.database, stop=self.stop, changed=self._steered)
         declared = lambda: [*app.schedules.declared.values()]  # noqa: E731
         self._schedules = Scheduler(app.database, declared, app.registry.policies.sealing)
         self._meter = Meter()
@@ -167,6 +169,7 @@ class QueueWorker:
             self.queues,
             f"@{self.id}",
             left=lambda: None if self._due_at is None else self._due_at - monotonic(),
+            quiet=lambda: self.orders.quiet is not None,
             rung=self._rung,
             called=self._called,
         )
@@ -191,6 +194,7 @@ class QueueWorker:
             asyncio.ensure_future(self._schedules.run(self._patient)),
             asyncio.ensure_future(self._take_notes()),
             asyncio.ensure_future(self._obituaries.run()),
+            asyncio.ensure_future(self.orders.run(self._patient, self._performer.stacks)),
         ]
         try:
             with capturing(self.app.settings.capture_logs):
@@ -234,7 +238,7 @@ class QueueWorker:
             except (Unavailable, StoreRefused):  # while we stop; nobody waits for a store that is away then
                 return
             if self.burst and self._performer.idle and not len(self._outbox):
-                if empty:
+                if empty or self.orders.quiet:
                     return
                 self._hungry = True  # one more claim says whether that was all
                 self._wake.set()
@@ -331,6 +335,7 @@ class QueueWorker:
             self._hungry = True
             self._wake.set()
         self._due(beat.next_due, beat.now)
+        self.orders.hear(beat.orders)
         conclusion = compare(beat.held, self._performer.held())
         for jid in conclusion.lost:
             self._performer.drop(jid)
@@ -382,7 +387,7 @@ class QueueWorker:
 
     def _places(self) -> int:
         places = self._performer.room()
-        if places and len(self._outbox) < 10 * self.concurrency:
+        if places and not self.orders.quiet and len(self._outbox) < 10 * self.concurrency:
             return places
         return 0
 
@@ -391,9 +396,15 @@ class QueueWorker:
         self._wake.set()
 
     def _called(self) -> None:
-        """Our own bell rang: a job here was cancelled, or a schedule was changed."""
+        """Our own bell rang: a job here was cancelled, a schedule was changed, or we are told something."""
         self._beat_at = 0.0
         self._schedules.wanted.set()
+        self._wake.set()
+
+    def _steered(self) -> None:
+        """We are quiet now, or no longer; the next beat says so, and the bells that concern us are others."""
+        self._hungry, self._beat_at = True, 0.0
+        self._listener.anew()
         self._wake.set()
 
     # Waiting
@@ -478,6 +489,7 @@ class QueueWorker:
                 "lost": self._performer.lost,
                 "memory": resident(),
                 "age": round((monotonic() - self._started) * 1_000),
+                **self.orders.said(),
             }
         )
 

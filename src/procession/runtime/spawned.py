@@ -21,7 +21,7 @@ from contextlib import suppress
 
 from procession.job import Crash
 from procession.runtime.active import Active
-from procession.runtime.blackbox import BlackBox, ended
+from procession.runtime.blackbox import WRITTEN, BlackBox, ended
 from procession.runtime.frames import Begin, FromJob, Stop, frame, heard_async
 from procession.runtime.job_process import KILL_GRACE
 
@@ -106,6 +106,19 @@ class Spawned:
         """Tell it that this run is not to go on, and why."""
         if active.run.stopped is not None and self.alive:
             self._writer.write(frame(Stop(active.run.claimed.token, active.run.stopped)))
+
+    async def stacks(self) -> str:
+        """Where its threads are now; it writes this itself, whatever keeps the interpreter's lock."""
+        with self._reaping:
+            if self._process.returncode is not None:
+                return ""
+            self._box.ask_for_stacks(self._process)
+        await asyncio.sleep(WRITTEN)
+        if self._gone.done():
+            return ""
+        stacks = self._box.stacks()
+        self._box.forget_stacks()
+        return stacks
 
     # Ending
 

@@ -23,9 +23,10 @@ from typing import Any
 from procession.client import Procession
 from procession.clock import milliseconds, monotonic
 from procession.runtime.blackbox import Ended
-from procession.runtime.child import CANNOT_BEGIN
+from procession.runtime.child import CANNOT_BEGIN, DISMISSED
 from procession.runtime.children import Child
 from procession.runtime.condition import Condition, Told
+from procession.runtime.deputy import Deputy
 from procession.runtime.envoy import Envoy
 from procession.runtime.pulse import interval
 from procession.runtime.seat import Seat
@@ -100,6 +101,7 @@ class Supervisor:
         settings = self.app.settings
         lease, budget = milliseconds(settings.lease, "lease"), milliseconds(settings.budget, "budget") / 1_000
         self._envoy = Envoy(self.app.database, lease=lease, budget=budget)
+        self._deputy = Deputy(self._envoy)
         try:
             self._keep(reader)
             return self._code
@@ -191,6 +193,7 @@ class Supervisor:
                 seat.serving = self._start(seat, now)
         if alive:
             self._envoy.alive(alive)
+        self._deputy.look(self._seats, now)
         self._served = self._served or any(child.pulse.begun for child in self._children())
         self._renew(now)
 
@@ -228,7 +231,7 @@ class Supervisor:
         if ended.code == CANNOT_BEGIN and not self._served:
             self._code = CANNOT_BEGIN
             self._stops = max(self._stops, 1)
-        elif self._burst and well:
+        elif well and (self._burst or ended.code == DISMISSED):
             seat.closed = True
         elif seat.closed or self._burst:
             self._code = self._code if well else self._code or 1

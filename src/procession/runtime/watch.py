@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 
+from procession.runtime.blackbox import WRITTEN
 from procession.runtime.children import Child
 from procession.runtime.pulse import is_stopped
 
@@ -21,8 +22,6 @@ STUCK = 60.0
 """Seconds without a turn of its claim loop, while its event loop turns, after which a child is ended."""
 SLOW_START = 60.0
 """Seconds after which a child that does not serve yet is mentioned."""
-WRITTEN = 0.2
-"""Seconds after which stacks that were asked for have been written."""
 
 
 class Watch:

@@ -14,5 +14,6 @@ except ImportError as missing:
 
 from procession.web.access import Access, Auth, Passwords, Role
 from procession.web.dashboard import Dashboard
+from procession.web.redaction import HIDDEN, Redact, hide_keys
 
-__all__ = ["Access", "Auth", "Dashboard", "Passwords", "Role"]
+__all__ = ["HIDDEN", "Access", "Auth", "Dashboard", "Passwords", "Redact", "Role", "hide_keys"]

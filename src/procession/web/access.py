@@ -29,9 +29,9 @@ class Role(IntEnum):
     VIEWER = 1
     """Look at everything."""
     OPERATOR = 2
-    """Retry and cancel jobs, pause and resume queues."""
+    """Retry and cancel jobs, pause and resume queues, quiet and resume workers, see their stacks."""
     ADMIN = 3
-    """Remove jobs."""
+    """Remove jobs, stop workers, read the trail of what people did."""
 
 
 class Access(Struct, frozen=True):

@@ -1,12 +1,11 @@
 """What operators do: POST, by role, then back to where they were. Works without a script.
 
-Every action is one call of the store's own verbs, so it is as safe as the same call from code. Who did what is logged
-to `procession.web` at INFO. Where a request came from was checked before (`dashboard.py`).
+Every action is one call of the store's own verbs, so it is as safe as the same call from code. Who did what is written
+down (`signed.py`). Where a request came from was checked before (`dashboard.py`).
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
@@ -20,8 +19,8 @@ from procession.database import Operation
 from procession.errors import ConfigError
 from procession.job import State, parse_jid
 from procession.web.access import Role
-
-log = logging.getLogger("procession.web")
+from procession.web.orders import act_on_worker
+from procession.web.signed import signed
 
 MOST = 1_000
 """Jobs of one action."""
@@ -32,6 +31,7 @@ NEEDED = {
     "retry": Role.OPERATOR, "cancel": Role.OPERATOR, "pause": Role.OPERATOR, "resume": Role.OPERATOR,
     "pause-schedule": Role.OPERATOR, "resume-schedule": Role.OPERATOR, "run-schedule": Role.OPERATOR,
     "mute": Role.OPERATOR, "unmute": Role.OPERATOR, "remove": Role.ADMIN, "remove-schedule": Role.ADMIN,
+    "quiet": Role.OPERATOR, "resume-worker": Role.OPERATOR, "stack": Role.OPERATOR, "stop-worker": Role.ADMIN,
 }  # fmt: skip
 FINAL = frozenset(state for state in State if state.final)
 FITTING: dict[str, frozenset[State]] = {
@@ -48,6 +48,10 @@ SAID = {
     "pause-schedule": "The schedule is paused.", "resume-schedule": "The schedule is due again at its next instant.",
     "run-schedule": "One run more was enqueued.", "remove-schedule": "The schedule is removed; its jobs stay.",
     "save-schedule": "The schedule is stored.",
+    "quiet": "The worker is told to be quiet: it finishes what runs, and claims nothing more.",
+    "resume-worker": "The worker is told to claim again.",
+    "stop-worker": "The worker is told to stop: it finishes what runs, and ends.",
+    "stack": "The worker is asked for its stack; it is shown below in a moment.",
     "mute": "The error is muted for a day; it is counted on.", "unmute": "The error is shown again.",
 }  # fmt: skip
 """What a page says after an action on one thing."""
@@ -62,6 +66,7 @@ def action_routes(app: Procession) -> list[Route]:
         Route("/queues/act", _acting(app, _act_on_queue), methods=["POST"]),
         Route("/errors/act", _acting(app, _act_on_error), methods=["POST"]),
         Route("/schedules/act", _acting(app, _act_on_schedule), methods=["POST"]),
+        Route("/workers/act", _acting(app, act_on_worker), methods=["POST"]),
         Route("/theme", _theme, methods=["POST"]),
     ]
 
@@ -91,8 +96,8 @@ def _acting(app: Procession, act: Act) -> Callable[[Request], Awaitable[Response
             raise ConfigError(f"do={verb!r} is not one of {', '.join(NEEDED)}")
         if not access.may(needed):
             return PlainTextResponse(f"Refused: to {verb}, one must be {needed.name.lower()} or more.", 403)
-        changed, asked = await act(app, verb, form)
-        noted(request, verb, changed, asked, _named(form))
+        changed, asked = await act(app, verb, {**form, "by": [access.user]})
+        await signed(app, access, verb, _named(form), changed=changed, asked=asked)
         if "application/json" in request.headers.get("accept", ""):
             return JSONResponse({"changed": changed, "asked": asked})
         back = _back(form.get("back", [""])[0], request.scope.get("root_path", ""))
@@ -100,12 +105,6 @@ def _acting(app: Procession, act: Act) -> Callable[[Request], Awaitable[Response
         return RedirectResponse(f"{back}{mark}done={verb}&n={changed}&of={asked}", 303)
 
     return acting
-
-
-def noted(request: Request, verb: str, changed: int, asked: int, what: str) -> None:
-    """Say who changed what: every change that a page makes goes through here."""
-    user = request.scope["procession.access"].user or "this machine"
-    log.info("%s: %s changed %d of %d: %s", user, verb, changed, asked, what)
 
 
 async def _act_on_jobs(app: Procession, verb: str, form: Form) -> tuple[int, int]:
@@ -127,7 +126,7 @@ def _verb(app: Procession, verb: str, jids: list[UUID]) -> Operation[list[State 
 async def _act_on_queue(app: Procession, verb: str, form: Form) -> tuple[int, int]:
     queue = form.get("queue", [""])[0]
     if verb == "pause":
-        await app.pause_async(queue, form.get("reason", [""])[0][:200])
+        await app.pause_async(queue, form.get("reason", [""])[0][:200], form["by"][0])
     elif verb == "resume":
         await app.resume_async(queue)
     else:
@@ -194,5 +193,5 @@ def _back(asked: str, base: str) -> str:
 
 
 def _named(form: Form) -> str:
-    words = [word for field in ("jid", "queue", "fingerprint", "schedule") for word in form.get(field, ())]
-    return " ".join(words[:5]) + (f" and {len(words) - 5} more" if len(words) > 5 else "")
+    words = [word for field in ("jid", "queue", "fingerprint", "schedule", "worker") for word in form.get(field, ())]
+    return " ".join(words[:10]) + (f" and {len(words) - 10} more" if len(words) > 10 else "")

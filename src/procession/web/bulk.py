@@ -16,14 +16,16 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from procession.bulk import Bulk, Preview, Progress, Verb
+from procession.client import Procession
 from procession.clock import monotonic, wall
 from procession.errors import ConfigError, FilterError
 from procession.query import Filter, Term, parse
-from procession.web.actions import DONE, NEEDED, form_of, noted
+from procession.web.actions import DONE, NEEDED, form_of
 from procession.web.joblist import Trouble, filter_of, marked, state_of, within
 from procession.web.pages import page_of, still_routes
 from procession.web.render import Renderer
 from procession.web.shown import number, plain
+from procession.web.signed import signed
 from procession.web.views import LONGEST, Source, View
 
 SECONDS = 1.0
@@ -67,22 +69,24 @@ async def load_bulk(source: Source, params: Mapping[str, str]) -> BulkPage:
 VIEW = View("bulk", load_bulk, ("do", "state", "q", "queue", "name"), (), 0)
 
 
-def bulk_routes(source: Source, renderer: Renderer) -> list[Route]:
-    """The preview, its twin, and where its steps are sent."""
+def bulk_routes(app: Procession, source: Source, renderer: Renderer) -> list[Route]:
+    """The preview, its twin, and where its steps are sent. The filter is held against jobs
+    as they are seen here, so that what is hidden cannot be guessed by what a bulk changes."""
 
     async def step(request: Request) -> Response:
         form = {name: values[0] for name, values in (await form_of(request)).items() if values}
         params = {name: form[name][:LONGEST] for name in VIEW.params if form.get(name)}
         verb, state, text = _asked(params)
-        needed = NEEDED[verb]
-        if not request.scope["procession.access"].may(needed):
+        needed, access = NEEDED[verb], request.scope["procession.access"]
+        if not access.may(needed):
             return PlainTextResponse(f"Refused: to {verb}, one must be {needed.name.lower()} or more.", 403)
         tree = _tree(state, text)
         bulk = source.app.bulk(verb, tree, place=form.get("place") or None)
         before = bulk.progress
         await _steps(bulk)
         it, says = bulk.progress, said(verb, bulk.progress)
-        noted(request, verb, it.changed - before.changed, it.scanned - before.scanned, f"all that match {tree}")
+        changed = it.changed - before.changed
+        await signed(app, access, verb, f"all that match {tree}", changed=changed, asked=it.scanned - before.scanned)
         if "application/json" in request.headers.get("accept", ""):
             return JSONResponse(
                 {"changed": it.changed, "scanned": it.scanned, "done": it.done, "place": bulk.place, "says": says}

@@ -7,6 +7,7 @@ keeps up in `live.py`, what it may do in `actions.py`.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection
@@ -17,6 +18,7 @@ from procession.client import Procession
 from procession.errors import ProcessionError
 from procession.web.access import CLOSED, FOREIGN, Access, Auth, is_same_origin, lowered, only_loopback
 from procession.web.actions import action_routes
+from procession.web.api import api_routes, is_api, refusal
 from procession.web.assets import asset_routes
 from procession.web.bulk import bulk_routes
 from procession.web.editing import editing_routes
@@ -24,6 +26,7 @@ from procession.web.health import health_routes
 from procession.web.live import Hub, live_routes
 from procession.web.pages import page_routes, problem
 from procession.web.planner import planner_routes
+from procession.web.redaction import Redact, hide_keys, viewed
 from procession.web.render import Renderer
 from procession.web.views import Source
 
@@ -42,6 +45,9 @@ HEADERS = {
 OPEN = ("/healthz", "/static/")
 """What answers everybody."""
 
+STANDARD = hide_keys()
+"""What hides values where nothing else was said: by the names of their keys."""
+
 
 class Dashboard:
     """An ASGI app: serve it, or mount it under any prefix, `Mount("/jobs", Dashboard(app))`.
@@ -50,13 +56,21 @@ class Dashboard:
         app: whose jobs to show; it needs no job of its own.
         auth: says who a request is (see `Auth`), sync or async. Without it only this machine is answered, as admin.
         read_only: everybody is a viewer.
+        redact: hides what nobody is to see, before anything else reads it (`redaction.py`): one callable or several,
+            one after the other. By default `hide_keys()`; what you give takes its place; None shows everything.
         title: shown beside the name; the namespace by default.
     """
 
     def __init__(
-        self, app: Procession, *, auth: Auth | None = None, read_only: bool = False, title: str | None = None
+        self,
+        app: Procession,
+        *,
+        auth: Auth | None = None,
+        read_only: bool = False,
+        title: str | None = None,
+        redact: Redact | Sequence[Redact] | None = STANDARD,
     ) -> None:
-        source = Source(app)
+        source = Source(viewed(app, redact))
         renderer = Renderer(title or app.settings.namespace)
         hub = Hub(source, renderer)
         self.app = app
@@ -68,12 +82,13 @@ class Dashboard:
                 *health_routes(source),
                 *live_routes(hub),
                 *action_routes(app),
-                *bulk_routes(source, renderer),
-                *editing_routes(source, renderer),
-                *planner_routes(source, renderer),
+                *bulk_routes(app, source, renderer),
+                *editing_routes(app, source, renderer),
+                *planner_routes(app, source, renderer),
+                *api_routes(app, source, title or app.settings.namespace),
                 *page_routes(source, renderer),
             ],
-            exception_handlers={ProcessionError: problem(renderer), 404: problem(renderer)},
+            exception_handlers={ProcessionError: problem(renderer), 404: problem(renderer), 405: problem(renderer)},
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -99,10 +114,14 @@ class Dashboard:
         if isinstance(found, Response):
             return found
         if not isinstance(found, Access):
-            return PlainTextResponse(CLOSED if self._auth is only_loopback else "Refused.", 403)
+            return _no(request, CLOSED if self._auth is only_loopback else "Refused: not for you.")
         request.scope["procession.access"] = found
         acts = request.scope["type"] == "websocket" or request.scope["method"] not in ("GET", "HEAD")
-        return PlainTextResponse(FOREIGN, 403) if acts and not is_same_origin(request.headers) else None
+        return _no(request, FOREIGN) if acts and not is_same_origin(request.headers) else None
+
+
+def _no(request: HTTPConnection, says: str) -> Response:
+    return refusal(says) if is_api(request) else PlainTextResponse(says, 403)
 
 
 def _with_headers(send: Send) -> Send:

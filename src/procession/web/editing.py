@@ -15,15 +15,18 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from procession.client import Procession
 from procession.clock import wall
 from procession.errors import ConfigError, EnqueueError, Sealed
 from procession.job import Job, parse_jid
 from procession.revising import closed
 from procession.web.access import Role
-from procession.web.actions import form_of, lines_of, noted
+from procession.web.actions import form_of, lines_of
 from procession.web.pages import page_of, still_routes
+from procession.web.redaction import kept
 from procession.web.render import Renderer
 from procession.web.shown import plain
+from procession.web.signed import signed
 from procession.web.views import Source, View
 
 LONGEST = 1_000_000
@@ -77,21 +80,23 @@ async def load_editing(source: Source, params: Mapping[str, str]) -> Editing:
 VIEW = View("edit", load_editing, ("jid",), (), 0)
 
 
-def editing_routes(source: Source, renderer: Renderer) -> list[Route]:
-    """The form, its twin, and where it is sent."""
+def editing_routes(app: Procession, source: Source, renderer: Renderer) -> list[Route]:
+    """The form, its twin, and where it is sent. A value that is hidden and was left so stays what it is."""
 
     async def edit(request: Request) -> Response:
-        if not request.scope["procession.access"].may(Role.OPERATOR):
+        access = request.scope["procession.access"]
+        if not access.may(Role.OPERATOR):
             return PlainTextResponse("Refused: to retry, one must be operator or more.", 403)
         form = await form_of(request, LONGEST)
         jid, finish_at, text = (lines_of(form, name) for name in ("jid", "finish_at", "args"))
         try:
-            args = args_of(text)
+            job = await app.find_job_async(jid)
+            args = args_of(text) if job is None else kept(args_of(text), job.args)
             finished = int(finish_at) if finish_at.isdecimal() else None
-            changed = await source.app.retry_async(jid, args=args, finish_at=finished)
+            changed = await app.retry_async(jid, args=args, finish_at=finished)
         except (ConfigError, EnqueueError, Sealed) as error:
             return await again(request, jid, text, str(error))
-        noted(request, "edit", int(changed), 1, jid)
+        await signed(app, access, "edit", jid, changed=int(changed))
         if "application/json" in request.headers.get("accept", ""):
             return JSONResponse({"changed": int(changed), "asked": 1})
         page = page_of(request, "job", {"jid": jid})

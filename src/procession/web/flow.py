@@ -65,6 +65,7 @@ def steps(look: Look, rates: Mapping[str, float], capacity: int) -> tuple[Step, 
 def needs(queues: Sequence[QueueInfo], workers: Sequence[WorkerInfo], now: int) -> tuple[Need, ...]:
     """What needs somebody, the worst first; empty when all is well."""
     served = {queue for worker in workers for queue in worker.queues}
+    claimed = {queue for worker in workers if not worker.quiet_at for queue in worker.queues}
     found = [
         Need(key=f"lost-{it.id}", kind="lost", link="/workers",
              says=f"Worker {it.id} is silent; its jobs are taken back when its lease is over")
@@ -80,6 +81,9 @@ def needs(queues: Sequence[QueueInfo], workers: Sequence[WorkerInfo], now: int) 
         elif queue.paused:
             found.append(Need(key=f"paused-{queue.name}", kind="paused", link="/queues",
                               says=f"“{queue.name}” is paused, {jobs}"))  # fmt: skip
+        elif queue.name not in claimed:
+            found.append(Need(key=f"quiet-{queue.name}", kind="quiet", link="/workers",
+                              says=f"Only quiet workers serve “{queue.name}”, {jobs}"))  # fmt: skip
         elif queue.oldest and now - queue.oldest > WAITED:
             # told in steps of ten seconds, so that it does not change at every look
             waited = span((now - queue.oldest) // 10_000 * 10_000)

@@ -174,6 +174,9 @@ def live_routes(hub: Hub) -> list[BaseRoute]:
 
     async def socket(websocket: WebSocket) -> None:
         view, page = _asked(websocket)
+        if not view.open_to(websocket):
+            await websocket.close(4403, "not for you")
+            return
         if hub.full():
             await websocket.close(1013, "too many viewers")
             return
@@ -190,6 +193,8 @@ def live_routes(hub: Hub) -> list[BaseRoute]:
 
     async def poll(request: Request) -> Response:
         view, page = _asked(request)
+        if not view.open_to(request):
+            return Response("Refused.", 403)
         message = await hub.snapshot(view, page)
         return Response(msgspec.json.encode(message), 200, {"Cache-Control": "no-store"}, "application/json")
 

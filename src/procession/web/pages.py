@@ -7,21 +7,26 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 import msgspec
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from procession.errors import ConfigError, DatabaseError, ProcessionError
+from procession.errors import ConfigError, DatabaseError, NoAnswer, ProcessionError
 from procession.web.access import Access
 from procession.web.actions import said
+from procession.web.api import is_api
 from procession.web.onejob import OneJob
 from procession.web.onequeue import OneQueue
 from procession.web.oneschedule import OneSchedule
+from procession.web.orders import OneWorker
+from procession.web.packed import packed
 from procession.web.render import Page, Renderer
 from procession.web.views import LONGEST, VIEWS, Source, View
 
 Handler = Callable[[Request], Awaitable[Response]]
 THEME = "procession_theme"
+STATUSES: tuple[tuple[type[ProcessionError], int], ...] = ((DatabaseError, 503), (ConfigError, 400), (NoAnswer, 504))
 
 
 def page_routes(source: Source, renderer: Renderer) -> list[Route]:
@@ -37,6 +42,8 @@ def page_routes(source: Source, renderer: Renderer) -> list[Route]:
         "schedules": ("/schedules", "/schedules.json"),
         "schedule": ("/schedule", "/schedule.json"),
         "workers": ("/workers", "/workers.json"),
+        "worker": ("/workers/{worker:path}", "/workers/{worker:path}.json"),
+        "trail": ("/trail", "/trail.json"),
     }
     routes = [Route("/find", _find)]
     for name, (path, twin) in paths.items():
@@ -73,23 +80,34 @@ def params_of(request: Request, view: View) -> dict[str, str]:
 
 def _page(view: View, source: Source, renderer: Renderer, *, still: bool = False) -> Handler:
     async def page(request: Request) -> Response:
+        if not view.open_to(request):
+            return _for_others(view)
         params = params_of(request, view)
         model = await view.load(source, params)
         html = renderer.page(view, model, page_of(request, view.name, params, still=still))
-        return HTMLResponse(html, _status(model), {"Cache-Control": "no-store"})
+        return packed(request, HTMLResponse(html, _status(model), {"Cache-Control": "no-store"}))
 
     return page
 
 
 def _twin(view: View, source: Source) -> Handler:
     async def twin(request: Request) -> Response:
+        if not view.open_to(request):
+            return _for_others(view)
         model = await view.load(source, params_of(request, view))
-        return Response(msgspec.json.encode(model), _status(model), {"Cache-Control": "no-store"}, "application/json")
+        encoded = msgspec.json.encode(model)
+        return packed(request, Response(encoded, _status(model), {"Cache-Control": "no-store"}, "application/json"))
 
     return twin
 
 
+def _for_others(view: View) -> Response:
+    return PlainTextResponse(f"Refused: to see this, one must be {view.role.name.lower()} or more.", 403)
+
+
 def _status(model: object) -> int:
+    if isinstance(model, OneWorker) and model.parts[0].info is None:
+        return 404
     if isinstance(model, OneJob) and model.parts[0].job is None:
         return 404
     if isinstance(model, OneQueue) or (isinstance(model, OneSchedule) and model.schedule):
@@ -112,9 +130,13 @@ def problem(renderer: Renderer) -> Callable[[Request, Exception], Awaitable[Resp
     """What answers when a page could not be made: in words, with the fitting status."""
 
     async def answer(request: Request, error: Exception) -> Response:
-        status = 503 if isinstance(error, DatabaseError) else 400 if isinstance(error, ConfigError) else 404
+        status = next((code for kind, code in STATUSES if isinstance(error, kind)), 404)
         says = str(error) if isinstance(error, ProcessionError) else "There is no such page."
-        if request.url.path.endswith(".json"):
+        if isinstance(error, HTTPException):
+            status = error.status_code
+        if is_api(request):
+            says = says if isinstance(error, ProcessionError) else f"{error}: /api/openapi.json says what there is."
+        if is_api(request) or request.url.path.endswith(".json"):
             return JSONResponse({"error": says}, status)
         return HTMLResponse(renderer.problem(says, page_of(request, "problem", {})), status)
 

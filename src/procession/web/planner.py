@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from procession.client import Procession
 from procession.clock import milliseconds
 from procession.codec import checked_plain
 from procession.enqueuer import Call
@@ -20,29 +21,31 @@ from procession.names import check_queue
 from procession.schedule import Schedule
 from procession.schedules import scheduled
 from procession.web.access import Role
-from procession.web.actions import Form, form_of, lines_of, noted
+from procession.web.actions import Form, form_of, lines_of
 from procession.web.oneschedule import Fields, instant_of, load_schedule
 from procession.web.pages import page_of
+from procession.web.redaction import kept
 from procession.web.render import Renderer
 from procession.web.shown import key_of
+from procession.web.signed import signed
 from procession.web.views import VIEWS, Source
 
 LONGEST = 1_000_000
 """Bytes of the form: arguments of 256 kB, encoded."""
 
 
-def planner_routes(source: Source, renderer: Renderer) -> list[Route]:
-    """Where the forms are sent."""
+def planner_routes(app: Procession, source: Source, renderer: Renderer) -> list[Route]:
+    """Where the forms are sent. A value that is hidden and was left so stays what it is."""
 
     async def save(request: Request) -> Response:
         if refused := _refused(request):
             return refused
         fields = fields_from(await form_of(request, LONGEST))
         try:
-            changed = await saved(source, fields)
+            changed = await saved(app, source, fields)
         except (ConfigError, EnqueueError) as error:
             return await again(request, fields, str(error))
-        noted(request, "save-schedule", int(changed), 1, fields.schedule)
+        await signed(app, request.scope["procession.access"], "save-schedule", fields.schedule, changed=int(changed))
         return _back(request, fields.schedule, "save-schedule", int(changed), 1)
 
     async def again(request: Request, fields: Fields, trouble: str) -> Response:
@@ -61,8 +64,9 @@ def planner_routes(source: Source, renderer: Renderer) -> list[Route]:
         info = await source.app.schedules.find_async(name)
         tz = info.schedule.tz if info else "UTC"
         moments = instant_of(after, tz, "after"), instant_of(until, tz, "until")
-        jids = await source.app.schedules.backfill_async(name, *moments)
-        noted(request, "backfill", len(jids), len(jids), f"{name}, {after} to {until}")
+        jids = await app.schedules.backfill_async(name, *moments)
+        filled = f"{name}, {after} to {until}"
+        await signed(app, request.scope["procession.access"], "backfill", filled, changed=len(jids), asked=len(jids))
         return _back(request, name, "backfill", len(jids), len(jids))
 
     return [
@@ -77,20 +81,23 @@ def fields_from(form: Form) -> Fields:
     return Fields(**given)
 
 
-async def saved(source: Source, fields: Fields) -> bool:
+async def saved(app: Procession, source: Source, fields: Fields) -> bool:
     """Store what a form says; False when it was just so already. Raises ConfigError, BadArguments, TooLarge."""
-    schedules, info = source.app.schedules, await source.app.schedules.find_async(fields.schedule)
+    info = await source.app.schedules.find_async(fields.schedule)  # as it is seen: so the form knew it
     if info is not None and not fields.was:
         raise ConfigError(f"there is a schedule {fields.schedule!r} already; edit that one, or choose another name")
     if fields.was and (info is None or key_of(info.asked) != fields.was):
         raise ConfigError("the schedule was changed or removed meanwhile; open its page again to see how it is now")
-    return await schedules.save_async(schedule_of(source, fields, info.schedule if info else None))
+    there = await app.schedules.find_async(fields.schedule) if info else None
+    return await app.schedules.save_async(schedule_of(app, fields, there.schedule if there else None))
 
 
-def schedule_of(source: Source, fields: Fields, before: Schedule | None) -> Schedule:
+def schedule_of(app: Procession, fields: Fields, before: Schedule | None) -> Schedule:
     """The record that a form asks for; what the form does not have stays as it was. Raises as `saved`."""
     args = _args_of(fields)
-    registered = source.app.registry.get(fields.job)
+    if before is not None:
+        args = kept(args, msgspec.json.decode(before.args))
+    registered = app.registry.get(fields.job)
     encoded = checked_plain(args) if registered is None else registered.signature.checked(args)
     timing = {name: getattr(fields, name) for name in ("tz", "dst", "missed", "overlap")}
     rule = {"cron": fields.cron, "every": milliseconds(fields.every, "every") if fields.every else 0}

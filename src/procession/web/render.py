@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import jinja2
 from markupsafe import Markup
@@ -50,6 +50,8 @@ class Page(Struct, frozen=True, kw_only=True):
         """The address of this very page."""
         if self.view == "job":
             return self.to(f"/jobs/{self.params['jid']}")
+        if self.view == "worker":
+            return self.to(f"/workers/{quote(self.params['worker'])}")
         return self.to("/" if self.view == "overview" else f"/{self.view}", **self.params)
 
     @property

@@ -12,12 +12,15 @@ from copy import copy
 from typing import Any
 
 from msgspec import Struct
+from starlette.requests import HTTPConnection
 
 from procession.client import Procession
 from procession.clock import wall
 from procession.database import Query, WorkerInfo
 from procession.job import Job, State
+from procession.web.access import Access, Role
 from procession.web.chart import Chart
+from procession.web.deeds import load_trail
 from procession.web.flow import Need, Step, needs, steps
 from procession.web.joblist import JobRow, load_jobs, rows_of
 from procession.web.jobnames import load_names
@@ -25,6 +28,7 @@ from procession.web.meter import Meter
 from procession.web.onejob import load_job
 from procession.web.onequeue import QueueRow, load_queue, queue_row, sparks
 from procession.web.oneschedule import load_schedule
+from procession.web.orders import load_worker
 from procession.web.past import Latency, Memory, SpanLink
 from procession.web.searches import Searches
 from procession.web.timetable import load_timetable
@@ -43,7 +47,9 @@ RUNNING = 500
 
 
 class Source:
-    """Where views come from: an app, the meter that watches its counters, and its past as read last."""
+    """Where views come from: an app, the meter that watches its counters, and its past as read last.
+
+    `app` is for looking only: some of what it answers may be redacted. What acts is given the app itself."""
 
     def __init__(self, app: Procession) -> None:
         self.app = app
@@ -116,6 +122,13 @@ class View(Struct, frozen=True):
     params: tuple[str, ...]
     regions: tuple[tuple[str, str, str], ...]
     tick: float
+    role: Role = Role.VIEWER
+    """Who may see it."""
+
+    def open_to(self, request: HTTPConnection) -> bool:
+        """True when whoever asks may see it."""
+        access = request.scope.get("procession.access")
+        return self.role is Role.VIEWER or (isinstance(access, Access) and access.may(self.role))
 
 
 async def load_overview(source: Source, params: Mapping[str, str]) -> Overview:
@@ -218,5 +231,11 @@ VIEWS = {
             1.0,
         ),
         View("workers", load_workers, (), (("needs", "need", "needs"), ("workers", "worker", "workers")), 1.0),
+        View(
+            "worker", load_worker, ("worker",),
+            (("head", "worker_head", "parts"), ("runs", "worker_run", "jobs"), ("stack", "worker_stack", "parts")),
+            1.0,
+        ),
+        View("trail", load_trail, ("before",), (("deeds", "deed", "deeds"),), 2.0, Role.ADMIN),
     )
 }  # fmt: skip

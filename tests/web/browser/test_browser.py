@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from procession import Procession
+from procession.orders import new_order
+from procession.trail import deed
 from procession.web import Access, Dashboard, Role
 from tests.web.browser.conftest import Watched
 from tests.web.conftest import HOSTILE, enqueue, perform, served
@@ -14,7 +17,9 @@ from tests.web.conftest import HOSTILE, enqueue, perform, served
 pytestmark = pytest.mark.timeout(120)
 
 
-NEWER = ["/?span=24h", "/jobs?q=error:ValueError", "/errors", "/errors?muted=1", "/schedules"]
+NEWER = [
+    "/?span=24h", "/jobs?q=error:ValueError", "/errors", "/errors?muted=1", "/schedules", "/trail", "/workers/w:1",
+]  # fmt: skip
 
 
 def live(page: Page) -> None:
@@ -31,6 +36,11 @@ def every_page(app: Procession) -> list[str]:
     app.pause("other", HOSTILE[:20])
     states = ["queued", "delayed", "blocked", "running", "processed", "failed", "cancelled"]
     lists = [f"/jobs?state={state}" for state in states]
+    told = {"host": HOSTILE, "queues": [HOSTILE], "concurrency": 4, "quiet_at": 1, "quiet_by": HOSTILE}
+    app.ask(app.database.heartbeat("w:1", lease=600_000, info=msgspec.json.encode(told)))
+    app.ask(app.database.obeyed("w:1", "x", HOSTILE))
+    app.ask(app.database.order(["w:1"], new_order("quiet", by=HOSTILE)))
+    app.write_trail(deed(HOSTILE, "retry", HOSTILE))
     return ["/", *lists, f"/jobs/{bad}", f"/jobs/{good}", "/queues", "/workers", "/jobs?done=retry&n=1&of=2", *NEWER]
 
 
@@ -174,6 +184,21 @@ def test_axe_finds_nothing(app: Procession, address: str, page: Page, scheme: st
         found = Axe().run(page).response["violations"]
         assert [(it["id"], [node["html"][:200] for node in it["nodes"]]) for it in found] == [], path
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+
+
+def test_a_stack_that_was_asked_for_comes_to_the_page_by_itself(app: Procession, address: str, page: Page) -> None:
+    app.ask(app.database.heartbeat("w:1", lease=600_000, info=b"{}"))
+    page.goto(f"{address}/workers")
+    live(page)
+    page.get_by_role("link", name="w:1").click()
+    page.get_by_role("button", name="Stack of all").click()
+    live(page)
+    expect(page.locator(".done")).to_contain_text("asked for its stack")
+    expect(page.locator("[data-region=head]")).to_contain_text("told to stack not heard yet")
+    (order,) = app.ask(app.database.orders(["w:1"]))[0]
+    app.ask(app.database.obeyed("w:1", order.id, "in the guilty function"))
+    expect(page.locator("pre.trace")).to_have_text("in the guilty function")
+    expect(page.locator("[data-region=head]")).not_to_contain_text("not heard yet")
 
 
 def test_keys_lead_from_page_to_page_and_row_to_row(app: Procession, address: str, page: Page) -> None:

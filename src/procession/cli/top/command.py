@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 from msgspec.structs import replace
 
-from procession.cli.queues import user
-from procession.cli.shared import json_option, open_app, print_json, store_options
+from procession.cli.shared import json_option, open_app, print_json, store_options, user
 from procession.cli.top.facts import Facts, Watcher
 from procession.cli.top.keys import Action, Keyboard, Screen, pressed
 from procession.client import Procession
 from procession.clock import monotonic
 from procession.errors import ConfigError, DatabaseError, FilterError, ProcessionError
+from procession.trail import deed
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -115,6 +115,8 @@ def _done(app: Procession, screen: Screen, action: Action) -> Screen:
             changed = app.cancel(what) if do == "cancel" else app.retry(what)
             came_to = ("cancelled" if do == "cancel" else "queued again") if changed else "it has moved on meanwhile"
             says = f"{what}: {came_to}"
+        if do != "why":
+            app.write_trail(deed(user(), do, what, via="cli"))
     except ProcessionError as error:
         says = str(error)
     return replace(screen, says=says)

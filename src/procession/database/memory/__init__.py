@@ -16,6 +16,7 @@ from typing import Any, Generic, TypeVar
 from procession.clock import monotonic, wall
 from procession.database import Policy
 from procession.database.memory.notes import NoteVerbs
+from procession.database.memory.orders import OrderVerbs
 from procession.database.memory.schedules import ScheduleVerbs
 from procession.database.memory.store import Store
 from procession.database.operation import AsyncConnection, Connection, Durability, Operation
@@ -40,7 +41,7 @@ class MemoryOperation(Operation[T], Generic[T]):
         return answer
 
 
-class MemoryDatabase(NoteVerbs, ScheduleVerbs):
+class MemoryDatabase(NoteVerbs, OrderVerbs, ScheduleVerbs):
     """See `Database`. Its verbs are in `verbs.py`, its data and the one way to change a state in `store.py`."""
 
     def __init__(self, store: Store, url: str, namespace: str, now: Callable[[], int] | None) -> None:

@@ -20,7 +20,9 @@ from procession.job import FINAL, Crash, Failure, Job, State
 from procession.limits import Slot
 from procession.moves import Move, target
 from procession.notes import Progress
+from procession.orders import Order, Stack
 from procession.schedule import ScheduleInfo
+from procession.trail import Deed
 from procession.unique import Unique
 
 T = TypeVar("T")
@@ -84,6 +86,14 @@ class Record(Struct):
         return max(now - ready, 0) if ready else None
 
 
+class Ordered(Struct):
+    """What one worker is told to do and has not heard yet, its last stack, and until when this is kept."""
+
+    waiting: dict[str, Order] = {}
+    stack: Stack | None = None
+    until: int = 0
+
+
 class Store:
     """Dicts for what Redis holds in keys. All access is under one lock."""
 
@@ -113,6 +123,8 @@ class Store:
         self.due_at: dict[str, int] = {}
         self.ledger = Ledger()
         self.slots = Slots()
+        self.orders: dict[str, Ordered] = {}
+        self.trail: list[Deed] = []
         self.fence = 0
         self.filed = 0
         self.recovered_at: int | None = None
@@ -331,6 +343,18 @@ class Store:
             (it for it in self.jobs.values() if it.state is State.RUNNING and it.worker == worker),
             key=lambda it: it.jid.bytes,
         )
+
+    def orders_of(self, worker: str, now: int) -> Ordered:
+        """What is kept of a worker's orders."""
+        its = self.orders.get(worker)
+        if its is None or its.until <= now:
+            its = self.orders[worker] = Ordered()
+        return its
+
+    def waiting_for(self, worker: str, now: int) -> tuple[Order, ...]:
+        """What a worker has not heard yet."""
+        waiting = self.orders_of(worker, now).waiting
+        return tuple(waiting[kind] for kind in ("course", "stack") if kind in waiting)
 
     def next_due(self) -> int:
         """When the next delayed job is due, or 0."""

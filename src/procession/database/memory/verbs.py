@@ -200,7 +200,10 @@ class Verbs(MeasureVerbs, LimitVerbs, RevisionVerbs, ABC):
             ready = any(store.queued_in(queue) and queue not in store.paused for queue in queues)
             held = [Held(it.jid, it.token, it.cancel) for it in store.held_by(worker)]
             deaths = [death for queue in queues if limit for death in store.deaths_in(queue, 100)]
-            return Beat(held, now, store.next_due(), ready, recovered, left=left, deaths=deaths)
+            orders = store.waiting_for(worker, now)
+            return Beat(
+                held, now, store.next_due(), ready, recovered, left=left, deaths=deaths, orders=orders
+            )
 
         return self.operation(run)
 
@@ -269,6 +272,7 @@ class Verbs(MeasureVerbs, LimitVerbs, RevisionVerbs, ABC):
         self.store.leases.pop(worker, None)
         self.store.info.pop(worker, None)
         self.store.tokens.pop(worker, None)
+        self.store.orders.pop(worker, None)
         return True
 
     def prune(self, limit: int) -> Operation[int]:

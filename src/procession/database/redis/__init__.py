@@ -25,6 +25,7 @@ from procession.database.redis.keys import tag
 from procession.database.redis.limits import LimitVerbs
 from procession.database.redis.measures import MeasureScripts
 from procession.database.redis.notes import NoteVerbs
+from procession.database.redis.orders import OrderScripts, orders_from
 from procession.database.redis.records import CLAIMED, HAS_DEADLINE, enqueue_arguments, job_from, settle_arguments
 from procession.database.redis.revision import RevisionScripts
 from procession.database.redis.rules import stored
@@ -54,7 +55,7 @@ class RedisOperation(Operation[T], Generic[T]):
         self.jobs = jobs
 
 
-class RedisDatabase(MeasureScripts, NoteVerbs, RevisionScripts, ScheduleVerbs, LimitVerbs):
+class RedisDatabase(MeasureScripts, NoteVerbs, OrderScripts, RevisionScripts, ScheduleVerbs, LimitVerbs):
     """See `Database`. One shard; `{namespace:0}` is its hash tag."""
 
     def __init__(
@@ -142,13 +143,14 @@ class RedisDatabase(MeasureScripts, NoteVerbs, RevisionScripts, ScheduleVerbs, L
         """See `Queue.heartbeat`."""
 
         def read(reply: list[Any]) -> Beat:
-            now, next_due, ready, recovered, repaired, left, dead, *rows = reply
+            now, next_due, ready, recovered, repaired, left, dead, told, *rows = reply
             held = [
                 Held(UUID(bytes=jid), token, bool(cancel))
                 for jid, token, cancel in zip(rows[::3], rows[1::3], rows[2::3], strict=True)
             ]
             deaths = [Death(UUID(bytes=dead[at : at + 16]), dead[at + 16]) for at in range(0, len(dead), 17)]
-            return Beat(held, now, next_due, bool(ready), recovered, repaired, bool(left), deaths)
+            orders = orders_from(told)
+            return Beat(held, now, next_due, bool(ready), recovered, repaired, bool(left), deaths, orders)
 
         return self._ask("heartbeat", [worker, lease, info, limit, self._policy.max_crashes, *queues], read)
 

@@ -13,7 +13,7 @@ import pytest
 
 PARTS = (
     "queue", "ageing", "faults", "recovery", "deadline", "unique", "limits", "shelf", "revision", "notes",
-    "schedules", "measures", "finding",
+    "schedules", "measures", "finding", "orders",
 )  # fmt: skip
 """The modules of the suite, the hot verbs first."""
 

@@ -243,6 +243,9 @@ def test_why_a_queued_job_waits(database: Database, ask: Ask, told: Told) -> Non
     alive(database, ask, concurrency=1)
     assert told(last).kind == "busy"
     assert "All 1 slots of the 1 worker" in told(last).text
+    ask(database.heartbeat("w", lease=LEASE, info=b'{"queues":["mail"],"quiet_at":1,"quiet_by":"eve"}'))
+    assert told(last).kind == "quiet"
+    assert "told to be quiet by eve" in told(last).text
     ask(database.pause(["mail"], "too hot", "ada"))
     assert told(last).kind == "paused"
     assert "was paused by ada at 2027-01-15 08:00:00 UTC: too hot." in told(last).text

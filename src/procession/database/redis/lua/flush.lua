@@ -14,7 +14,7 @@ for _, queue in ipairs(depth) do
   redis.call('UNLINK', lanes_key(queue), T .. ':bell:' .. queue, T .. ':deaths:' .. queue)
 end
 for _, worker in ipairs(redis.call('ZRANGE', T .. ':leases', 0, -1)) do
-  redis.call('UNLINK', T .. ':held:' .. worker, T .. ':bell:@' .. worker)
+  redis.call('UNLINK', T .. ':held:' .. worker, T .. ':bell:@' .. worker, T .. ':orders:' .. worker)
 end
 for _, jid in ipairs(redis.call('HKEYS', T .. ':notes')) do redis.call('UNLINK', log_key(jid)) end
 local last = redis.call('HGET', T .. ':meta', 'minute')
@@ -23,7 +23,7 @@ for _, name in ipairs({
   'jobs', 'specs', 'errors', 'results', 'due', 'depth', 'paused', 'leases', 'workers', 'tokens', 'left', 'counters',
   'processed', 'failed', 'cancelled', 'processed:front', 'failed:front', 'cancelled:front', 'watching', 'meta', 'doubts',
   'notes', 'unique', 'rules', 'deadlines', 'slots', 'blocked', 'limits', 'schedules', 'schedules:state', 'schedules:due',
-  'schedules:declared', 'groups', 'groups:seen',
+  'schedules:declared', 'groups', 'groups:seen', 'trail',
 }) do
   redis.call('UNLINK', T .. ':' .. name)
 end

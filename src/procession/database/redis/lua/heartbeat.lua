@@ -2,8 +2,8 @@
 -- moves: promote expire miss recover poison discard block free
 -- flags: allow-oom
 -- args: now:int worker lease:int info limit:int max_crashes:int *queues
--- reply: now next_due ready recovered repaired left deaths, then rows of jid token cancel
--- uses: record held lanes limits finish audit rounds duties deadlines
+-- reply: now next_due ready recovered repaired left deaths orders, then rows of jid token cancel
+-- uses: record held lanes limits finish audit rounds duties deadlines orders
 
 local left = has_left(worker)
 if not left then
@@ -26,7 +26,7 @@ for _, queue in ipairs(queues) do
   for _, death in ipairs(limit > 0 and redis.call('LPOP', deaths_key(queue), 100) or {}) do deaths[#deaths + 1] = death end
   if redis.call('EXISTS', lanes_key(queue)) == 1 and redis.call('HEXISTS', T .. ':paused', queue) == 0 then ready = 1 end
 end
-local reply = {now, next_due(), ready, recovered, #findings, left and 1 or 0, table.concat(deaths)}
+local reply = {now, next_due(), ready, recovered, #findings, left and 1 or 0, table.concat(deaths), orders_of(worker)}
 for _, jid in ipairs(held_by(worker, true)) do
   local r = load(jid)
   reply[#reply + 1] = jid

@@ -8,17 +8,18 @@
 local reply = {}
 
 local function walk(key, priority)
-  local at = 0
+  local at, step = 0, math.min(limit, 100)  -- mostly no tombstone is among the first
   while #reply < limit and at < 1000 do
-    local first, last = at, at + 99
-    if rear == 1 then first, last = -at - 100, -at - 1 end
+    local first, last = at, at + step - 1
+    if rear == 1 then first, last = -at - step, -at - 1 end
     local ids = redis.call('LRANGE', key, first, last)
     if #ids == 0 then return end
     for i = 1, #ids do
+      if #reply == limit then return end
       local jid, place = struct.unpack(ENTRY, ids[rear == 1 and #ids + 1 - i or i])
-      if #reply < limit and is_live(load(jid), place, queue, priority) then add_row(reply, jid, '') end
+      if is_live(load(jid), place, queue, priority) then add_row(reply, jid, '') end
     end
-    at = at + 100
+    at, step = at + step, 100
   end
 end
 

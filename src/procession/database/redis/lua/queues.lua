@@ -5,19 +5,30 @@
 -- reply: rows of name queued paused oldest
 -- uses: record lanes
 
-local reply, depth = {}, redis.call('HGETALL', T .. ':depth')
-for i = 1, #depth, 2 do
-  local queue, oldest = depth[i], 0
+-- Mostly the first entry is live; only where tombstones stand in front are more read.
+local PARTS = {{0, 1}, {2, 99}}
+
+local function oldest_in(queue)
   for _, priority in ipairs(priorities(queue)) do
     local lane = lane_key(queue, priority)
     for _, key in ipairs({front_key(lane), lane}) do
-      for _, entry in ipairs(oldest == 0 and redis.call('LRANGE', key, 0, 99) or {}) do
-        local jid, place = struct.unpack(ENTRY, entry)
-        local r = oldest == 0 and load(jid)
-        if r and is_live(r, place, queue, priority) then oldest = r.enqueued end
+      for _, part in ipairs(PARTS) do
+        local entries = redis.call('LRANGE', key, part[1], part[2])
+        if #entries == 0 then break end
+        for _, entry in ipairs(entries) do
+          local jid, place = struct.unpack(ENTRY, entry)
+          local r = load(jid)
+          if r and is_live(r, place, queue, priority) then return r.enqueued end
+        end
       end
     end
   end
-  reply[#reply + 1] = {queue, tonumber(depth[i + 1]), redis.call('HGET', T .. ':paused', queue), oldest}
+  return 0
+end
+
+local reply, depth = {}, redis.call('HGETALL', T .. ':depth')
+for i = 1, #depth, 2 do
+  local queue = depth[i]
+  reply[#reply + 1] = {queue, tonumber(depth[i + 1]), redis.call('HGET', T .. ':paused', queue), oldest_in(queue)}
 end
 return reply

@@ -181,5 +181,6 @@ local function take_back_all(worker, limit, max_crashes, how, crash, taken)
   redis.call('ZREM', T .. ':leases', worker)
   redis.call('HDEL', T .. ':workers', worker)
   redis.call('HDEL', T .. ':tokens', worker)
+  redis.call('DEL', T .. ':orders:' .. worker)
   return true
 end

@@ -1,0 +1,237 @@
+"""What nobody is to see on the dashboard: arguments, results, errors and log lines are redacted before they are read.
+
+`viewed(app, …)` is the app as the pages see it: whatever it is asked, the jobs in the answer went through `redact`.
+So no page, JSON twin, search or API could forget it, and hidden values cannot be guessed by searching.
+What acts on jobs uses the app itself. Pure but for the questions that it passes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any, Literal
+from uuid import UUID
+
+import msgspec
+from msgspec.structs import replace
+
+from procession.client import Procession
+from procession.database import Page, Scheduled
+from procession.database.measures import ErrorGroup
+from procession.job import Failure, Job
+from procession.notes import LogLine
+from procession.schedule import ScheduleInfo
+from procession.sealing import PREFIX, is_sealed
+
+log = logging.getLogger("procession.web")
+
+Kind = Literal["args", "result", "error", "log", "key"]
+"""Arguments (a dict) · a result (decoded) · text of an error · text of a log line or of progress · a unique key."""
+Redact = Callable[[Kind, Any, str], Any]
+"""Given what it is, the value, and the job's name ("" where it is not known), returns the value as it may be seen. It
+may be called more than once for the same job. What it raises on is hidden altogether."""
+
+HIDDEN = "•••"
+WORDS = (
+    "password", "passwd", "pwd", "passphrase", "secret", "secrets", "token", "jwt", "authorization", "cookie",
+    "credential", "credentials", "api key", "apikey", "private key", "access key", "secret key", "encryption key",
+    "session id",
+)  # fmt: skip
+"""Words in the name of a key whose value is hidden: that of `access_token` or `apiKey` is, that of `max_tokens` not."""
+
+_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_URL = re.compile(r"(://[^\s/:@]*:)[^\s/@]+(?=@)")
+
+
+def hide_keys(*more: str) -> Redact:
+    """A `redact` that hides the values of keys by their names: `WORDS`, and `more` such as "iban" or "card number".
+
+    In text it hides what follows such a name and `=` or `:`, and the password within a URL. A list of a name and a
+    value is such a pair, too.
+    """
+    words = frozenset(" ".join(parts_of(word)) for word in (*WORDS, *more))
+    loose = sorted((re.escape(word).replace("\\ ", "[ _-]?") for word in words), key=len, reverse=True)
+    said = re.compile(
+        rf"((?<![a-z])(?:{'|'.join(loose)})(?![a-z])[\"']?\s*[=:]\s*(?:bearer\s+|basic\s+)?)"
+        r"(\"[^\"\n]*\"|'[^'\n]*'|[^\s,;&)\]}\"']+)",
+        re.IGNORECASE,
+    )
+    firsts = sorted({word.partition(" ")[0] for word in words})
+
+    def is_secret(key: str) -> bool:
+        parts = parts_of(key)
+        pairs = {" ".join(pair) for pair in pairwise(parts)}
+        return not words.isdisjoint(parts) or not words.isdisjoint(pairs)
+
+    def hidden(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: HIDDEN if is_secret(str(key)) else hidden(it) for key, it in value.items()}
+        if isinstance(value, list):
+            pair = len(value) == 2 and isinstance(value[0], str) and is_secret(value[0])
+            return [value[0], HIDDEN] if pair else [hidden(it) for it in value]
+        return in_text(value) if isinstance(value, str) else value
+
+    def in_text(text: str) -> str:
+        if "://" in text:
+            text = _URL.sub(rf"\1{HIDDEN}", text)
+        lower = text.lower()  # far cheaper than the expression, and most texts hold none of the words
+        return said.sub(rf"\1{HIDDEN}", text) if any(first in lower for first in firsts) else text
+
+    return lambda kind, value, name: hidden(value)
+
+
+def parts_of(key: str) -> list[str]:
+    """The words of a name, whether joined by signs or by capitals.
+
+    >>> parts_of("X-Api-Key"), parts_of("accessToken2"), parts_of("DB_PASSWORD")
+    (['x', 'api', 'key'], ['access', 'token', '2'], ['db', 'password'])
+    """
+    return [part.lower() for part in _PART.findall(key)]
+
+
+def kept(edited: Any, original: Any) -> Any:
+    """What somebody edited in a form that shows redacted values: what still says `HIDDEN` becomes what it was."""
+    if edited == HIDDEN:
+        return original
+    if isinstance(edited, dict) and isinstance(original, dict):
+        return {key: kept(value, original[key]) if key in original else value for key, value in edited.items()}
+    if isinstance(edited, list) and isinstance(original, list):
+        return [kept(*pair) for pair in zip(edited, original, strict=False)] + edited[len(original) :]
+    return edited
+
+
+class Shade:
+    """One or several `redact`, over whatever the store answers. With a codec chain, what is sealed is left as it is:
+    `redact` is to see it once it is opened, and what is not opened says nothing."""
+
+    def __init__(self, redacts: Sequence[Redact], *, chained: bool) -> None:
+        self._redacts = redacts
+        self._chained = chained
+
+    def over(self, answer: Any) -> Any:
+        """The answer as it may be seen."""
+        if isinstance(answer, Job):
+            return self._job(answer)
+        if type(answer) in (list, tuple):
+            return type(answer)(map(self.over, answer))
+        if isinstance(answer, Page):
+            return replace(answer, jobs=self.over(answer.jobs))
+        if isinstance(answer, LogLine):
+            return replace(answer, text=self._text("log", answer.text, _job_of(answer)))
+        if isinstance(answer, ErrorGroup):
+            return replace(answer, message=self._text("error", answer.message, answer.names[-1]))
+        if isinstance(answer, Scheduled):
+            return replace(answer, schedules=self.over(answer.schedules))
+        return self._schedule(answer) if isinstance(answer, ScheduleInfo) else answer
+
+    def _job(self, job: Job) -> Job:
+        name, progress = job.name, job.progress
+        return replace(
+            job,
+            args=self._args(job.args, name),
+            result=None if job.result is None else self._json("result", job.result, name),
+            unique=self._text("key", job.unique, name),
+            reason=self._text("error", job.reason, name),
+            progress=None if progress is None else replace(progress, text=self._text("log", progress.text, name)),
+            failures=tuple(self._failure(it, name) for it in job.failures),
+            raw=self._text("error", job.raw.decode(errors="replace"), name).encode() if job.raw else b"",
+        )
+
+    def _failure(self, failure: Failure, name: str) -> Failure:
+        crash = failure.crash
+        return replace(
+            failure,
+            message=self._text("error", failure.message, name),
+            traceback=self._text("error", failure.traceback, name),
+            crash=None if crash is None else replace(crash, log=tuple(self._text("log", it, name) for it in crash.log)),
+        )
+
+    def _schedule(self, info: ScheduleInfo) -> ScheduleInfo:
+        try:
+            asked = msgspec.json.decode(info.asked)
+            asked["args"] = self._args(asked["args"], asked["job"])
+        except (msgspec.DecodeError, UnicodeDecodeError, LookupError, TypeError):
+            return info
+        return replace(info, asked=msgspec.json.encode(asked))
+
+    def _args(self, args: Any, name: str) -> dict[str, Any]:
+        if self._chained and is_sealed(msgspec.json.encode(args)):
+            return dict(args)
+        found = self._seen("args", args, name)
+        return found if isinstance(found, dict) else {HIDDEN: found}
+
+    def _json(self, kind: Kind, raw: msgspec.Raw, name: str) -> msgspec.Raw:
+        if self._chained and is_sealed(raw):
+            return raw
+        try:
+            value = msgspec.json.decode(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return msgspec.Raw(msgspec.json.encode(HIDDEN))
+        seen = self._seen(kind, value, name)
+        return raw if seen == value else msgspec.Raw(msgspec.json.encode(seen))
+
+    def _text(self, kind: Kind, text: str, name: str) -> str:
+        sealed = self._chained and text.startswith(PREFIX)
+        return text if not text or sealed else str(self._seen(kind, text, name))
+
+    def _seen(self, kind: Kind, value: Any, name: str) -> Any:
+        for redact in self._redacts:
+            try:
+                value = redact(kind, value, name)
+            except Exception:
+                log.exception("redact raised on the %s of a job %r, which is hidden", kind, name)
+                return HIDDEN
+        return value
+
+
+class _Connection:
+    """A connection whose answers lie in the shade."""
+
+    def __init__(self, connection: Any, shade: Shade) -> None:
+        self._connection = connection
+        self._shade = shade
+
+    async def ask(self, *operations: Any, **options: Any) -> Any:
+        """See `AsyncConnection.ask`."""
+        return self._shade.over(await self._connection.ask(*operations, **options))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+
+class _Viewed(Procession):
+    """An app that asks through another one, and shows its answers in the shade."""
+
+    def __init__(self, app: Procession, shade: Shade) -> None:
+        self.settings, self.registry, self._credentials = app.settings, app.registry, app._credentials
+        self.database = app.database
+        self._app = app
+        self._shade = shade
+
+    def connection_async(self) -> Any:
+        return _Connection(self._app.connection_async(), self._shade)
+
+    def connection(self) -> Any:
+        raise NotImplementedError("the pages ask from an event loop")
+
+    def opened(self, job: Any) -> Any:
+        return self._shade.over(super().opened(job))
+
+    async def log_async(self, jid: str | UUID, attempt: int | None = None, after: int = 0) -> list[LogLine]:
+        lines: list[LogLine] = self._shade.over(await super().log_async(jid, attempt, after))
+        return lines
+
+
+def viewed(app: Procession, redact: Redact | Sequence[Redact] | None) -> Procession:
+    """The app as the pages see it; None shows everything."""
+    if redact is None:
+        return app
+    chained = app.registry.policies.sealing is not None
+    return _Viewed(app, Shade([redact] if callable(redact) else [*redact], chained=chained))
+
+
+def _job_of(line: LogLine) -> str:
+    """The job's name, where a line was said to `current_job().log`."""
+    return line.logger.removeprefix("procession.job.") if line.logger.startswith("procession.job.") else ""
