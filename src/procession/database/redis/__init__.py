@@ -33,6 +33,7 @@ from procession.job import Claimed, Crash, Job, NewJob, Outcome, State, Stored, 
 
 T = TypeVar("T")
 
+ACCEPTED = b"1"[0]
 SCANNED = 200
 """How many jobs one page looks at when it is filtered by queue or name."""
 
@@ -123,7 +124,7 @@ class RedisDatabase(MeasureScripts, NoteVerbs, ScheduleVerbs):
         bounds = (policy.processed_count, policy.failed_count, policy.cancelled_count, policy.max_crashes)
         arguments: list[Any] = [worker, *bounds]
         arguments += settle_arguments(outcomes)
-        return self._ask("settle", arguments, lambda reply: [bool(accepted) for accepted in reply])
+        return self._ask("settle", arguments, lambda reply: [accepted == ACCEPTED for accepted in reply])
 
     def heartbeat(
         self, worker: str, *, lease: int, info: bytes, queues: Sequence[str] = (), limit: int = 0

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 from uuid import UUID
 
@@ -98,20 +99,21 @@ def enqueue_arguments(jobs: Sequence[NewJob]) -> list[Any]:
 def settle_arguments(outcomes: Sequence[Outcome]) -> list[Any]:
     """Outcomes as `settle.lua` reads them: in runs of what was processed under one token, and of all else."""
     arguments: list[Any] = []
-    token: bytes | None = None
-    at = 0
-    for it in outcomes:
-        plain = it.move == "process" and not it.reason and not it.failure
-        if token != (it.token if plain else b""):
-            token = it.token if plain else b""
-            arguments += (token, 0)
-            at = len(arguments) - 1
-        arguments[at] += 1
-        if plain:
-            arguments += (it.jid.bytes, it.value or b"")
+    for token, run in groupby(outcomes, _plain_token):
+        if token:
+            run = [*run]
+            results = [it.value or b"" for it in run]
+            arguments += (token, b"".join([it.jid.bytes for it in run]))
+            arguments += (b"1", *results) if any(results) else (b"0",)
         else:
-            arguments.append(_packed(it))
+            packed = [*map(_packed, run)]
+            arguments += (b"", len(packed), *packed)
     return arguments
+
+
+def _plain_token(it: Outcome) -> bytes:
+    """The claim of a job that was processed, with nothing else to say; nothing for any other outcome."""
+    return it.token if it.move == "process" and not it.reason and not it.failure else b""
 
 
 def _packed(it: Outcome) -> bytes:
