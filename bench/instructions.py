@@ -94,7 +94,7 @@ def ours(server: Counted, *, kept: int = 100_000) -> dict[str, Callable[[int], A
         assert len(claims.jobs) == number
 
     def settle(number: int) -> None:
-        outcomes = [Outcome(jid=it.jid, token=it.token, move="process", value=b"null") for it in claimed]
+        outcomes = [Outcome(jid=it.jid, token=it.token, move="process") for it in claimed]
         assert all(connection.ask(database.settle("host:1234:0123456789ab", outcomes)))
         assert len(outcomes) == number
 

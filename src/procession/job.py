@@ -193,6 +193,7 @@ class Job(Struct, frozen=True, kw_only=True):
     cancel_asked: bool = False
     failures: tuple[Failure, ...] = ()
     result: Raw | None = None
+    """What it returned, encoded; None until then, and when that was None."""
     progress: Progress | None = None
     raw: bytes = b""
     """The spec's bytes when they could not be decoded, so that nothing is hidden."""

@@ -206,7 +206,10 @@ async def _say_exhausted_async(run: Run, verdict: Verdict) -> None:
 
 
 def succeeded(run: Run, value: Any, worker: str) -> Verdict:
-    """The attempt returned: encode what it returned, or fail clearly."""
+    """The attempt returned: encode what it returned, or fail clearly. None is what a job without a result has: nothing is
+    kept of it."""
+    if value is None and run.registered.sealing is None:
+        return Verdict(_outcome(run.claimed, Move.PROCESS))
     try:
         raw = run.registered.signature.encode_result(value)
     except EnqueueError as error:

@@ -4,7 +4,7 @@
 -- args: now:int worker token after limit:int lease:int *queues
 -- reply: now next_due fence called rows…; a row is jid, since when it was ready, attempt, crashes, number of the queue (and 32768 with a deadline, and the deadline), spec; its fence is one more each
 -- uses: record held lanes finish unique
--- seldom: take add held_of load packed each_chunk
+-- seldom: take add held_of load packed each_chunk unpacked write_tallies
 
 local claimed, reply, taken = {}, {now, 0, '0', 0}, 0
 local UNKNOWN = '\0\0\0\0\0\0'
@@ -49,13 +49,13 @@ if last == token or held then
 else
   redis.call('HSET', T .. ':tokens', worker, token)
   local running = struct.pack('>BBHHBB', VERSION, RUNNING, 0, 1, 0, HAS_HISTORY)
-  local past, sub = history(now, 0, worker, token, ''), string.sub
+  local past, sub, find = history(now, 0, worker, token, ''), string.sub, string.find
   local in_turn, paused = not last or after == '' or after == last, values(T .. ':paused', queues)
   for i, queue in ipairs(queues) do
     if in_turn and taken < limit and not paused[i] then
       local facts, spec_at = struct.pack('>HBH', 1, 0, i - 1), 17 + #queue
       pop_live(queue, limit - taken, function(jid, raw)
-        if sub(raw, 5, 8) ~= '\0\0\0\0' then return take(jid, unpacked(raw), i - 1) end
+        if find(raw, '\0\0\0\0', 5, true) ~= 5 then return take(jid, unpacked(raw), i - 1) end
         local spec = sub(raw, spec_at)
         write(jid, running .. sub(raw, 9, spec_at - 1) .. past .. spec)
         row(jid, sub(raw, 9, 14), facts, spec)

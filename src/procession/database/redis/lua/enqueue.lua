@@ -66,15 +66,16 @@ local function run_of(first, queue, priority, number, planned)
           ring(queue)
         end
       else
-        into_lane(jid, queue, priority, false)
+        if usual then file(lane, jid) else into_lane(jid, queue, priority, false) end
         usual = usual or fresh .. suffix .. '\0\0\0\0' .. whose
         write(jid, flags == 0 and usual .. spec or fresh .. suffix .. string.char(0, 0, 0, flags) .. whose .. spec)
         queued = queued + 1
       end
       there[jid], answers[answered] = true, 1
-      enqueued, used[queue] = enqueued + 1, true
+      enqueued = enqueued + 1
     end
   end
+  used[queue] = used[queue] or enqueued > 0 or nil
   deepen(queue, queued)
   happened('enqueued', queue, enqueued)
   return first + number * width

@@ -77,9 +77,9 @@ end
 -- What most come to: processed. The record is cut after `started` and before the spec; what lies between is the same for all jobs
 -- of one claim that have neither plan nor an earlier history.
 local function settle_processed(token, joined, results_at)
-  local jids, kept, sub, byte = {}, pushing('RPUSH', KEPT[PROCESSED]), string.sub, string.byte
+  local jids, kept, sub, byte, find = {}, pushing('RPUSH', KEPT[PROCESSED]), string.sub, string.byte, string.find
   local before, after = sub(history(0, 0, worker, token, ''), 7), sub(history(0, now, worker, sub(token, 1, 4), ''), 7)
-  local processed, plain, per_queue, watched = string.char(VERSION, PROCESSED) .. suffix, 0, {}, is_watched()
+  local processed, plain, per_queue, queue, watched = string.char(VERSION, PROCESSED) .. suffix, 0, {}, '', is_watched()
   for i = 1, #joined / 16 do jids[i] = sub(joined, 16 * i - 15, 16 * i) end
   for i, raw in ipairs(values(JOBS, jids)) do
     local jid, value, past, state, flags = jids[i], results_at and outcomes[results_at + i] or '', 0, nil, nil
@@ -89,7 +89,7 @@ local function settle_processed(token, joined, results_at)
       past = past + 17
     end
     if state == RUNNING and flags == HAS_HISTORY and known[jid] == nil and not done[jid]
-      and sub(raw, past + 6, past + 5 + #before) == before then
+      and find(raw, before, past + 6, true) == past + 6 then
       local middle = sub(raw, 5, past + 5)
       if value ~= '' then
         results[#results + 1] = jid
@@ -99,7 +99,7 @@ local function settle_processed(token, joined, results_at)
       write(jid, processed .. middle .. after .. sub(raw, past + 6 + #before))
       file(kept, jid)
       if watched then ring_watchers(jid) end
-      local queue = sub(raw, 17, past - 1)
+      if past - 17 ~= #queue or find(raw, queue, 17, true) ~= 17 then queue = sub(raw, 17, past - 1) end
       plain, per_queue[queue], done[jid] = plain + 1, (per_queue[queue] or 0) + 1, token
       answer(true)
     elseif done[jid] then
