@@ -23,13 +23,13 @@ from procession.database.redis.joining import Jobs
 from procession.database.redis.keys import tag
 from procession.database.redis.measures import MeasureScripts
 from procession.database.redis.notes import NoteVerbs
-from procession.database.redis.records import CLAIMED, HAS_DEADLINE, enqueue_arguments, job_from, settle_arguments
+from procession.database.redis.records import claimed_from, enqueue_arguments, job_from, settle_arguments
 from procession.database.redis.rules import stored
 from procession.database.redis.schedules import ScheduleVerbs
 from procession.database.redis.scripts import Script, script
 from procession.database.redis.target import Login, Target
 from procession.database.shelf import Counts, Page, Query, QueueInfo, WorkerInfo, described_worker
-from procession.job import Claimed, Crash, Job, NewJob, Outcome, State, Stored, jid_of
+from procession.job import Crash, Job, NewJob, Outcome, State, Stored
 
 T = TypeVar("T")
 
@@ -105,15 +105,7 @@ class RedisDatabase(MeasureScripts, NoteVerbs, ScheduleVerbs):
 
         def read(reply: list[Any]) -> Claims:
             now, next_due, first, called, *rows = reply
-            jobs = []
-            for fence, row in enumerate(rows, start=int(first)):
-                jid, ready, attempt, crashes, place = CLAIMED.unpack_from(row)
-                at, left, since = CLAIMED.size, None, int.from_bytes(ready)
-                if place & HAS_DEADLINE:
-                    place, at, left = place - HAS_DEADLINE, at + 6, int.from_bytes(row[at : at + 6]) - now
-                waited = max(now - since, 0) if since else None
-                it, queue, spec = jid_of(int.from_bytes(jid)), queues[int(place)], row[at:]
-                jobs.append(Claimed(it, token, queue, spec, attempt, crashes, fence, left, waited))
+            jobs = [claimed_from(row, fence, token, queues, now) for fence, row in enumerate(rows, start=int(first))]
             return Claims(jobs, now, next_due, bool(called))
 
         return self._ask("claim", [worker, token, after, limit, lease, *queues], read)

@@ -15,7 +15,7 @@ import msgspec
 
 from procession.database.redis.notes import progress_from
 from procession.database.redis.rules import rules_of
-from procession.job import Failure, Job, NewJob, Outcome, Spec, State
+from procession.job import Claimed, Failure, Job, NewJob, Outcome, Spec, State, jid_of
 
 HEAD = struct.Struct(">BBHHBB6sbB")
 PLAN = struct.Struct(">6s6s")
@@ -30,8 +30,9 @@ STATES = (
     State.CANCELLED,
 )
 
-CLAIMED = struct.Struct(">16s6sHBH")
-"""What a claim answers of each job, in front of its spec: jid, ready since, attempt, crashes, number of the queue."""
+CLAIMED = struct.Struct(">QQHIHBH")
+"""What a claim answers of each job, in front of its spec: jid (8 + 8), ready since (2 + 4), attempt, crashes, number of
+the queue."""
 HAS_DEADLINE = 32_768
 """Added to the number of the queue: the deadline follows, as an instant in six bytes."""
 
@@ -123,6 +124,16 @@ def _packed(it: Outcome) -> bytes:
         it.jid.bytes, bytes((len(it.token),)), it.token, bytes((len(move),)), move, it.delay.to_bytes(6, "big"),
         bytes((len(reason),)), reason, len(value).to_bytes(4, "big"), value, len(failure).to_bytes(4, "big"), failure,
     ))  # fmt: skip
+
+
+def claimed_from(row: bytes, fence: int, token: bytes, queues: Sequence[str], now: int) -> Claimed:
+    """One row of a claim's answer; `queues` as they were asked for, `now` the store's clock."""
+    high, low, since, its_low, attempt, crashes, number = CLAIMED.unpack_from(row)
+    since, at, left = since << 32 | its_low, CLAIMED.size, None
+    if number & HAS_DEADLINE:
+        number, at, left = number - HAS_DEADLINE, at + 6, int.from_bytes(row[at : at + 6]) - now
+    waited = max(now - since, 0) if since else None
+    return Claimed(jid_of(high << 64 | low), token, queues[number], row[at:], attempt, crashes, fence, left, waited)
 
 
 def job_from(row: list[Any]) -> Job:
