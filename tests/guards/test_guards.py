@@ -20,7 +20,7 @@ from procession.database.redis import scripts
 from procession.database.redis.asking import asking, of_bells
 from procession.database.redis.line import Line
 from procession.database.redis.line_async import AsyncLine
-from procession.handle import Waiter
+from procession.waiter import Waiter
 from procession.moves import Move
 from procession.runtime.heartbeat import LeaseKeeper, compare
 from procession.runtime.outbox import Outbox
