@@ -36,7 +36,7 @@ class Counted:
         options += ["--lua-time-limit", "0", "--io-threads", "1"]
         counting = ["valgrind", "--tool=callgrind", "--quiet", f"--callgrind-out-file={folder}/out"]
         self._process = subprocess.Popen([*counting, valkey_binary(), *options], stdout=subprocess.DEVNULL)
-        while not os.path.exists(self.socket):
+        while not Path(self.socket).exists():
             time.sleep(0.05)
 
     def instructions(self, call: Callable[[], Any]) -> int:
@@ -104,7 +104,6 @@ def ours(server: Counted, *, kept: int = 100_000) -> dict[str, Callable[[int], A
 def packed(server: Counted) -> dict[str, Callable[[int], Any]]:
     """The packed floor's moves: its one script settles the batch before and claims the next."""
     import redis
-
     from floors.packed import ENQUEUE, TURN
 
     store = redis.Redis(unix_socket_path=server.socket, socket_timeout=300)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from bodies import TEXT, anap, anoop, astamp, nap
+from bodies import TEXT, anap, anoop, astamp, burn, nap
 from measure import TAG
 
 from procession import Procession
@@ -21,6 +21,7 @@ noop = app.job(name="noop")(anoop)
 stamp = app.job(name="stamp")(astamp)
 wait = app.job(name="anap")(anap)
 nap_in_thread = app.job(name="nap", queue="threads")(nap)
+burn_in_process = app.job(name="burn", queue="processes", executor="process")(burn)
 
 
 def left(store: object) -> int:
@@ -71,6 +72,11 @@ def enqueue_thread_naps(count: int, seconds: float) -> None:
     app.enqueue_many([nap_in_thread.bind(seconds) for _ in range(count)])
 
 
+def enqueue_burns(count: int, rounds: int) -> None:
+    """Jobs that keep a core busy, each in a job process."""
+    app.enqueue_many([burn_in_process.bind(rounds) for _ in range(count)])
+
+
 def verbs(count: int) -> dict[str, Callable[[], object]]:
     """What the backlog figure asks, each once a call, on jobs spread over the whole queue."""
     fresh = [handle.jid for handle in app.enqueue_many([noop.bind(number, TEXT) for number in range(4 * count)])]
@@ -85,11 +91,15 @@ def verbs(count: int) -> dict[str, Callable[[], object]]:
     }
 
 
-def worker(*, processes: int = 1, concurrency: int | None = None, threads: int | None = None) -> list[str]:
-    """The command that performs jobs."""
+def worker(
+    *, processes: int = 1, concurrency: int | None = None, threads: int | None = None, burning: int | None = None
+) -> list[str]:
+    """The command that performs jobs; with `burning`, those of a queue for so many job processes."""
     command = [sys.executable, "-m", "procession", "worker", "peers.procession:app", "--processes", str(processes)]
     if concurrency:
         command += ["--concurrency", str(concurrency)]
     if threads:
         command += ["--threads", str(threads)]
+    if burning:
+        return [*command, "--job-processes", str(burning), "--queue", "processes"]
     return [*command, "--queue", "threads" if threads else "default"]

@@ -7,7 +7,7 @@ in `waiter.py`, so that a program without an event loop loads none.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 from uuid import UUID, uuid4
 
 import msgspec

@@ -209,8 +209,8 @@ async def _say_exhausted_async(run: Run, verdict: Verdict) -> None:
 
 
 def succeeded(run: Run, value: Any, worker: str) -> Verdict:
-    """The attempt returned: encode what it returned, or fail clearly. None is what a job without a result has: nothing is
-    kept of it."""
+    """The attempt returned: encode what it returned, or fail clearly. Of None nothing is kept: a job without a result
+    reads the same."""
     if value is None and run.registered.sealing is None:
         return Verdict(Outcome(jid=run.claimed.jid, token=run.claimed.token, move=PROCESS))
     try:

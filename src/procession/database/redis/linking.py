@@ -57,7 +57,8 @@ def linked(helpers: Sequence[str], source: str, seldom: Sequence[str] = ()) -> s
     made = {name for at in later for name in every[at].defines}
     early = {word for at in always if at < max(later, default=0) and not every[at].may_go for word in every[at].words}
     if wrong := {name for name in seldom if name not in made or name in early}:
-        raise ValueError(f"{', '.join(sorted(wrong))}: no function that can be made later; there is none, or it is called at once")
+        names = ", ".join(sorted(wrong))
+        raise ValueError(f"{names} cannot be made later: there is no such function, or it is called at once")
     return "\n".join(_laid_out(every, always, later, seldom))
 
 
@@ -89,7 +90,10 @@ def _code(tokens: Sequence[str]) -> str:
 def _constants(every: Sequence[Statement]) -> dict[str, str]:
     """Names in capitals that one statement makes, each a number or a plain text, and that nothing else assigns."""
     assigned = Counter(
-        name for it in every for match in _ASSIGNED.finditer(_code(it.tokens)) for name in (match[1] or match[2]).split(", ")
+        name
+        for it in every
+        for match in _ASSIGNED.finditer(_code(it.tokens))
+        for name in (match[1] or match[2]).split(", ")
     )
     found: dict[str, str] = {}
     for it in every:

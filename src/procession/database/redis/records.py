@@ -102,9 +102,9 @@ def settle_arguments(outcomes: Sequence[Outcome]) -> list[Any]:
     arguments: list[Any] = []
     for token, run in groupby(outcomes, _plain_token):
         if token:
-            run = [*run]
-            results = [it.value or b"" for it in run]
-            arguments += (token, b"".join([it.jid.bytes for it in run]))
+            alike = [*run]
+            results = [it.value or b"" for it in alike]
+            arguments += (token, b"".join([it.jid.bytes for it in alike]))
             arguments += (b"1", *results) if any(results) else (b"0",)
         else:
             packed = [*map(_packed, run)]
@@ -133,7 +133,7 @@ def claimed_from(row: bytes, fence: int, token: bytes, queues: Sequence[str], no
     if number & HAS_DEADLINE:
         number, at, left = number - HAS_DEADLINE, at + 6, int.from_bytes(row[at : at + 6]) - now
     waited = max(now - since, 0) if since else None
-    return Claimed(jid_of(high << 64 | low), token, queues[number], row[at:], attempt, crashes, fence, left, waited)
+    return Claimed(jid_of(high << 64 | low), token, queues[int(number)], row[at:], attempt, crashes, fence, left, waited)
 
 
 def job_from(row: list[Any]) -> Job:

@@ -1,8 +1,9 @@
 """Lua scripts: read from `lua/`, joined with the helpers that they use, their arguments bound by name.
 
 The header of each file is code: `args` becomes the list of local variables (`:int` a number, `*` the rest as a table),
-`flags` the shebang line, `uses` the helpers of which `linking.py` takes what is needed, and `seldom` at once. So Python hands over values in the
-order of the header, and no script reads a position. Helpers live in `lua/lib/`. Called by `__init__.py` of this folder.
+`flags` the shebang line, `uses` the helpers of which `linking.py` takes what is needed, and `seldom` (where it is
+given) the functions that most calls do without. So Python hands over values in the order of the header, and no script
+reads a position. Helpers live in `lua/lib/`. Called by `__init__.py` of this folder.
 """
 
 from __future__ import annotations

@@ -50,7 +50,8 @@ else
   redis.call('HSET', T .. ':tokens', worker, token)
   local running = struct.pack('>BBHHBB', VERSION, RUNNING, 0, 1, 0, HAS_HISTORY)
   local past, sub, find = history(now, 0, worker, token, ''), string.sub, string.find
-  local in_turn, paused = not last or after == '' or after == last, values(T .. ':paused', queues)
+  local in_turn = not last or after == '' or after == last
+  local paused = values(T .. ':paused', queues)
   for i, queue in ipairs(queues) do
     if in_turn and taken < limit and not paused[i] then
       local facts, spec_at = struct.pack('>HBH', 1, 0, i - 1), 17 + #queue
