@@ -28,7 +28,7 @@ FLOORS = [
     ("job", "fingerprint", "moves", "errors", "codec", "retry", "clock", "names", "sizes", "unique", "cron", "schedule",
      "notes", "query", "matching", "retry_after", "depends", "sealing"),
     ("database",),
-    ("config", "connections", "context", "registry", "enqueuer", "dequeuer", "stats", "handle", "worker", "client",
+    ("config", "connections", "context", "registry", "enqueuer", "dequeuer", "stats", "handle", "waiter", "worker", "client",
      "doctor", "repair", "asker", "steering", "schedules", "scheduling", "notebook", "journal", "search", "bulk", "why",
      "inquiry", "insight", "extending", "middleware", "policies", "waiting", "events", "lifespan"),
     ("runtime",),
