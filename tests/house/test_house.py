@@ -28,9 +28,9 @@ FLOORS = [
     ("job", "fingerprint", "moves", "errors", "codec", "retry", "clock", "names", "sizes", "unique", "cron", "schedule",
      "notes", "query", "matching", "retry_after", "depends", "sealing"),
     ("database",),
-    ("config", "connections", "context", "registry", "enqueuer", "dequeuer", "stats", "handle", "waiter", "worker", "client",
+    ("config", "connections", "context", "registry", "enqueuer", "dequeuer", "stats", "handle", "worker", "client",
      "doctor", "repair", "asker", "steering", "schedules", "scheduling", "notebook", "journal", "search", "bulk", "why",
-     "inquiry", "insight", "extending", "middleware", "policies", "waiting", "events", "lifespan"),
+     "inquiry", "insight", "extending", "middleware", "policies", "waiting", "waiter", "events", "lifespan"),
     ("runtime",),
     ("cli", "demo", "testing", "web", "__main__"),
 ]

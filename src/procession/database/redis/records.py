@@ -133,7 +133,8 @@ def claimed_from(row: bytes, fence: int, token: bytes, queues: Sequence[str], no
     if number & HAS_DEADLINE:
         number, at, left = number - HAS_DEADLINE, at + 6, int.from_bytes(row[at : at + 6]) - now
     waited = max(now - since, 0) if since else None
-    return Claimed(jid_of(high << 64 | low), token, queues[int(number)], row[at:], attempt, crashes, fence, left, waited)
+    jid, queue = jid_of(high << 64 | low), queues[int(number)]
+    return Claimed(jid, token, queue, row[at:], attempt, crashes, fence, left, waited)
 
 
 def job_from(row: list[Any]) -> Job:
