@@ -92,7 +92,7 @@ while jobs[at] do
 end
 call_with('ZADD', DUE, delayed)
 for queue in pairs(used) do
-  if depths[queue] == 0 then redis.call('HSETNX', T .. ':depth', queue, 0) end  -- else `commit` makes it
+  if (depths[queue] or 0) == 0 then redis.call('HSETNX', T .. ':depth', queue, 0) end  -- else `commit` makes it
 end
 commit()
 return answers
