@@ -94,7 +94,7 @@ def verbs(count: int) -> dict[str, Callable[[], object]]:
 def worker(
     *, processes: int = 1, concurrency: int | None = None, threads: int | None = None, burning: int | None = None
 ) -> list[str]:
-    """The command that performs jobs."""
+    """The command that performs jobs; with `burning`, those of a queue for so many job processes."""
     command = [sys.executable, "-m", "procession", "worker", "peers.procession:app", "--processes", str(processes)]
     if concurrency:
         command += ["--concurrency", str(concurrency)]

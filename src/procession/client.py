@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
 from types import ModuleType
-from typing import Any, ParamSpec, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 from uuid import UUID
 
 from procession.clock import milliseconds
@@ -40,7 +40,7 @@ from procession.enqueuer import (
 )
 from procession.errors import ConfigError, DatabaseError
 from procession.extending import Extending
-from procession.handle import JobHandle, Waiter
+from procession.handle import JobHandle
 from procession.inquiry import Inquiry
 from procession.insight import Insight
 from procession.job import Job, NewJob, State, Stored, parse_jid
@@ -54,6 +54,9 @@ from procession.scheduling import Scheduling
 from procession.sealing import Codec, J, Sealing, opened
 from procession.steering import Steering
 from procession.worker import AsyncPerform, Caller, JobFunction, SyncPerform, Worker
+
+if TYPE_CHECKING:
+    from procession.waiter import Waiter
 
 P = ParamSpec("P")
 R = TypeVar("R")

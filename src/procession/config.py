@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -146,6 +145,8 @@ def _file_layer() -> tuple[dict[str, Any], str]:
     path = project_root() / "pyproject.toml"
     if not path.is_file():
         return {}, ""
+    import tomllib  # only where there is such a file
+
     try:
         table = tomllib.loads(path.read_text("utf-8")).get("tool", {}).get("procession", {})
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -6,13 +6,17 @@ is let go, so that a program may call `asyncio.run` as often as it likes. Held b
 
 from __future__ import annotations
 
-import asyncio
 import os
+from typing import TYPE_CHECKING
 
 from procession.database import AsyncConnection, Connection, Database
-from procession.handle import Waiter
 
-Here = tuple[int, asyncio.AbstractEventLoop]
+if TYPE_CHECKING:
+    import asyncio
+
+    from procession.waiter import Waiter
+
+    Here = tuple[int, asyncio.AbstractEventLoop]
 
 
 class Connections:
@@ -42,6 +46,8 @@ class Connections:
 
     def waiter(self) -> Waiter:
         """What waits for jobs on behalf of the running event loop."""
+        from procession.waiter import Waiter
+
         here = _here()
         if here not in self._waiters:
             self._waiters[here] = Waiter(self._database, self.of_loop())
@@ -70,4 +76,6 @@ class Connections:
 
 
 def _here() -> Here:
+    import asyncio  # who calls has a loop that runs, so it is loaded
+
     return os.getpid(), asyncio.get_running_loop()

@@ -1,20 +1,19 @@
 """Waiting for a job: `JobHandle`, what every enqueue returns.
 
 Waiting reads the state first, notes the interest, and then blocks on a bell of its own; it reads again at each ring and
-every five seconds at the latest. It ends on a final state or at its deadline, and never polls hot.
+every five seconds at the latest. It ends on a final state or at its deadline, and never polls hot. Async callers wait
+in `waiter.py`, so that a program without an event loop loads none.
 """
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 from uuid import UUID, uuid4
 
 import msgspec
 
 from procession.clock import milliseconds, monotonic
 from procession.context import CURRENT
-from procession.database import AsyncConnection, Database
 from procession.errors import ConfigError, JobCancelled, JobFailed, JobNotFound, ResultPending, Sealed
 from procession.job import Job, State
 from procession.sealing import is_sealed
@@ -93,8 +92,7 @@ class JobHandle(Generic[R]):
         """See `wait`."""
         deadline = self._deadline(timeout, inside_job)
         try:
-            async with asyncio.timeout(None if deadline is None else max(deadline - monotonic(), 0)):
-                state = await self._app.waiter().final_state(self.jid)
+            state = await self._app.waiter().final_state(self.jid, deadline)
         except TimeoutError:
             raise self._pending() from None
         if state is None:
@@ -157,54 +155,3 @@ class JobHandle(Generic[R]):
         if left <= 0:
             raise self._pending()
         return min(BLOCK, left)
-
-
-class Waiter:
-    """All waiting callers of one event loop behind one bell: one blocked connection, however many jobs are awaited."""
-
-    def __init__(self, database: Database, connection: AsyncConnection) -> None:
-        self._database = database
-        self._connection = connection
-        self._id = uuid4().hex
-        self._awaited: dict[UUID, set[asyncio.Future[State | None]]] = {}
-        self._listening: asyncio.Task[None] | None = None
-
-    async def final_state(self, jid: UUID) -> State | None:
-        """The final state of a job once it has one; None when it is not there."""
-        future: asyncio.Future[State | None] = asyncio.get_running_loop().create_future()
-        self._awaited.setdefault(jid, set()).add(future)
-        try:
-            await self._look([jid])
-            if not future.done() and (self._listening is None or self._listening.done()):
-                self._listening = asyncio.ensure_future(self._listen())
-            return await future
-        finally:
-            futures = self._awaited.get(jid, set())
-            futures.discard(future)
-            if not futures:
-                self._awaited.pop(jid, None)
-
-    async def close(self) -> None:
-        """Stop listening."""
-        if self._listening is not None:
-            self._listening.cancel()
-            await asyncio.gather(self._listening, return_exceptions=True)
-
-    async def _look(self, jids: list[UUID]) -> None:
-        states = await self._connection.ask(self._database.watch(jids, self._id))
-        for jid, state in zip(jids, states, strict=True):
-            if state is None or state.final:
-                for future in self._awaited.get(jid, set()):
-                    if not future.done():
-                        future.set_result(state)
-
-    async def _listen(self) -> None:
-        try:
-            while self._awaited:
-                await self._connection.wait([f"@{self._id}"], BLOCK)
-                await self._look([*self._awaited])
-        except Exception as error:
-            for futures in self._awaited.values():
-                for future in futures:
-                    if not future.done():
-                        future.set_exception(cast("Any", error))

@@ -208,6 +208,7 @@ class Job(Struct, frozen=True, kw_only=True):
     cancel_asked: bool = False
     failures: tuple[Failure, ...] = ()
     result: Raw | None = None
+    """What it returned, encoded; None until then, and when that was None."""
     progress: Progress | None = None
     raw: bytes = b""
     """The spec's bytes when they could not be decoded, so that nothing is hidden."""
@@ -223,10 +224,13 @@ class Job(Struct, frozen=True, kw_only=True):
 
 def jid_of(value: int) -> UUID:
     """A jid from its 128 bits: what `UUID(int=value)` returns, without looking at its six forms of input again."""
-    jid = object.__new__(UUID)
-    object.__setattr__(jid, "int", value)
-    object.__setattr__(jid, "is_safe", SafeUUID.unknown)
+    jid = _bare(UUID)
+    _set(jid, "int", value)
+    _set(jid, "is_safe", _UNKNOWN)
     return jid
+
+
+_bare, _set, _UNKNOWN = object.__new__, object.__setattr__, SafeUUID.unknown
 
 
 def new_jid() -> UUID:

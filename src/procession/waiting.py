@@ -8,7 +8,6 @@ each. For a single job see `handle.py`.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from datetime import timedelta
@@ -99,6 +98,8 @@ def _completed(awaited: Awaited) -> Iterator[JobHandle[Any]]:
 
 
 async def _completed_async(awaited: Awaited) -> AsyncIterator[JobHandle[Any]]:
+    import asyncio  # not at the top: a program without an event loop loads none
+
     if awaited.app is None:
         return
     connection = awaited.app.connection_async()

@@ -36,8 +36,8 @@ CONTROLS = (
         "only the current claim may settle",
         "suspended-at-random",
         (
-            (f"{LUA}/settle.lua", "byte(raw, 2) == RUNNING and", ""),
-            (f"{LUA}/settle.lua", "sub(raw, past + 6, past + 5 + #before) == before", "true"),
+            (f"{LUA}/settle.lua", "if state == RUNNING and", "if"),
+            (f"{LUA}/settle.lua", "find(raw, before, past + 6, true) == past + 6", "true"),
             (f"{LUA}/settle.lua", "r.state == RUNNING and r.token == token", "true"),
         ),
     ),

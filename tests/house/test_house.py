@@ -33,7 +33,7 @@ FLOORS = [
     ("config", "connections", "context", "registry", "enqueuer", "dequeuer", "stats", "handle", "worker", "client",
      "doctor", "repair", "asker", "steering", "schedules", "scheduling", "notebook", "journal", "search", "bulk", "why",
      "check", "inquiry", "insight", "scaling", "revising", "extending", "commanding", "middleware", "policies",
-     "waiting", "events", "lifespan", "serving"),
+     "waiting", "waiter", "events", "lifespan", "serving"),
     ("runtime",),
     ("cli", "demo", "integrations", "testing", "web", "__main__"),
 ]

@@ -161,7 +161,7 @@ def sliced(at: int, kind: str, series: Mapping[str, Counts]) -> Slice:
 
 def class_of(milliseconds: float) -> int:
     """The class of a histogram that a duration belongs to."""
-    return min(bisect_left(BOUNDS, milliseconds), len(BOUNDS) - 1)
+    return bisect_left(BOUNDS, milliseconds, 0, len(BOUNDS) - 1)
 
 
 def quantile(counts: Counts, first: int, part: float) -> float | None:

@@ -10,6 +10,7 @@ import inspect
 import logging
 import random
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -43,6 +44,7 @@ POSTPONED = 10_000
 """Milliseconds until a job that this worker cannot perform is looked at again; ± a quarter, by chance."""
 
 
+PROCESS = Move.PROCESS  # CPython 3.11 takes 0.1 µs to look a member up
 DEADLINE = "deadline"
 """The reason of a job that failed because no attempt may follow any more."""
 
@@ -84,8 +86,8 @@ class Run(Struct):
 
     def begin(self) -> None:
         """Its time counts from here."""
-        limits = [seconds for seconds in (self.timeout, self.hard_timeout) if seconds is not None]
-        self.context.begin(min(limits, default=None))
+        limit, hard = self.timeout, self.hard_timeout
+        self.context.begin(hard if limit is None or (hard is not None and hard < limit) else limit)
 
 
 class Verdict(Struct, frozen=True):
@@ -117,6 +119,7 @@ def resolve(claimed: Claimed, registry: Registry, worker: str) -> Run | Verdict:
     return Run(claimed, registered, spec.args, attempts, context, timeout, hard, deadline, retry)
 
 
+@lru_cache(maxsize=1_000)
 def limits(timeout: int | None, hard: int | None) -> tuple[float | None, float | None]:
     """When a run is told to stop, and when its process is killed, in seconds: given milliseconds, 0 and None lift them.
 
@@ -222,7 +225,10 @@ async def say_exhausted_async(run: Run, verdict: Verdict, *, alone: bool = False
 
 
 def succeeded(run: Run, value: Any, worker: str) -> Verdict:
-    """The attempt returned: encode what it returned, or fail clearly."""
+    """The attempt returned: encode what it returned, or fail clearly. Of None nothing is kept: a job without a result
+    reads the same."""
+    if value is None and run.registered.sealing is None:
+        return Verdict(Outcome(jid=run.claimed.jid, token=run.claimed.token, move=PROCESS))
     try:
         raw = run.registered.signature.encode_result(value)
     except EnqueueError as error:

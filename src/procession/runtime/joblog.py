@@ -11,7 +11,7 @@ import logging
 from procession.clock import monotonic
 from procession.job import Outcome
 from procession.moves import Move
-from procession.runtime.executor import Run, Verdict
+from procession.runtime.executor import PROCESS, Run, Verdict
 
 log = logging.getLogger("procession.worker")
 
@@ -46,7 +46,7 @@ class JobLog:
     def finished(self, run: Run, verdict: Verdict, seconds: float) -> None:
         """A run came to an outcome."""
         outcome = verdict.outcome
-        if outcome.move == Move.PROCESS:
+        if outcome.move == PROCESS:
             if not self._at_info:
                 return
             if self._quiet:

@@ -6,7 +6,7 @@ at most once a second. A worker that is killed loses what it has not told. Nothi
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from contextlib import suppress
 from uuid import UUID
 
@@ -34,10 +34,12 @@ EVERY = 1.0
 """Seconds between two reports, at least."""
 NAMES = 500
 """Names of jobs, and queues, that one report tells apart; what comes after is counted under no name."""
+ALIKE = 5_000
+"""Kinds of attempts that are counted apart before they are spread over the series."""
 ERRORS = 100
 """Errors that one report tells apart; what comes after waits in no group."""
 
-COUNTED = {
+COUNTED: dict[str, int] = {
     Move.PROCESS: EVENTS.index("processed"),
     Move.FAIL: EVENTS.index("failed"),
     Move.RETRY: EVENTS.index("retried"),
@@ -56,6 +58,7 @@ class Meter:
     """The counts of one queue worker since its last report. Used on its loop."""
 
     def __init__(self) -> None:
+        self._alike: Counter[tuple[str, str, int | None, int | None, int | None]] = Counter()
         self._series: dict[str, defaultdict[int, int]] = {}
         self._errors: dict[str, Seen] = {}
         self._told = 0.0
@@ -65,15 +68,12 @@ class Meter:
     ) -> None:
         """Count one attempt that came to an outcome; `seconds` is how long it ran, None when it never began. With
         `sealing`, errors are told apart as ever, and what they say is not told."""
-        if outcome.move in COUNTED:
-            self._named(f"en{name}")[COUNTED[Move(outcome.move)]] += 1
-        if seconds is not None:
-            slots = [RUN + class_of(seconds * 1_000)]
-            if claimed.waited is not None:
-                slots.append(WAIT + class_of(claimed.waited))
-            for series in (self._named(f"hn{name}"), self._named(f"hq{claimed.queue}"), self._named("h")):
-                for slot in slots:
-                    series[slot] += 1
+        waited = claimed.waited
+        ran = None if seconds is None else RUN + class_of(seconds * 1_000)
+        wait = None if ran is None or waited is None else WAIT + class_of(waited)
+        self._alike[name, claimed.queue, COUNTED.get(outcome.move), ran, wait] += 1
+        if len(self._alike) > ALIKE:
+            self._spread()
         if outcome.failure:
             self._failed(outcome.failure, name, claimed.jid, sealing)
 
@@ -87,13 +87,26 @@ class Meter:
 
     def due(self, now: float) -> bool:
         """True when there is something to tell, and the last time is a second ago."""
-        return bool(self._series or self._errors) and now - self._told >= EVERY
+        return bool(self._alike or self._series or self._errors) and now - self._told >= EVERY
 
     def taken(self, now: float) -> Report:
         """What there is to tell; it counts as told."""
+        self._spread()
         report = Report(dict(self._series), list(self._errors.values()))
         self._series, self._errors, self._told = {}, {}, now
         return report
+
+    def _spread(self) -> None:
+        """Attempts that were alike in everything, into the series that they belong to."""
+        for (name, queue, event, ran, wait), number in self._alike.items():
+            if event is not None:
+                self._named(f"en{name}")[event] += number
+            if ran is not None:
+                for series in (self._named(f"hn{name}"), self._named(f"hq{queue}"), self._named("h")):
+                    series[ran] += number
+                    if wait is not None:
+                        series[wait] += number
+        self._alike.clear()
 
     def _named(self, name: str) -> defaultdict[int, int]:
         series = self._series.get(name)

@@ -38,9 +38,8 @@ class NoteTaker:
         return bool(self._waiting)
 
     def ended(self, run: Run) -> None:
-        """A run came to its outcome: take all that it said. Nothing that it says later counts."""
-        if run.context.notebook is not None:
-            self._take(run, last=True)
+        """A run that said something came to its outcome: take all of it. Nothing that it says later counts."""
+        self._take(run, last=True)
 
     def taken(self) -> list[Note]:
         """The notes of the next trip, oldest first."""

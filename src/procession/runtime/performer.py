@@ -149,7 +149,8 @@ class Performer:
             self._log.ended("job", run.outcome, run)
             self._report(run.outcome)
             return
-        executor = self._executors.get("process" if self._suspect(claimed) else run.registered.executor)
+        suspect = claimed.crashes and self._suspect(claimed)
+        executor = self._executors.get("process" if suspect else run.registered.executor)
         active = Active(run, executor or self._executors[run.registered.inside])
         self._active[claimed.jid.int] = active
         self.executing += 1
@@ -245,13 +246,14 @@ class Performer:
 
     def began(self, active: Active) -> None:
         """See `Performance.began`."""
-        active.started = monotonic()
-        active.run.cut()
-        if active.run.timeout is not None:
-            self._deadlines.add(active, active.run.timeout)
-        self._log.started(active.run, active.started)
+        run, active.started = active.run, monotonic()
+        if run.deadline is not None:
+            run.cut()
+        if run.timeout is not None:
+            self._deadlines.add(active, run.timeout)
+        self._log.started(run, active.started)
         if self._announcer is not None:
-            self._announcer.started(active.run)
+            self._announcer.started(run)
 
     def ended(self, active: Active, verdict: Verdict) -> None:
         """See `Performance.ended`."""
@@ -261,7 +263,8 @@ class Performer:
         seconds = monotonic() - active.started
         active.took = seconds if active.started else None
         self._log.finished(active.run, verdict, seconds)
-        self.notes.ended(active.run)
+        if active.run.context.notebook is not None:
+            self.notes.ended(active.run)
         if self._announcer is not None:
             active.event = self._announcer.outcome(active.run, verdict, seconds)
         self._report(verdict.outcome)

@@ -72,7 +72,8 @@ class LoopExecutor(Waiting):
         finally:
             del self._tasks[active]
             self._pace.ended()
-            self.fill()
+            if self.waiting:
+                self.fill()
 
     def _write_off(self, active: Active) -> None:
         if not active.done:

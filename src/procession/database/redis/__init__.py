@@ -26,17 +26,18 @@ from procession.database.redis.limits import LimitVerbs
 from procession.database.redis.measures import MeasureScripts
 from procession.database.redis.notes import NoteVerbs
 from procession.database.redis.orders import OrderScripts, orders_from
-from procession.database.redis.records import CLAIMED, HAS_DEADLINE, enqueue_arguments, job_from, settle_arguments
+from procession.database.redis.records import claimed_from, enqueue_arguments, job_from, settle_arguments
 from procession.database.redis.revision import RevisionScripts
 from procession.database.redis.rules import stored
 from procession.database.redis.schedules import ScheduleVerbs
 from procession.database.redis.scripts import Script, script
 from procession.database.redis.target import Login, Target
 from procession.database.shelf import Counts, Page, Query, QueueInfo, WorkerInfo, described_worker
-from procession.job import Claimed, Crash, Job, NewJob, Outcome, State, Stored, jid_of
+from procession.job import Crash, Job, NewJob, Outcome, State, Stored
 
 T = TypeVar("T")
 
+ACCEPTED = b"1"[0]
 SCANNED = 200
 """How many jobs one page looks at when it is filtered by queue or name."""
 
@@ -116,15 +117,9 @@ class RedisDatabase(MeasureScripts, NoteVerbs, OrderScripts, RevisionScripts, Sc
 
         def read(reply: list[Any]) -> Claims:
             now, next_due, first, called, *rows = reply
-            zero, jobs = now - round(monotonic() * 1_000), []
-            for fence, row in enumerate(rows, start=int(first)):
-                jid, ready, attempt, crashes, place = CLAIMED.unpack_from(row)
-                at, left, since = CLAIMED.size, None, int.from_bytes(ready)
-                if place & HAS_DEADLINE:
-                    place, at, left = place - HAS_DEADLINE, at + 6, int.from_bytes(row[at : at + 6]) - now
-                waited = max(now - since, 0) if since else None
-                it, queue, spec = jid_of(int.from_bytes(jid)), queues[int(place)], row[at:]
-                jobs.append(Claimed(it, token, queue, spec, attempt, crashes, fence, left, waited, zero))
+            zero = now - round(monotonic() * 1_000)
+            rows_of = enumerate(rows, start=int(first))
+            jobs = [claimed_from(row, fence, token, queues, now, zero) for fence, row in rows_of]
             return Claims(jobs, now, next_due, bool(called))
 
         return self._ask("claim", [worker, token, after, limit, lease, ageing, *queues], read)
@@ -135,7 +130,7 @@ class RedisDatabase(MeasureScripts, NoteVerbs, OrderScripts, RevisionScripts, Sc
         bounds = (policy.processed_count, policy.failed_count, policy.cancelled_count, policy.max_crashes)
         arguments: list[Any] = [worker, *bounds]
         arguments += settle_arguments(outcomes)
-        return self._ask("settle", arguments, lambda reply: [bool(accepted) for accepted in reply])
+        return self._ask("settle", arguments, lambda reply: [accepted == ACCEPTED for accepted in reply])
 
     def heartbeat(
         self, worker: str, *, lease: int, info: bytes, queues: Sequence[str] = (), limit: int = 0

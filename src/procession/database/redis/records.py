@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +15,7 @@ import msgspec
 
 from procession.database.redis.notes import progress_from
 from procession.database.redis.rules import rules_of
-from procession.job import Failure, Job, NewJob, Outcome, Spec, State
+from procession.job import Claimed, Failure, Job, NewJob, Outcome, Spec, State, jid_of
 
 HEAD = struct.Struct(">BBHHBB6sbB")
 PLAN = struct.Struct(">6s6s")
@@ -29,8 +30,9 @@ STATES = (
     State.CANCELLED,
 )
 
-CLAIMED = struct.Struct(">16s6sHBH")
-"""What a claim answers of each job, in front of its spec: jid, ready since, attempt, crashes, number of the queue."""
+CLAIMED = struct.Struct(">QQHIHBH")
+"""What a claim answers of each job, in front of its spec: jid (8 + 8), ready since (2 + 4), attempt, crashes, number of
+the queue."""
 HAS_DEADLINE = 32_768
 """Added to the number of the queue: the deadline follows, as an instant in six bytes."""
 
@@ -98,20 +100,21 @@ def enqueue_arguments(jobs: Sequence[NewJob]) -> list[Any]:
 def settle_arguments(outcomes: Sequence[Outcome]) -> list[Any]:
     """Outcomes as `settle.lua` reads them: in runs of what was processed under one token, and of all else."""
     arguments: list[Any] = []
-    token: bytes | None = None
-    at = 0
-    for it in outcomes:
-        plain = it.move == "process" and not it.reason and not it.failure
-        if token != (it.token if plain else b""):
-            token = it.token if plain else b""
-            arguments += (token, 0)
-            at = len(arguments) - 1
-        arguments[at] += 1
-        if plain:
-            arguments += (it.jid.bytes, it.value or b"")
+    for token, run in groupby(outcomes, _plain_token):
+        if token:
+            alike = [*run]
+            results = [it.value or b"" for it in alike]
+            arguments += (token, b"".join([it.jid.bytes for it in alike]))
+            arguments += (b"1", *results) if any(results) else (b"0",)
         else:
-            arguments.append(_packed(it))
+            packed = [*map(_packed, run)]
+            arguments += (b"", len(packed), *packed)
     return arguments
+
+
+def _plain_token(it: Outcome) -> bytes:
+    """The claim of a job that was processed, with nothing else to say; nothing for any other outcome."""
+    return it.token if it.move == "process" and not it.reason and not it.failure else b""
 
 
 def _packed(it: Outcome) -> bytes:
@@ -121,6 +124,17 @@ def _packed(it: Outcome) -> bytes:
         it.jid.bytes, bytes((len(it.token),)), it.token, bytes((len(move),)), move, it.delay.to_bytes(6, "big"),
         bytes((len(reason),)), reason, len(value).to_bytes(4, "big"), value, len(failure).to_bytes(4, "big"), failure,
     ))  # fmt: skip
+
+
+def claimed_from(row: bytes, fence: int, token: bytes, queues: Sequence[str], now: int, zero: int) -> Claimed:
+    """One row of a claim's answer; `queues` as asked for, `now` the store's clock, `zero` as `Claimed.zero_at`."""
+    high, low, since, its_low, attempt, crashes, number = CLAIMED.unpack_from(row)
+    since, at, left = since << 32 | its_low, CLAIMED.size, None
+    if number & HAS_DEADLINE:
+        number, at, left = number - HAS_DEADLINE, at + 6, int.from_bytes(row[at : at + 6]) - now
+    waited = max(now - since, 0) if since else None
+    jid, queue = jid_of(high << 64 | low), queues[int(number)]
+    return Claimed(jid, token, queue, row[at:], attempt, crashes, fence, left, waited, zero)
 
 
 def job_from(row: list[Any]) -> Job:

@@ -1,8 +1,9 @@
 """Lua scripts: read from `lua/`, joined with the helpers that they use, their arguments bound by name.
 
 The header of each file is code: `args` becomes the list of local variables (`:int` a number, `*` the rest as a table),
-`flags` the shebang line, `uses` the helpers that are put in front. So Python hands over values in the
-order of the header, and no script reads a position. Helpers live in `lua/lib/`. Called by `__init__.py` of this folder.
+`flags` the shebang line, `uses` the helpers of which `linking.py` takes what is needed, and `seldom` (where it is
+given) the functions that most calls do without. So Python hands over values in the order of the header, and no script
+reads a position. Helpers live in `lua/lib/`. Called by `__init__.py` of this folder.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from functools import cache
 from importlib.resources import files
 from typing import NamedTuple
 
-_CALLED = re.compile(r"(?:redis\.call|pushing)\([^'()]*'([A-Z]+)'(?: or '([A-Z]+)')?")
-FIELDS = ("moves", "flags", "args", "each", "reply", "uses")
+from procession.database.redis.linking import linked
+
+_CALLED = re.compile(r"(?:redis\.call|call_with|pushing)\([^'()]*'([A-Z]+)'(?: or '([A-Z]+)')?")
+FIELDS = ("moves", "flags", "args", "each", "reply", "uses", "seldom")
 
 
 class Script(NamedTuple):
@@ -50,8 +53,8 @@ def _bindings(args: tuple[str, ...]) -> str:
     for position, arg in enumerate(args, start=1):
         if arg.startswith("*"):
             rest = arg[1:]
-            lines.append(f"local {rest} = {{}}")
-            lines.append(f"for i = {position}, #ARGV do {rest}[i - {position - 1}] = ARGV[i] end")
+            lines.append(f"local {rest} = #ARGV < 7000 and {{unpack(ARGV, {position})}} or {{}}")  # fails above 8,000
+            lines.append(f"for i = #{rest} + {position}, #ARGV do {rest}[i - {position - 1}] = ARGV[i] end")
         else:
             name, _, kind = arg.partition(":")
             lines.append(f"local {name} = " + (f"tonumber(ARGV[{position}])" if kind == "int" else f"ARGV[{position}]"))
@@ -66,8 +69,9 @@ def script(name: str) -> Script:
     header = _header(name, source)
     args = tuple(header["args"].split())
     helpers = [(folder / "lib" / f"{helper}.lua").read_text("utf-8") for helper in header["uses"].split()]
+    seldom = header.get("seldom", "").split()
     flags = ",".join(header.get("flags", "").split())
-    text = "\n".join([f"#!lua flags={flags}" if flags else "#!lua", _bindings(args), *helpers, source])
+    text = "\n".join([f"#!lua flags={flags}" if flags else "#!lua", _bindings(args), linked(helpers, source, seldom)])
     sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
     return Script(name, text, sha, header["purpose"], tuple(header["moves"].split()), args)
 

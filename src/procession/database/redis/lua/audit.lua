@@ -127,21 +127,21 @@ function parts.unique()
 end
 
 function parts.slots()
-  local page = redis.call('ZSCAN', limits().SLOTS, cursor, 'COUNT', limit)
+  local page = redis.call('ZSCAN', SLOTS, cursor, 'COUNT', limit)
   for i = 1, #page[2], 2 do check_holder(page[2][i]) end
   checked = #page[2] / 2
   return following(page[1])
 end
 
 function parts.blocked()
-  local page = redis.call('ZSCAN', limits().WAITING, cursor, 'COUNT', limit)
+  local page = redis.call('ZSCAN', WAITING, cursor, 'COUNT', limit)
   for i = 1, #page[2], 2 do
     local entry = page[2][i]
     local jid = string.sub(entry, -16)
     local r, its, _, turn = load(jid), limits().slot_of(jid)
     if not (r and r.state == BLOCKED and its and limits().turn_of(its, r.priority, turn, jid) == entry)
         and wrong('index without job', jid, 'blocked') then
-      redis.call('ZREM', limits().WAITING, entry)
+      redis.call('ZREM', WAITING, entry)
     end
     check_limit(string.sub(entry, 1, 16))
   end
@@ -150,7 +150,7 @@ function parts.blocked()
 end
 
 function parts.limits()
-  local page = redis.call('HSCAN', limits().LIMITS, cursor, 'COUNT', limit)
+  local page = redis.call('HSCAN', LIMITS, cursor, 'COUNT', limit)
   for i = 1, #page[2], 2 do check_limit(page[2][i]) end
   checked = #page[2] / 2
   return following(page[1])

@@ -4,6 +4,7 @@
 -- args: now:int worker token after limit:int lease:int ageing:int *queues
 -- reply: now next_due fence called rows…; a row is jid, since when it was ready, attempt, crashes, number of the queue (and 32768 with a deadline, and the deadline), spec; its fence is one more each
 -- uses: record held lanes limits ageing finish unique
+-- seldom: take add held_of load packed each_chunk unpacked write_tallies pop_aged
 
 local claimed, reply, taken = {}, {now, 0, '0', 0}, 0
 local UNKNOWN = '\0\0\0\0\0\0'
@@ -49,13 +50,14 @@ if last == token or held then
 elseif not left then
   redis.call('HSET', T .. ':tokens', worker, token)
   local running = struct.pack('>BBHHBB', VERSION, RUNNING, 0, 1, 0, HAS_HISTORY)
-  local past, sub = history(now, 0, worker, token, ''), string.sub
+  local past, sub, find = history(now, 0, worker, token, ''), string.sub, string.find
   local in_turn = not last or after == '' or after == last
+  local paused = values(T .. ':paused', queues)
   for i, queue in ipairs(queues) do
-    if in_turn and taken < limit and redis.call('HEXISTS', T .. ':paused', queue) == 0 then
+    if in_turn and taken < limit and not paused[i] then
       local facts, spec_at = struct.pack('>HBH', 1, 0, i - 1), 17 + #queue
       local function take_raw(jid, raw)
-        if sub(raw, 5, 8) ~= '\0\0\0\0' then return take(jid, unpacked(raw), i - 1) end
+        if find(raw, '\0\0\0\0', 5, true) ~= 5 then return take(jid, unpacked(raw), i - 1) end
         local spec = sub(raw, spec_at)
         write(jid, running .. sub(raw, 9, spec_at - 1) .. past .. spec)
         row(jid, sub(raw, 9, 14), facts, spec)
@@ -66,22 +68,22 @@ elseif not left then
   end
   hold(worker, token, claimed)
   count('running', taken)
-  for _, queue in ipairs(queues) do
-    if redis.call('EXISTS', lanes_key(queue)) == 1 and redis.call('HEXISTS', T .. ':paused', queue) == 0 then ring(queue) end
+  for i, queue in ipairs(queues) do
+    if not paused[i] and redis.call('EXISTS', lanes_key(queue)) == 1 then ring(queue) end
   end
 end
 
 -- The fence rises even when the store lost its last writes, as long as its clock is not behind by more than a lease.
 if taken > 0 then
-  local clock = redis.call('TIME')
-  local last = tonumber(redis.call('HGET', T .. ':meta', 'fence') or '0')
+  clock = clock or redis.call('TIME')
+  local last = tonumber(redis.call('HGET', META, 'fence') or '0')
   local first = math.max(clock[1] * 1000000 + clock[2], last + 1)
-  redis.call('HSET', T .. ':meta', 'fence', string.format('%.0f', first + taken - 1))
+  redis.call('HSET', META, 'fence', string.format('%.0f', first + taken - 1))
   reply[3] = string.format('%.0f', first)
 end
-local until_ = left and now + lease or redis.call('ZSCORE', T .. ':leases', worker)
-if not until_ or tonumber(until_) < now + lease then redis.call('ZADD', T .. ':leases', now + lease, worker) end
-if not until_ then redis.call('HSETNX', T .. ':workers', worker, now .. ' {}') end
+if not left and redis.call('ZADD', T .. ':leases', 'GT', now + lease, worker) == 1 then
+  redis.call('HSETNX', T .. ':workers', worker, now .. ' {}')
+end
 commit()
 if redis.call('LPOP', T .. ':bell:@' .. worker) then reply[4] = 1 end
 reply[2] = tonumber(redis.call('ZRANGE', DUE, 0, 0, 'WITHSCORES')[2] or 0)

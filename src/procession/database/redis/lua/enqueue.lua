@@ -5,9 +5,10 @@
 -- each: in runs of one kind: queue, priority, how many, 0, then jid and spec of each; or 1, then its delay, at, expires_in and expires_at, too; or 2, then its rules, too
 -- reply: 1 stored | 0 known | the jid that holds its unique key, in order
 -- uses: record lanes limits unique ruled
+-- seldom: ruled_run end_minute packed each_chunk counts_in
 
 local answers, answered, there, used, delayed = {}, 0, {}, {}, {}
-local first_due = tonumber(redis.call('ZRANGE', DUE, 0, 0, 'WITHSCORES')[2] or math.huge)
+local first_due
 local fresh = string.char(VERSION, QUEUED)
 
 -- When a planned job is due, 0 for at once, and when it expires, 0 for never.
@@ -59,20 +60,22 @@ local function run_of(first, queue, priority, number, planned)
         write(jid, struct.pack('>BBHHBB', VERSION, DELAYED, 0, 0, 0, flags) .. whose .. spec)
         delayed[#delayed + 1] = due
         delayed[#delayed + 1] = jid
+        first_due = first_due or tonumber(redis.call('ZRANGE', DUE, 0, 0, 'WITHSCORES')[2] or math.huge)
         if due < first_due then
           first_due = due
           ring(queue)
         end
       else
-        into_lane(jid, queue, priority, false)
+        if usual then file(lane, jid) else into_lane(jid, queue, priority, false) end
         usual = usual or fresh .. suffix .. '\0\0\0\0' .. whose
         write(jid, flags == 0 and usual .. spec or fresh .. suffix .. string.char(0, 0, 0, flags) .. whose .. spec)
         queued = queued + 1
       end
       there[jid], answers[answered] = true, 1
-      enqueued, used[queue] = enqueued + 1, true
+      enqueued = enqueued + 1
     end
   end
+  used[queue] = used[queue] or enqueued > 0 or nil
   deepen(queue, queued)
   happened('enqueued', queue, enqueued)
   return first + number * width
@@ -87,7 +90,9 @@ while jobs[at] do
     at = run_of(at + 4, queue, priority, number, kind == '1')
   end
 end
-each_chunk(delayed, 4000, function(...) redis.call('ZADD', DUE, ...) end)
-for queue in pairs(used) do redis.call('HSETNX', T .. ':depth', queue, 0) end
+call_with('ZADD', DUE, delayed)
+for queue in pairs(used) do
+  if (depths[queue] or 0) == 0 then redis.call('HSETNX', T .. ':depth', queue, 0) end  -- else `commit` makes it
+end
 commit()
 return answers

@@ -12,12 +12,12 @@ for i, jid in ipairs(jids) do
   reply[i] = false
   if limit then
     local first, last = it.ends_of(limit)
-    local said, ahead = tonumber(redis.call('HGET', it.LIMITS, limit)), -1
+    local said, ahead = tonumber(redis.call('HGET', LIMITS, limit)), -1
     if r.state == BLOCKED then
-      ahead = redis.call('ZLEXCOUNT', it.WAITING, first, '(' .. it.turn_of(limit, r.priority, turn, jid))
+      ahead = redis.call('ZLEXCOUNT', WAITING, first, '(' .. it.turn_of(limit, r.priority, turn, jid))
     end
-    reply[i] = {said or most, it.taken(limit), redis.call('ZLEXCOUNT', it.WAITING, first, last), ahead}
-    for _, entry in ipairs(redis.call('ZRANGEBYLEX', it.SLOTS, first, last, 'LIMIT', 0, shown)) do
+    reply[i] = {said or most, it.taken(limit), redis.call('ZLEXCOUNT', WAITING, first, last), ahead}
+    for _, entry in ipairs(redis.call('ZRANGEBYLEX', SLOTS, first, last, 'LIMIT', 0, shown)) do
       table.insert(reply[i], string.sub(entry, 17))
     end
   end

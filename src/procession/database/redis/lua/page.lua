@@ -21,7 +21,7 @@ local function from_blocked()
   if position ~= '' then
     from = '(' .. string.gsub(position, '%x%x', function(pair) return string.char(tonumber(pair, 16)) end) .. last
   end
-  local turns = redis.call('ZRANGEBYLEX', limits().WAITING, from, '+', 'LIMIT', 0, limit + 1)
+  local turns = redis.call('ZRANGEBYLEX', WAITING, from, '+', 'LIMIT', 0, limit + 1)
   for i = 1, math.min(#turns, limit) do
     local jid, r = string.sub(turns[i], -16), load(string.sub(turns[i], -16))
     local at = string.gsub(string.sub(turns[i], 1, -17), '.', function(byte) return string.format('%02x', string.byte(byte)) end)

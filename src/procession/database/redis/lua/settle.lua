@@ -2,19 +2,20 @@
 -- moves: process retry snooze release postpone fail discard crash poison forget free
 -- flags: allow-oom
 -- args: now:int worker processed_bound:int failed_bound:int cancelled_bound:int max_crashes:int *outcomes
--- each: in runs: a claim's token, how many, then jid and result of each that was processed; or '', how many, then each other outcome packed
--- reply: 1 accepted | 0 refused, in order
+-- each: in runs: a claim's token, the jids that were processed, joined, '1', and the result of each, or '0' when none returned anything; or '', how many, then each other outcome packed
+-- reply: a byte each in order: 1 accepted | 0 refused
 -- uses: record held lanes limits finish
+-- seldom: settle_packed shed end_minute packed each_chunk counts_in
 
 local OUTCOME = '>c16Bc0Bc0I6Bc0I4c0I4c0'
 local FINALS = {process = PROCESSED, fail = FAILED, discard = CANCELLED}
 local UNCHARGED = {snooze = true, release = true, postpone = true}
 local answers, answered, results, ended, freed, done = {}, 0, {}, {}, {}, {}
-local first_due = tonumber(redis.call('ZRANGE', DUE, 0, 0, 'WITHSCORES')[2] or math.huge)
+local first_due
 
 local function answer(accepted)
   answered = answered + 1
-  answers[answered] = accepted and 1 or 0
+  answers[answered] = accepted and '1' or '0'
 end
 
 local function ends(state, number)
@@ -52,6 +53,7 @@ local function settle(jid, r, move, delay, reason, value)
   else
     if r.rules then limits().give_back(jid, r) end
     r.state, r.due = DELAYED, now + delay
+    first_due = first_due or tonumber(redis.call('ZRANGE', DUE, 0, 0, 'WITHSCORES')[2] or math.huge)
     redis.call('ZADD', DUE, r.due, jid)
     if r.due < first_due then
       first_due = r.due
@@ -75,17 +77,20 @@ end
 
 -- What most come to: processed. The record is cut after `started` and before the spec; what lies between is the same for all jobs
 -- of one claim that have neither plan nor an earlier history.
-local function settle_processed(first, token, number)
-  local jids, kept, sub, byte = {}, pushing('RPUSH', KEPT[PROCESSED]), string.sub, string.byte
+local function settle_processed(token, joined, results_at)
+  local jids, kept, sub, byte, find = {}, pushing('RPUSH', KEPT[PROCESSED]), string.sub, string.byte, string.find
   local before, after = sub(history(0, 0, worker, token, ''), 7), sub(history(0, now, worker, sub(token, 1, 4), ''), 7)
-  new_place()
-  local processed, plain, per_queue = string.char(VERSION, PROCESSED) .. suffix, 0, {}
-  for i = 1, number do jids[i] = outcomes[first + 2 * (i - 1)] end
+  local processed, plain, per_queue, queue, watched = string.char(VERSION, PROCESSED) .. suffix, 0, {}, '', is_watched()
+  for i = 1, #joined / 16 do jids[i] = sub(joined, 16 * i - 15, 16 * i) end
   for i, raw in ipairs(values(JOBS, jids)) do
-    local jid, value = jids[i], outcomes[first + 2 * i - 1]
-    local past = raw and #raw > 15 and 17 + byte(raw, 16)
-    if past and known[jid] == nil and not done[jid] and byte(raw, 2) == RUNNING and byte(raw, 8) == HAS_HISTORY
-      and sub(raw, past + 6, past + 5 + #before) == before then
+    local jid, value, past, state, flags = jids[i], results_at and outcomes[results_at + i] or '', 0, nil, nil
+    if raw and #raw > 15 then
+      local _
+      _, state, _, _, _, _, _, flags, _, _, _, _, _, _, _, past = byte(raw, 1, 16)
+      past = past + 17
+    end
+    if state == RUNNING and flags == HAS_HISTORY and known[jid] == nil and not done[jid]
+      and find(raw, before, past + 6, true) == past + 6 then
       local middle = sub(raw, 5, past + 5)
       if value ~= '' then
         results[#results + 1] = jid
@@ -94,8 +99,8 @@ local function settle_processed(first, token, number)
       end
       write(jid, processed .. middle .. after .. sub(raw, past + 6 + #before))
       file(kept, jid)
-      ring_watchers(jid)
-      local queue = sub(raw, 17, past - 1)
+      if watched then ring_watchers(jid) end
+      if past - 17 ~= #queue or find(raw, queue, 17, true) ~= 17 then queue = sub(raw, 17, past - 1) end
       plain, per_queue[queue], done[jid] = plain + 1, (per_queue[queue] or 0) + 1, token
       answer(true)
     elseif done[jid] then
@@ -114,20 +119,22 @@ end
 
 local at = 1
 while outcomes[at] do
-  local token, number = outcomes[at], tonumber(outcomes[at + 1])
+  local token, what, number = outcomes[at], outcomes[at + 1], 0
   if token ~= '' then
-    settle_processed(at + 2, token, number)
-    at = at + 2 + 2 * number
+    if outcomes[at + 2] == '1' then number = #what / 16 end
+    settle_processed(token, what, number > 0 and at + 2)
+    at = at + 3 + number
   else
+    number = tonumber(what)
     for i = at + 2, at + 1 + number do answer(settle_packed(outcomes[i])) end
     at = at + 2 + number
   end
 end
 
 for token, number in pairs(freed) do let_go(worker, token, number) end
-each_chunk(results, 4000, function(...) redis.call('HSET', RESULTS, ...) end)
+call_with('HSET', RESULTS, results)
 commit()
 local bounds = {[PROCESSED] = processed_bound, [FAILED] = failed_bound, [CANCELLED] = cancelled_bound}
 for state, number in pairs(ended) do trim(state, bounds[state], 2 * number + 10) end
 commit()
-return answers
+return table.concat(answers)

@@ -170,7 +170,7 @@ local function check_holder(entry)
   local r = load(jid)
   local under_way = r and r.rules and (r.state == QUEUED or r.state == RUNNING)
   if not (under_way and (limits().slot_of(jid)) == limit) and wrong('slot without job', jid, 'slots') then
-    redis.call('ZREM', limits().SLOTS, entry)
+    redis.call('ZREM', SLOTS, entry)
     limits().open(limit)
   end
 end
@@ -182,14 +182,14 @@ local function check_limit(limit)
   local first, last = it.ends_of(limit)
   if limits_seen[limit] then return end
   limits_seen[limit] = true
-  for _, entry in ipairs(redis.call('ZRANGEBYLEX', it.SLOTS, first, last, 'LIMIT', 0, it.HANDED_ON)) do check_holder(entry) end
+  for _, entry in ipairs(redis.call('ZRANGEBYLEX', SLOTS, first, last, 'LIMIT', 0, HANDED_ON)) do check_holder(entry) end
   if it.opened(limit) then return end
   local held, most, known = it.taken(limit), it.slots_of(limit)
-  if redis.call('ZLEXCOUNT', it.WAITING, first, last) > 0 then
-    if not known and wrong('slots unknown', '', 'limits') then redis.call('HSET', it.LIMITS, limit, most) end
+  if redis.call('ZLEXCOUNT', WAITING, first, last) > 0 then
+    if not known and wrong('slots unknown', '', 'limits') then redis.call('HSET', LIMITS, limit, most) end
     if held < most and wrong('slot not handed on', '', 'blocked') then it.open(limit) end
   elseif held == 0 and known and wrong('left over', '', 'limits') then
-    redis.call('HDEL', it.LIMITS, limit)
+    redis.call('HDEL', LIMITS, limit)
   end
 end
 
@@ -198,15 +198,15 @@ local function check_slot(jid, r)
   local it = limits()
   local limit, _, turn = it.slot_of(jid)
   if r.state ~= BLOCKED then
-    if limit and not redis.call('ZSCORE', it.SLOTS, limit .. jid) and wrong('no slot', jid, 'slots') then
-      redis.call('ZADD', it.SLOTS, 0, limit .. jid)
+    if limit and not redis.call('ZSCORE', SLOTS, limit .. jid) and wrong('no slot', jid, 'slots') then
+      redis.call('ZADD', SLOTS, 0, limit .. jid)
     end
   elseif not limit then
     if wrong('waits for nothing', jid, 'blocked') then to_lane(jid, r) end
   else
     local entry = it.turn_of(limit, r.priority, turn, jid)
-    if not redis.call('ZSCORE', it.WAITING, entry) and wrong('no turn', jid, 'blocked') then
-      redis.call('ZADD', it.WAITING, 0, entry)
+    if not redis.call('ZSCORE', WAITING, entry) and wrong('no turn', jid, 'blocked') then
+      redis.call('ZADD', WAITING, 0, entry)
     end
     check_limit(limit)
   end

@@ -1,10 +1,15 @@
 -- Final states: the list of recent jobs of each, its bound, the callers who wait, and what crashes come to.
 
 local KEPT = {[PROCESSED] = T .. ':processed', [FAILED] = T .. ':failed', [CANCELLED] = T .. ':cancelled'}
-local watching = redis.call('EXISTS', T .. ':watching') == 1
+local watching
+
+local function is_watched()
+  if watching == nil then watching = redis.call('EXISTS', T .. ':watching') == 1 end
+  return watching
+end
 
 local function ring_watchers(jid)
-  if not watching then return end
+  if not is_watched() then return end
   local key = T .. ':watch:' .. jid
   for _, waiter in ipairs(redis.call('SMEMBERS', key)) do ring('@' .. waiter) end
   redis.call('DEL', key)
@@ -80,7 +85,8 @@ local function shed(state, limit, over, oldest, most)
 end
 
 local function over_bound(state, bound)
-  return math.max(tonumber(redis.call('HGET', T .. ':counters', 'kept_' .. NAMES[state]) or 0) - bound, 0)
+  local name = 'kept_' .. NAMES[state]
+  return math.max((totals[name] or tonumber(redis.call('HGET', COUNTERS, name) or 0)) - bound, 0)
 end
 
 -- Push the oldest out of a final state that is over its bound, `most` at a time.

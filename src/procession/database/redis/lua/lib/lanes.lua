@@ -57,18 +57,18 @@ end
 -- Pop up to `limit` live jobs of one queue, the highest priority first, and hand each to `take(jid, raw)`, which answers true when
 -- it took one of the places. `lanes` says which priorities instead, and in which order. Answers how many were taken.
 local function pop_live(queue, limit, take, lanes)
-  local taken, stepped, live, sub = 0, 0, 0, string.sub
-  local ready = string.char(VERSION, QUEUED)
+  local taken, stepped, live, sub, byte, find = 0, 0, 0, string.sub, string.byte, string.find
   for _, priority in ipairs(lanes or priorities(queue)) do
     local whose = struct.pack('>bBc0', priority, #queue, queue)
-    local until_ = 14 + #whose
     while taken < limit and stepped < TOMBSTONES do
       local wanted = math.min(limit - taken, 1000)
       local entries = pop(lane_key(queue, priority), wanted)
       local jids = {}
       for i, entry in ipairs(entries) do jids[i] = sub(entry, 1, 16) end
       for i, raw in ipairs(values(JOBS, jids)) do
-        if raw and sub(raw, 1, 4) == ready .. sub(entries[i], 17) and sub(raw, 15, until_) == whose then
+        local version, state, high, low = byte(raw or '', 1, 4)  -- compared by number: each `sub` makes a string
+        local its_high, its_low = byte(entries[i], 17, 18)
+        if version == VERSION and state == QUEUED and high == its_high and low == its_low and find(raw, whose, 15, true) == 15 then
           live = live + 1
           if take(jids[i], raw) then taken = taken + 1 else stepped = stepped + 1 end
         else

@@ -10,12 +10,15 @@
 -- Made when the first job under a limit comes by, since most calls of a script need nothing of it; and in one table, since a script
 -- may have 200 local variables.
 
+local SLOTS = T .. ':slots'
+local WAITING = T .. ':blocked'
+local LIMITS = T .. ':limits'
+local RULES_SIZE, SLOT_ROW, TURN_ROW, HANDED_ON, LOOKED_AT = 35, '>c16I4I6', '>c16BI6c16', 1000, 10
+
 local function limits()
   if limits_made then return limits_made end
-  local SLOTS, WAITING, LIMITS = T .. ':slots', T .. ':blocked', T .. ':limits'
-  local RULES_SIZE, SLOT, TURN, HANDED_ON, LOOKED_AT = 35, '>c16I4I6', '>c16BI6c16', 1000, 10
   local opened, in_order, entered = {}, {}, {}
-  local it = {SLOTS = SLOTS, WAITING = WAITING, LIMITS = LIMITS, HANDED_ON = HANDED_ON}
+  local it = {}
   limits_made = it
 
   -- The limit of a job, its own word on it, its turn, and the rules in front; no limit for a job that has none, nothing where its
@@ -23,16 +26,16 @@ local function limits()
   function it.slot_of(jid)
     local row = redis.call('HGET', RULES, jid) or ''
     local limit, most, turn
-    if #row == RULES_SIZE + 26 then limit, most, turn = struct.unpack(SLOT, row, RULES_SIZE + 1) end
+    if #row == RULES_SIZE + 26 then limit, most, turn = struct.unpack(SLOT_ROW, row, RULES_SIZE + 1) end
     return limit, most, turn, #row >= RULES_SIZE and string.sub(row, 1, RULES_SIZE) or nil
   end
 
   function it.write_slot(jid, rules, limit, most, turn)
-    redis.call('HSET', RULES, jid, rules .. struct.pack(SLOT, limit, most, turn))
+    redis.call('HSET', RULES, jid, rules .. struct.pack(SLOT_ROW, limit, most, turn))
   end
 
   function it.turn_of(limit, priority, turn, jid)
-    return struct.pack(TURN, limit, 100 - priority, turn, jid)
+    return struct.pack(TURN_ROW, limit, 100 - priority, turn, jid)
   end
 
   -- Both ends of what belongs to a limit, in `slots` and in `blocked`.

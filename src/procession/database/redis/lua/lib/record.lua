@@ -14,16 +14,23 @@
 
 local QUEUED, DELAYED, BLOCKED, RUNNING, PROCESSED, FAILED, CANCELLED = 1, 2, 3, 4, 5, 6, 7
 local NAMES = {'queued', 'delayed', 'blocked', 'running', 'processed', 'failed', 'cancelled'}
-local JOBS, SPECS, ERRORS, RESULTS, DUE = T .. ':jobs', T .. ':specs', T .. ':errors', T .. ':results', T .. ':due'
-local UNIQUE, RULES, NOTES, DEADLINES = T .. ':unique', T .. ':rules', T .. ':notes', T .. ':deadlines'
+local JOBS = T .. ':jobs'
+local SPECS = T .. ':specs'
+local ERRORS = T .. ':errors'
+local RESULTS = T .. ':results'
+local DUE = T .. ':due'
+local UNIQUE = T .. ':unique'
+local RULES = T .. ':rules'
+local DEADLINES = T .. ':deadlines'
+local NOTES = T .. ':notes'
+local META = T .. ':meta'
+local COUNTERS = T .. ':counters'
 local VERSION, LONG_SPEC = 1, 1024
 local HEAD, PLAN, HISTORY = '>BBHHBBI6bBc0', '>I6I6', '>I6I6Bc0Bc0Bc0'
 local HAS_PLAN, HAS_HISTORY, CANCEL, HAS_ERRORS, HAS_RESULT, APART, HAS_RULES, HAS_NOTES = 1, 2, 4, 8, 16, 32, 64, 128
 
-if now == 0 then
-  local clock = redis.call('TIME')
-  now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-end
+local clock = now == 0 and redis.call('TIME')
+if clock then now = clock[1] * 1000 + math.floor(clock[2] / 1000) end
 
 local function taken_apart(raw)
   local version, state, place, attempt, crashes, flags, enqueued, priority, queue, at = struct.unpack(HEAD, raw)
@@ -85,9 +92,17 @@ local function values(key, names)
   return found
 end
 
+-- One command with many arguments, or as many commands as it needs.
+local function call_with(command, key, items)
+  if #items == 0 then return end
+  if #items <= 4000 then return redis.call(command, key, unpack(items)) end
+  each_chunk(items, 4000, function(...) redis.call(command, key, ...) end)
+end
+
 -- The unit of work: what a script changes is gathered while it runs and written by `commit`, each kind of write in one command
 -- for all jobs. `known` is what was read so far: a record, or false for a job that is not there.
 local known, dirty, changed, gone, fields, wrote, pushes, depths, deltas, rung = {}, {}, {}, {}, {}, 0, {}, {}, {}, {}
+local totals = {}  -- what the counters that were changed came to
 
 local function load(jid)
   local r = known[jid]
@@ -157,9 +172,9 @@ end
 -- write it, whatever the number of jobs: into its minute. Whoever begins a minute adds the one before to its hour; until then
 -- `meta` names it, and it is kept as long as an hour. See `database/measures.py`.
 local EVENTS = {enqueued = 0, processed = 1, failed = 2, retried = 3, cancelled = 4}
-local BUCKETS = {{':minute:', 60000, 90000}, {':hour:', 3600000, 691200}}  -- name, its width in ms, kept for so many seconds
-local HOUR_KEPT = BUCKETS[2][3]
-local SERIES, DEPTHS, SLOT, SLOT_BYTES = 2000, 100, '>BI4', 5
+local MINUTE_KEPT, HOUR_KEPT = 90000, 691200  -- seconds
+local BUCKETS = {{':minute:', 60000, MINUTE_KEPT}, {':hour:', 3600000, HOUR_KEPT}}  -- name, its width in ms, how long it is kept
+local SERIES, DEPTHS, SLOT, SLOT_BYTES, MOST_COUNTED = 2000, 100, '>BI4', 5, 4294967295
 local tallies, tallied = {}, false
 
 local function tally(series, slot, by)
@@ -185,9 +200,19 @@ local function counts_in(raw)
 end
 
 local function added(raw, counts)
+  local slot, by = next(counts)
+  if next(counts, slot) == nil then  -- one slot, as most are, is changed where it stands
+    for at = 1, #raw, SLOT_BYTES do
+      if string.byte(raw, at) == slot then
+        local _, number = struct.unpack(SLOT, raw, at)
+        return string.sub(raw, 1, at) .. struct.pack('>I4', math.min(number + by, MOST_COUNTED)) .. string.sub(raw, at + SLOT_BYTES)
+      end
+    end
+    return raw .. struct.pack(SLOT, slot, math.min(by, MOST_COUNTED))
+  end
   local sums, parts = counts_in(raw), {}
   for slot, by in pairs(counts) do sums[slot] = (sums[slot] or 0) + by end
-  for slot, number in pairs(sums) do parts[#parts + 1] = struct.pack(SLOT, slot, math.min(number, 4294967295)) end
+  for slot, number in pairs(sums) do parts[#parts + 1] = struct.pack(SLOT, slot, math.min(number, MOST_COUNTED)) end
   return table.concat(parts)
 end
 
@@ -209,7 +234,7 @@ local function add_tallies(key, tallies)
       rows[#rows + 1] = added(raw or '', tallies[series])
     end
   end
-  each_chunk(rows, 4000, function(...) redis.call('HSET', key, ...) end)
+  call_with('HSET', key, rows)
   for _, series in ipairs(others) do  -- there are too many, so its name is left out
     local other = string.sub(series, 1, 2)
     redis.call('HSET', key, other, added(redis.call('HGET', key, other) or '', tallies[series]))
@@ -241,17 +266,20 @@ local function depths_now()
   return series
 end
 
-local function write_tallies()
-  local minute = math.floor(now / 60000)
-  if not add_tallies(minute_key(minute), tallies) then return end
+local function end_minute(minute)
   if not tallies.d then add_tallies(minute_key(minute), depths_now()) end
-  local last = redis.call('HGET', T .. ':meta', 'minute')
-  redis.call('HSET', T .. ':meta', 'minute', minute)
+  local last = redis.call('HGET', META, 'minute')
+  redis.call('HSET', META, 'minute', minute)
   if not last or tonumber(last) == minute then return end
   local sums, found = {}, redis.call('HGETALL', minute_key(last))
   for i = 1, #found, 2 do sums[found[i]] = counts_in(found[i + 1]) end
   if next(sums) then add_tallies(T .. ':hour:' .. math.floor(last / 60), sums) end
-  redis.call('EXPIRE', minute_key(last), BUCKETS[1][3])
+  redis.call('EXPIRE', minute_key(last), MINUTE_KEPT)
+end
+
+local function write_tallies()
+  local minute = math.floor(now / 60000)
+  if add_tallies(minute_key(minute), tallies) then end_minute(minute) end
 end
 
 -- A minute begins although nothing is counted in it yet, so that it is known how deep the queues were.
@@ -273,7 +301,7 @@ local ENTRY = '>c16H'
 local place_now, suffix
 local function new_place()
   if not place_now then
-    place_now = redis.call('HINCRBY', T .. ':meta', 'places', 1) % 65536
+    place_now = redis.call('HINCRBY', META, 'places', 1) % 65536
     suffix = struct.pack('>H', place_now)
   end
   return place_now
@@ -283,11 +311,11 @@ end
 local function pushing(command, key)
   local name = command .. key
   pushes[name] = pushes[name] or {n = 0, command = command, key = key, done = false}
+  new_place()
   return pushes[name]
 end
 
 local function file(push, jid)
-  new_place()
   local n = push.n + 1
   push.n, push[n] = n, jid .. suffix
 end
@@ -299,17 +327,17 @@ local function commit()
     local r = known[jid]
     if r then write(jid, packed(r)) end
   end
-  each_chunk(fields, 4000, function(...) redis.call('HSET', JOBS, ...) end)
-  each_chunk(gone, 4000, function(...) redis.call('HDEL', JOBS, ...) end)
+  call_with('HSET', JOBS, fields)
+  call_with('HDEL', JOBS, gone)
   for _, push in pairs(pushes) do
-    each_chunk(push, 4000, function(...) redis.call(push.command, push.key, ...) end)
+    call_with(push.command, push.key, push)
     push.done = true
   end
   for queue, by in pairs(depths) do
     if by ~= 0 then redis.call('HINCRBY', T .. ':depth', queue, by) end
   end
   for name, by in pairs(deltas) do
-    if by ~= 0 then redis.call('HINCRBY', T .. ':counters', name, by) end
+    if by ~= 0 then totals[name] = redis.call('HINCRBY', COUNTERS, name, by) end
   end
   if tallied then
     write_tallies()
