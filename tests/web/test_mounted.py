@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
+import os
+import socket
+import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import httpx
@@ -14,49 +16,56 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from procession.web import Dashboard
-from tests.web.conftest import OURS, perform, served
+from procession import Procession
+from tests.web.conftest import OURS
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-class Site:
-    """One example as it is served, and somebody who has logged in there."""
+SITES = {"dashboard_fastapi": "site", "dashboard_django": "application"}
 
-    def __init__(self, module: ModuleType, address: str) -> None:
-        self.module = module
+
+class Site:
+    """One example, served by uvicorn in a process of its own (a process has one Django, configured once), and somebody
+    who has logged in there."""
+
+    def __init__(self, name: str, address: str, app: Procession) -> None:
+        self.name = name
         self.address = f"{address}/ops/jobs"
+        self.app = app
         self.client = httpx.Client(base_url=address, trust_env=False)
 
 
-def loaded(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # Django finds its views by this name
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture(params=[*SITES])
+def site(request: pytest.FixtureRequest, valkey_url: str, namespace: str) -> Iterator[Site]:
+    name, app = request.param, Procession(valkey_url, namespace=namespace)
+    with socket.socket() as line:
+        line.bind(("127.0.0.1", 0))
+        line.listen()
+        command = [sys.executable, "-m", "uvicorn", f"{name}:{SITES[name]}", "--app-dir", str(EXAMPLES), "--fd"]
+        command += [str(line.fileno()), "--log-level", "warning", "--timeout-graceful-shutdown", "1"]
+        store = {"PROCESSION_URL": valkey_url, "PROCESSION_NAMESPACE": namespace}
+        process = subprocess.Popen(command, env=os.environ | store, pass_fds=[line.fileno()])
+        site = Site(name, f"http://127.0.0.1:{line.getsockname()[1]}", app)
+        try:
+            yield site
+        finally:
+            site.client.close()
+            process.terminate()
+            process.wait(timeout=20)
+    app.flush(confirm=namespace)
+    app.close()
 
 
-@pytest.fixture(params=["dashboard_fastapi", "dashboard_django"])
-def site(request: pytest.FixtureRequest, valkey_url: str, namespace: str, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setenv("PROCESSION_URL", valkey_url)
-    monkeypatch.setenv("PROCESSION_NAMESPACE", namespace)
-    module = loaded(request.param)  # once: a process has one Django, configured once
-    asgi = module.site if request.param == "dashboard_fastapi" else module.application
-    dashboard: Dashboard = module.dashboard if hasattr(module, "dashboard") else module.site.routes[-1].app
-    with served(asgi, ending=dashboard.app) as address:
-        site = Site(module, address)
-        yield site
-        site.client.close()
-    module.app.flush(confirm=namespace)
-    module.app.close()
-    del sys.modules[request.param]
+def worked(site: Site) -> None:
+    """Perform what is ready, as its own worker does."""
+    command = [sys.executable, "-m", "procession", "worker", f"{site.name}:app", "--burst"]
+    store = {"PROCESSION_URL": site.app.settings.url, "PROCESSION_NAMESPACE": site.app.settings.namespace}
+    subprocess.run(command, cwd=EXAMPLES, env=os.environ | store, check=True, capture_output=True)
 
 
 def test_the_examples_serve_pages_actions_api_and_live_updates_below_their_prefix(site: Site) -> None:
-    client, app = site.client, site.module.app
+    client, app = site.client, site.app
     outside = client.get("/ops/jobs/")
     assert (outside.status_code, outside.headers["location"]) == (303, "/login")
     client.get("/login")
@@ -65,21 +74,21 @@ def test_the_examples_serve_pages_actions_api_and_live_updates_below_their_prefi
     asset = page.split('rel="stylesheet" href="')[1].split('"')[0]
     assert client.get(asset).headers["content-type"].startswith("text/css")
     assert client.get("/ops/jobs/api/openapi.json").json()["servers"] == [{"url": "/ops/jobs"}]
-    if "fastapi" in site.module.__name__:
+    if site.name == "dashboard_fastapi":
         client.post("/orders/7")
     else:
         client.get("/?name=ada")
     assert client.get("/ops/jobs/api/stats").json()["queued"] == 1
 
-    socket = f"{site.address.replace('http', 'ws')}/live?view=overview"
+    live = f"{site.address.replace('http', 'ws')}/live?view=overview"
     origin: Any = site.address.removesuffix("/ops/jobs")
     cookies = {"Cookie": "; ".join(f"{name}={value}" for name, value in client.cookies.items())}
     for refused in ({"origin": "http://evil.example", "additional_headers": cookies}, {"origin": origin}):
         with pytest.raises(InvalidStatus):
-            connect(socket, proxy=None, **refused)
-    with connect(socket, origin=origin, additional_headers=cookies, proxy=None) as line:
+            connect(live, proxy=None, **refused)
+    with connect(live, origin=origin, additional_headers=cookies, proxy=None) as line:
         assert '"flow-queued"' in line.recv(timeout=10)
-        perform(app)
+        worked(site)
         seen: dict[str, str] = {}
         while 'data-flash="1"' not in seen.get("flow-processed", ""):
             seen |= json.loads(line.recv(timeout=10))["regions"].get("flow", {}).get("set", {})

@@ -114,7 +114,7 @@ class Listener:
             if not self._hungry:
                 return self._all
             full = None if self._full_since is None else FULL - (monotonic() - self._full_since)
-            if full is not None and full <= 0:
+            if full is not None and full < 0.001:  # a timer may fire a little early, and would again and again
                 return [self._own]
             self._changed.clear()
             with suppress(TimeoutError):

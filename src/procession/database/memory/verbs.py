@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 from uuid import UUID
@@ -146,9 +147,15 @@ class Verbs(MeasureVerbs, LimitVerbs, RevisionVerbs, ABC):
         """See `Queue.settle`."""
 
         def run() -> list[bool]:
-            answers = [self._settle(outcome) for outcome in outcomes]
-            for state in FINAL:
-                self.store.trim(state, 2 * len(outcomes) + 10)
+            answers, ended = [], Counter[State]()
+            for outcome in outcomes:
+                record = self.store.jobs.get(outcome.jid)
+                ran = record is not None and record.state is State.RUNNING
+                answers.append(self._settle(outcome))
+                if record is not None and ran and record.state.final:
+                    ended[record.state] += 1
+            for state, number in ended.items():
+                self.store.trim(state, 2 * number + 10)
             return answers
 
         return self.operation(run)
