@@ -52,7 +52,6 @@ def fill():
     app.enqueue_many(send_mail.bind(f"ada{n}@example.org") for n in range(300))
     app.enqueue_many(send_mail.using(delay="10m").bind(f"eve{n}@example.org") for n in range(12))
     app.enqueue_many(monthly_report.bind("2026-11") for _ in range(3))
-    app.pause("reports", "until the month is closed")
 """
 
 
@@ -73,6 +72,8 @@ def main() -> None:
             return process
 
         run("-c", "import shop; shop.fill(); shop.app.close()").wait()
+        run("-m", "procession", "queues", "pause", "reports", "--reason", "until the month is closed", "--by", "ann").wait()
+        run("-m", "procession", "jobs", "cancel", "--filter", "queue:mail state:delayed", "--yes").wait()
         stop = [sys.executable, "-m", "procession", "server", "stop"]
         stack.callback(subprocess.run, stop, cwd=home, env=environment)
         run("-m", "procession", "worker", "shop:app", "--threads", "6")
@@ -104,11 +105,17 @@ def take(browser: Browser, address: str) -> None:
             ("schedules", "schedules"),
             ("schedule", "schedule?schedule=monthly+figures"),
             ("workers", "workers"),
+            ("trail", "trail"),
         ):
             page.goto(address + path)
             if name != "bulk":
                 expect(page.locator("#status-text")).to_have_text("Live")
             page.screenshot(path=IMAGES / f"{name}-{scheme}.png")
+        page.goto(f"{address}workers")
+        page.locator("table a[href*='/workers/']").first.click()
+        page.get_by_role("button", name="Stack of all").click()
+        page.get_by_text("send_mail").first.wait_for()
+        page.screenshot(path=IMAGES / f"worker-{scheme}.png")
         page.goto(f"{address}jobs?state=failed")
         page.locator("[data-open]").first.click()
         expect(page.locator("#status-text")).to_have_text("Live")
