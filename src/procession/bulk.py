@@ -112,13 +112,13 @@ class Bulk:
         stands = _Place(self.as_of, self._cursor, self._changed_in_pass, it.changed, it.scanned, it.done)
         return msgspec.json.encode(stands).hex()
 
-    def preview(self) -> Preview:
-        """Count what would be changed, by name and with samples, within 20,000 jobs looked at."""
-        return cast("Preview", self._ask(self._previewed()))
+    def preview(self, most: int | None = None) -> Preview:
+        """Count what would be changed, by name and with samples, within `most` jobs looked at, 20,000 by default."""
+        return cast("Preview", self._ask(self._previewed(most or COUNTED)))
 
-    async def preview_async(self) -> Preview:
+    async def preview_async(self, most: int | None = None) -> Preview:
         """See `preview`."""
-        return cast("Preview", await self._ask_async(self._previewed()))
+        return cast("Preview", await self._ask_async(self._previewed(most or COUNTED)))
 
     def step(self) -> Progress:
         """Change the next jobs, 500 at most. Once `done` or `stopped` it changes nothing more."""
@@ -153,18 +153,19 @@ class Bulk:
             self.as_of = yield (self._database.clock(),)
         return self._meant(self.as_of)
 
-    def _previewed(self) -> Walk[Preview]:
+    def _previewed(self, most: int) -> Walk[Preview]:
         meant = yield from self._begun()
         names: Counter[str] = Counter()
         samples: list[Job] = []
         cursor, scanned = None, 0
         while True:
-            found: Found = yield from search(self._database, self._wanted, cursor, TRIP, now=self.as_of)
+            left = most - scanned
+            found: Found = yield from search(self._database, self._wanted, cursor, TRIP, now=self.as_of, most=left)
             jobs = [job for job in found.jobs if meant(job)]
             names.update(job.name or "(undecodable)" for job in jobs)
             samples += jobs[: SAMPLES - len(samples)]
             cursor, scanned = found.cursor, scanned + found.scanned
-            if cursor is None or scanned >= COUNTED:
+            if cursor is None or scanned >= most:
                 counted = dict(names.most_common())
                 count = sum(counted.values())
                 return Preview(count=count, exact=cursor is None, names=counted, samples=tuple(samples))

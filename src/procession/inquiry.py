@@ -23,20 +23,24 @@ from procession.why import Why, why
 class Inquiry(Asker):
     """The verbs that ask after jobs."""
 
-    def search(self, text: Filter | str = "", *, cursor: str | None = None, limit: int = 50) -> Found:
+    def search(
+        self, text: Filter | str = "", *, cursor: str | None = None, limit: int = 50, most: int | None = None
+    ) -> Found:
         """Jobs that a filter lets through (docs/finding.md), at most `limit` (up to 1,000) of them.
 
-        One call looks at 20,000 jobs at most and begins no trip after 250 ms; `cursor` of what it returns goes on
-        from there, and is None once everything was looked at.
+        One call looks at 20,000 jobs at most (or about `most`) and begins no trip after 250 ms; `cursor` of what it
+        returns goes on from there, and is None once everything was looked at.
 
         Raises:
             FilterError: the filter cannot be read; it says where, and what would be right.
         """
-        return self.walk(search(self.database, text, cursor, limit))
+        return self.walk(search(self.database, text, cursor, limit, most=most))
 
-    async def search_async(self, text: Filter | str = "", *, cursor: str | None = None, limit: int = 50) -> Found:
+    async def search_async(
+        self, text: Filter | str = "", *, cursor: str | None = None, limit: int = 50, most: int | None = None
+    ) -> Found:
         """See `search`."""
-        return await self.walk_async(search(self.database, text, cursor, limit))
+        return await self.walk_async(search(self.database, text, cursor, limit, most=most))
 
     def bulk(
         self, verb: Verb, text: Filter | str, *, as_of: datetime | None = None, place: str | None = None

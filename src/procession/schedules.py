@@ -36,6 +36,7 @@ from procession.schedule import (
     planned_again,
 )
 from procession.sealing import Sealing, is_sealed
+from procession.unique import for_call
 
 T = TypeVar("T")
 Infos = list[ScheduleInfo]
@@ -78,6 +79,11 @@ def scheduled(
     if unknown:
         raise ConfigError(f"unknown option {min(unknown)!r}; known are {', '.join(Timing.__annotations__)}")
     it, options = call.registered, check_options(call.options)
+    if for_call(it.unique, options, it.signature):
+        raise ConfigError(
+            f"{it.name} is a unique job, and a schedule enqueues each instant once by itself: schedule its"
+            " using(unique=False), and say overlap= for runs that meet"
+        )
     limit = limit_of(call, options)
     return Schedule(
         name=name,

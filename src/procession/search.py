@@ -55,12 +55,19 @@ def read(given: Filter | str) -> Filter:
 
 
 def search(
-    database: Database, given: Filter | str, cursor: str | None, limit: int, *, now: int | None = None
+    database: Database,
+    given: Filter | str,
+    cursor: str | None,
+    limit: int,
+    *,
+    now: int | None = None,
+    most: int | None = None,
 ) -> Walk[Found]:
     """Look for up to `limit` jobs, state after state; finished ones newest first.
 
     Every job that stays where it is while the search goes on is found once; one that moves meanwhile may be found
-    twice, or be missed. `now` is what `since:2h` counts from: the store's clock, unless it is given.
+    twice, or be missed. `now` is what `since:2h` counts from: the store's clock, unless it is given. `most` is how many
+    jobs are looked at, 20,000 by default; a trip may go over it.
 
     Raises:
         FilterError: the filter cannot be read.
@@ -81,7 +88,7 @@ def search(
         if state is not place.state:
             place = _Place(state)
         while True:
-            if scanned >= MOST_SCANNED or (scanned and monotonic() > ends):
+            if scanned >= (most or MOST_SCANNED) or (scanned and monotonic() > ends):
                 return Found(found, _token(place), scanned)
             page: Page = yield (database.page(Query(state=state, queue=queue), cursor=place.page, limit=trip),)
             jobs = _after(page.jobs, place.seen)

@@ -186,3 +186,15 @@ def test_spread_gives_each_job_its_own_part_of_the_span(app: Procession) -> None
     assert app.enqueue_many([], spread="1m") == []
     calls = spread_over([j.bind(0), j.bind(1)], 10, random.Random(1))
     assert [round(call.options["delay"], 2) for call in calls] == [0.67, 9.24]  # type: ignore[arg-type]
+
+
+def test_a_schedule_of_a_unique_job_is_refused_and_says_what_to_do() -> None:
+    app = Procession("memory://scheduled")
+
+    @app.job(name="sync", unique=True)
+    def sync(user: int) -> None: ...
+
+    with pytest.raises(ConfigError, match=r"using\(unique=False\).*overlap="):
+        app.every("1m", args=[1])(sync)
+    assert app.schedules.upsert("sync", sync.using(unique=False).bind(1), every="1m")
+    app.schedules.remove("sync")

@@ -24,6 +24,7 @@ from procession.web.actions import DONE, NEEDED, form_of
 from procession.web.joblist import Trouble, filter_of, marked, state_of, within
 from procession.web.pages import page_of, still_routes
 from procession.web.render import Renderer
+from procession.web.searches import LOOKED_AT
 from procession.web.shown import number, plain
 from procession.web.signed import signed
 from procession.web.views import LONGEST, Source, View
@@ -59,7 +60,7 @@ async def load_bulk(source: Source, params: Mapping[str, str]) -> BulkPage:
     except FilterError as error:
         return BulkPage(at=wall(), do=verb, state=state, filter=text, trouble=marked(text, error))
     bulk = source.app.bulk(verb, tree)
-    preview = await bulk.preview_async()
+    preview = await bulk.preview_async(LOOKED_AT)
     of = preview.count if preview.exact else 0
     return BulkPage(
         at=wall(), do=verb, state=state, filter=text, whole=str(tree), preview=preview, place=bulk.place, of=of

@@ -16,6 +16,7 @@ from procession.database import Counts, Page, Query
 from procession.errors import ConfigError, FilterError
 from procession.job import Job, State
 from procession.query import Every, Filter, Term, parse
+from procession.web.searches import LOOKED_AT
 
 if TYPE_CHECKING:
     from procession.web.views import Source
@@ -85,7 +86,7 @@ async def load_jobs(source: Source, params: Mapping[str, str]) -> Jobs:
         try:
             tree = within(state, parse(text))
             if source.searches is None:
-                found = await app.search_async(tree, cursor=cursor, limit=PAGE)
+                found = await app.search_async(tree, cursor=cursor, limit=PAGE, most=LOOKED_AT)
             else:
                 found = await source.searches.found(app, tree, cursor, PAGE, counts)
             page, scanned = Page(found.jobs, found.cursor), found.scanned

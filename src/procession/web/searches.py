@@ -15,6 +15,8 @@ from procession.search import Found
 
 SHARE = 20
 """A search that took long is not repeated for so many times as long …"""
+LOOKED_AT = 3_000
+"""Jobs that one look of a page goes through: some 7 ms of the server's time; then it offers to go on."""
 STILL = 10.0
 """… and one in a store where no counter moved, for so many seconds: `since:1h` goes on, and pairs of moves may hide."""
 MOST = 100
@@ -42,7 +44,7 @@ class Searches:
         made = self._made.get(key)
         if made is not None and (now < made.again or (now < made.still and counts == made.counts)):
             return made.found
-        found = await app.search_async(tree, cursor=cursor, limit=limit)
+        found = await app.search_async(tree, cursor=cursor, limit=limit, most=LOOKED_AT)
         ended = monotonic()
         self._made.pop(key, None)
         self._made[key] = _Made(found, counts, ended + SHARE * (ended - now), ended + STILL)
