@@ -12,7 +12,7 @@ from redis import Redis
 from procession import Procession
 from procession.job import Crash
 from procession.runtime.envoy import Envoy
-from procession.runtime.queue_worker import new_worker_id
+from procession.runtime.identity import new_worker_id
 from tests.chaos.proxy import proxied
 from tests.process.family import Families, until
 

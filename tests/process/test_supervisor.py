@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 from procession import Procession, State
-from procession.runtime.queue_worker import new_worker_id
+from procession.runtime.identity import new_worker_id
 from tests.chaos.proxy import proxied
 from tests.process.family import Families, until
 

@@ -16,13 +16,9 @@ import asyncio
 import logging
 import os
 import random
-import socket
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
-from uuid import uuid4
-
-import msgspec
 
 from procession.client import Procession
 from procession.clock import milliseconds, monotonic
@@ -35,6 +31,7 @@ from procession.runtime.announcing import Announcer
 from procession.runtime.capture import capturing
 from procession.runtime.executor import CANCEL_GRACE
 from procession.runtime.heartbeat import LeaseKeeper, compare
+from procession.runtime.identity import described, new_worker_id
 from procession.runtime.joblog import JobLog
 from procession.runtime.listening import BLOCK, Listener
 from procession.runtime.meter import Meter
@@ -49,7 +46,7 @@ from procession.runtime.scheduler import pruning
 from procession.runtime.scheduling import Scheduler
 from procession.runtime.target import target_of
 from procession.runtime.turns import Turns
-from procession.runtime.wear import Wear, resident
+from procession.runtime.wear import Wear
 from procession.serving import QueueOrder, check_order, shares_of
 
 log = logging.getLogger("procession.worker")
@@ -479,21 +476,6 @@ class QueueWorker:
         )
 
     def _info(self) -> bytes:
-        return msgspec.json.encode(
-            {
-                "host": socket.gethostname(),
-                "pid": os.getpid(),
-                "queues": self.queues,
-                "concurrency": self.concurrency,
-                "threads": self.threads,
-                "lost": self._performer.lost,
-                "memory": resident(),
-                "age": round((monotonic() - self._started) * 1_000),
-                **self.orders.said(),
-            }
-        )
-
-
-def new_worker_id() -> str:
-    """Host, process and chance: unique per start."""
-    return f"{socket.gethostname()[:60]}:{os.getpid()}:{uuid4().hex[:12]}"
+        lost, age = self._performer.lost, monotonic() - self._started
+        places = {"concurrency": self.concurrency, "threads": self.threads, "lost": lost}
+        return described(self.queues, age=age, **places, **self.orders.said())

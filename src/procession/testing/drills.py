@@ -20,7 +20,7 @@ from msgspec import Struct
 from procession.context import CurrentJob
 from procession.errors import ConfigError
 from procession.job import Crash, Job
-from procession.runtime.queue_worker import new_worker_id
+from procession.runtime.identity import new_worker_id
 from procession.testing.effects import Effect, Effects
 from procession.testing.performing import Attempt, Crew, raise_errors
 from procession.testing.seam import Seam
