@@ -32,10 +32,11 @@ class CrashingConnection:
     async def ask(self, *operations: Any, **options: Any) -> Any:
         due = any(is_meant(operation, self._verb) for operation in operations)
         self._left -= due
-        if due and self._left == 0 and self._when == "before":
+        chosen = due and self._left == 0  # known now: others may ask, and count, before this one is answered
+        if chosen and self._when == "before":
             die()
         answer = await self._connection.ask(*operations, **options)
-        if due and self._left == 0 and self._when == "after":
+        if chosen and self._when == "after":
             die()
         return answer
 
