@@ -93,6 +93,8 @@ def test_failed_attempts_are_grouped_by_class_message_and_place(app: Procession)
         assert (keys.count, keys.names, set(keys.samples)) == (3, ("one",), set(jids[:3]))
         assert keys.where.endswith("test_failed_attempts_are_grouped_by_class_message_and_place.<locals>.inner")
         assert keys.message == "<text>"
+        assert len(keys.workers) == 1
+        assert keys.workers == value.workers
         assert value.where.endswith("two")
         assert value.sample == jids[3]
         assert app.find_job(jids[3]).failures[0].where == value.where  # type: ignore[union-attr]

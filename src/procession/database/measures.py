@@ -36,7 +36,8 @@ DEPTH, TAKEN = 0, 1
 GROUPS_KEPT, UNSEEN = 500, 14 * 24 * HOUR
 """How many groups of errors are kept, the last seen ones, and how many milliseconds after they were last seen."""
 NAMES_KEPT, SAMPLES_KEPT, MINUTES_KEPT = 10, 20, 60
-"""What a group keeps: the newest names of jobs and jids, and counts of the newest minutes in which it was seen."""
+"""What a group keeps: the newest names of jobs, and as many of workers; jids; and counts of the newest minutes in which
+it was seen."""
 
 Step = Literal[60_000, 3_600_000]
 By = Literal["queue", "name"]
@@ -54,6 +55,7 @@ class Seen(Struct, frozen=True, kw_only=True):
     count: int
     names: tuple[str, ...]
     samples: tuple[UUID, ...]
+    workers: tuple[str, ...] = ()
 
 
 class ErrorGroup(Struct, frozen=True, kw_only=True):
@@ -76,6 +78,8 @@ class ErrorGroup(Struct, frozen=True, kw_only=True):
     """Names of the jobs hit, the newest last, at most 10."""
     samples: tuple[UUID, ...]
     """Jobs hit, the newest last, at most 20."""
+    workers: tuple[str, ...] = ()
+    """Queue workers hit, the newest last, at most 10."""
     minutes: tuple[tuple[int, int], ...] = ()
     """When (start of a minute) and how many, for the newest 60 minutes in which it was seen."""
     muted_until: int = 0

@@ -57,7 +57,8 @@ class Report(Struct, frozen=True):
 class Meter:
     """The counts of one queue worker since its last report. Used on its loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, worker: str) -> None:
+        self._worker = worker
         self._alike: Counter[tuple[str, str, int | None, int | None, int | None]] = Counter()
         self._series: dict[str, defaultdict[int, int]] = {}
         self._errors: dict[str, Seen] = {}
@@ -130,7 +131,7 @@ class Meter:
                 message = normalised(message)
                 self._errors[key] = Seen(
                     fingerprint=key, type=failure.type, message=message, where=failure.where,
-                    count=1, names=(name,), samples=(jid,),
+                    count=1, names=(name,), samples=(jid,), workers=(self._worker,),
                 )  # fmt: skip
             return
         names = known.names if name in known.names else (*known.names, name)[-NAMES_KEPT:]

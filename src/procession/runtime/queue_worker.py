@@ -120,7 +120,7 @@ class QueueWorker:
         self.orders = Orders(self.id, app.database, stop=self.stop, changed=self._steered)
         declared = lambda: [*app.schedules.declared.values()]  # noqa: E731
         self._schedules = Scheduler(app.database, declared, app.registry.policies.sealing)
-        self._meter = Meter()
+        self._meter = Meter(self.id)
         self._hungry = True
         self._last_token, self._token = os.urandom(16), os.urandom(16)
         self._beat_at = 0.0

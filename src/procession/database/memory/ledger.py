@@ -79,6 +79,7 @@ class Ledger:
             last_at=now,
             names=newest([*group.names, *it.names], NAMES_KEPT),
             samples=newest([*group.samples, *it.samples], SAMPLES_KEPT),
+            workers=newest([*group.workers, *it.workers], NAMES_KEPT),
             minutes=tuple(minutes.items())[-MINUTES_KEPT:],
         )
 

@@ -116,6 +116,14 @@ def test_errors_are_grouped(database: Database, ask: Ask, clock: Clock) -> None:
     assert ask(database.groups(1)) == [group]
 
 
+def test_a_group_names_the_workers_that_it_hit_the_newest_last(database: Database, ask: Ask) -> None:
+    for at in (*range(12), 5):
+        ask(database.measure({}, [error(workers=(f"w{at}",))]))
+    ask(database.measure({}, [error()]))  # of a release that did not tell
+    (group,) = ask(database.groups(10))
+    assert group.workers == ("w2", "w3", "w4", "w6", "w7", "w8", "w9", "w10", "w11", "w5")
+
+
 def test_a_group_is_bounded(database: Database, ask: Ask, clock: Clock) -> None:
     for at in range(70):
         ask(database.measure({}, [error(names=(f"app.f{at}",))]))

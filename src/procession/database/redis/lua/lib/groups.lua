@@ -26,6 +26,8 @@ local function seen(fingerprint, it)
   }
   group.count, group.last_at = group.count + it.count, now
   group.names, group.samples = newest(group.names, it.names, NAMES_KEPT), newest(group.samples, it.samples, SAMPLES_KEPT)
+  local workers = newest(group.workers or {}, it.workers or {}, NAMES_KEPT)
+  if #workers > 0 then group.workers = workers end  -- an empty table would be written as an object
   local minute, last = math.floor(now / 60000), group.minutes[#group.minutes]
   if last and last[1] == minute then
     last[2] = last[2] + it.count
