@@ -109,7 +109,8 @@ def _nothing_is_left(stage: Stage) -> list[str]:
             names = {key.decode().partition("}:")[2] for key in keys if not _ends_by_itself(client, key)}
         left = names - {"meta", "counters", "depth"}
         if not left:
-            stage.notes.append(f"{len(names)} keys left: {', '.join(sorted(names))}; {len(keys) - len(names)} end by time")
+            kept = ", ".join(sorted(names))
+            stage.notes.append(f"{len(names)} keys left: {kept}; {len(keys) - len(names)} end by time")
             return []
         time.sleep(1.0)
     return [f"keys left after retention: {', '.join(sorted(left)[:10])}"]
