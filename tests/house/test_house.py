@@ -132,3 +132,11 @@ def test_the_readme_shows_the_quickstart_as_it_is() -> None:
 def test_changelog_and_package_agree_on_the_version() -> None:
     assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text("utf-8")
     assert f'version = "{__version__}"' in (ROOT / "pyproject.toml").read_text("utf-8")
+
+
+@pytest.mark.xdist_group("house")
+def test_tests_of_one_group_run_in_one_process(request: pytest.FixtureRequest) -> None:
+    """pytest-xdist says so at the end of their names; with a pytest that it does not know it stops in silence."""
+    if not getattr(request.config.option, "loadgroup", False):
+        pytest.skip("the tests run in one process: `make test` runs them in several")
+    assert request.node.nodeid.endswith("@house")
