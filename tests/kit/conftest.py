@@ -9,6 +9,9 @@ import pytest
 from procession import Procession
 from procession.testing import Kit
 
+STRICT = ("-W", "error", "-W", "ignore::pytest.PytestAssertRewriteWarning")
+"""Any warning is an error, but for the one that a pytest inside of pytest gives: the plugin was imported before."""
+
 
 @pytest.fixture
 def app() -> Procession:

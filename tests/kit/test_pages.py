@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.kit.conftest import STRICT
+
 PAGE = Path(__file__).parents[2] / "docs" / "testing.md"
 
 
@@ -16,4 +18,4 @@ def test_the_page_is_a_green_project(pytester: pytest.Pytester, monkeypatch: pyt
     assert len(blocks) == 6
     for name, text in blocks:
         (pytester.path / name).write_text(text, "utf-8")
-    pytester.runpytest_inprocess("-q", "-p", "pytest_procession", "-W", "error").assert_outcomes(passed=10)
+    pytester.runpytest_inprocess("-q", "-p", "pytest_procession", *STRICT).assert_outcomes(passed=10)

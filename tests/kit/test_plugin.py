@@ -8,6 +8,8 @@ from importlib.metadata import entry_points
 
 import pytest
 
+from tests.kit.conftest import STRICT
+
 SHOP = """
 from procession import Procession
 
@@ -96,7 +98,7 @@ def test_drills_time_travel_and_async_tests_work_on_a_real_server(shop: pytest.P
 
             asyncio.run(main())
     """)
-    run(shop, "-W", "error").assert_outcomes(passed=2)
+    run(shop, *STRICT).assert_outcomes(passed=2)
 
 
 def test_a_server_of_ones_own_is_left_without_a_key(shop: pytest.Pytester, valkey_url: str) -> None:

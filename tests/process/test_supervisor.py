@@ -118,6 +118,8 @@ def test_a_silent_store_holds_up_neither_signals_nor_the_replacement_of_the_dead
         proxy.reset()
         assert blocked.result(timeout=20) == "done"
         until(lambda: family.log.count("serves") == 4)
+        leases = {it.id: it.lease_until for it in shop.app.workers()}  # a beat later, the outcome has its answer
+        until(lambda: all(it.lease_until > leases.get(it.id, 0) + 500 for it in shop.app.workers()))
         proxy.swallow(True)
         assert family.stop() == 0, "nothing runs, so nobody waits for the store"
 

@@ -48,7 +48,8 @@ def test_a_bulk_goes_on_form_by_form_from_where_it_stands(
     monkeypatch.setattr(page, "SECONDS", 0)
     jids = enqueue(app, *(["a"] * 1_200))
     twin = client.get("/bulk.json?do=cancel&state=queued").json()
-    assert (twin["preview"]["count"], twin["preview"]["exact"], len(twin["preview"]["samples"])) == (1_200, True, 5)
+    preview = twin["preview"]
+    assert (preview["count"], preview["exact"], twin["of"], len(preview["samples"])) == (1_000, False, 1_200, 5)
     later = enqueue(app, "later")
     form = {"do": "cancel", "state": "queued", "place": twin["place"], "of": "1200"}
     seen = []
@@ -78,6 +79,20 @@ def test_without_a_script_each_form_says_how_far_it_is_and_how_to_stop(
     assert "Go on</button>" in shown
     assert "Stop here, back to the jobs" in shown
     assert app.stats().queued == 100
+
+
+def test_a_preview_looks_at_a_thousand_and_says_how_many_there_are_where_the_store_counts_them(
+    app: Procession, client: Client
+) -> None:
+    enqueue(app, *(["a"] * 1_001))
+    one_state = client.get("/bulk?do=cancel&q=state:queued,delayed").text
+    assert "<b>1,001</b> jobs would be cancelled" in one_state
+    assert "Of the first 1,000:" in one_state
+    assert "Cancel 1,001 jobs</button>" in one_state
+    assert "<b>0</b> jobs would be queued again" in client.get("/bulk?do=retry&q=state:queued").text
+    filtered = client.get("/bulk?do=cancel&q=queue:mail").text
+    assert "<b>at least 1,000</b> jobs would be cancelled" in filtered
+    assert "Cancel at least 1,000 jobs</button>" in filtered
 
 
 def test_where_nothing_matches_there_is_nothing_to_confirm(client: Client) -> None:

@@ -15,13 +15,14 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from procession.bulk import Bulk, Preview, Progress, Verb
+from procession.bulk import APPLIES, Bulk, Preview, Progress, Verb
 from procession.client import Procession
 from procession.clock import monotonic, wall
 from procession.errors import ConfigError, FilterError
+from procession.job import State
 from procession.query import Filter, Term, parse
 from procession.web.actions import DONE, NEEDED, form_of
-from procession.web.joblist import Trouble, filter_of, marked, state_of, within
+from procession.web.joblist import Trouble, count_of, filter_of, marked, state_of, within
 from procession.web.pages import page_of, still_routes
 from procession.web.render import Renderer
 from procession.web.searches import LOOKED_AT
@@ -48,7 +49,7 @@ class BulkPage(Struct, frozen=True, kw_only=True):
     """Where it stands; goes with the form that goes on."""
     says: str = ""
     of: int = 0
-    """How many there were when it was previewed, 0 when that was not known to the end."""
+    """How many there were when it was previewed, 0 when that was not known."""
     trouble: Trouble | None = None
 
 
@@ -61,10 +62,18 @@ async def load_bulk(source: Source, params: Mapping[str, str]) -> BulkPage:
         return BulkPage(at=wall(), do=verb, state=state, filter=text, trouble=marked(text, error))
     bulk = source.app.bulk(verb, tree)
     preview = await bulk.preview_async(LOOKED_AT)
-    of = preview.count if preview.exact else 0
+    of = preview.count if preview.exact else await _counted(source, verb, tree)
     return BulkPage(
         at=wall(), do=verb, state=state, filter=text, whole=str(tree), preview=preview, place=bulk.place, of=of
     )
+
+
+async def _counted(source: Source, verb: Verb, tree: Filter) -> int:
+    """How many jobs there are by the store's counters, 0 for a filter that asks for more than a state."""
+    if not isinstance(tree, Term) or tree.key != "state":
+        return 0
+    counts = await source.app.ask_async(source.app.database.counts())
+    return sum(count_of(counts, state) for state in map(State, tree.values) if state in APPLIES[verb])
 
 
 VIEW = View("bulk", load_bulk, ("do", "state", "q", "queue", "name"), (), 0)

@@ -15,8 +15,8 @@ from procession.search import Found
 
 SHARE = 20
 """A search that took long is not repeated for so many times as long …"""
-LOOKED_AT = 2_000
-"""Jobs that one look of a page goes through: some 30 ms of the server's time; then it offers to go on."""
+LOOKED_AT = 1_000
+"""Jobs that one look of a page goes through, some milliseconds of the server's; then another look follows."""
 STILL = 10.0
 """… and one in a store where no counter moved, for so many seconds: `since:1h` goes on, and pairs of moves may hide."""
 MOST = 100

@@ -94,6 +94,41 @@ def test_a_job_is_edited_and_retried(app: Procession, address: str, watched: Wat
     watched.wrong = [it for it in watched.wrong if "400" not in it]  # the browser notes the refusal, rightly
 
 
+def test_a_search_that_found_nothing_goes_on_by_itself(app: Procession, address: str, page: Page) -> None:
+    enqueue(app, *(["straw"] * 2_600), "needle")
+    page.goto(f"{address}/jobs?q=needle")
+    expect(page.locator("[data-row]")).to_contain_text("needle")
+    assert "cursor=" in page.url
+    live(page)
+    page.goto(f"{address}/jobs?q=nowhere")
+    expect(page.locator(".empty")).to_contain_text("2,601 were looked at, all that there are.")
+    expect(page.get_by_role("button", name="Stop looking")).to_be_hidden()
+    expect(page.locator("a[rel=next]")).to_be_hidden()
+
+
+def test_a_search_rests_while_the_page_is_paused_and_ends_when_it_is_stopped(
+    app: Procession, address: str, page: Page
+) -> None:
+    enqueue(app, *(["straw"] * 3_700))
+    held: list[Route] = []
+    page.route("**/jobs.json?*", lambda route: held.append(route))
+    with page.expect_request("**/jobs.json?*"):
+        page.goto(f"{address}/jobs?q=nowhere")
+    live(page)
+    page.get_by_role("button", name="Pause").click()
+    held.pop().continue_()
+    expect(page.locator("[data-looked]")).to_have_text("2,100")
+    page.wait_for_timeout(1_000)
+    assert held == []
+    with page.expect_request("**/jobs.json?*"):
+        page.get_by_role("button", name="Go on").click()
+    page.get_by_role("button", name="Stop looking").click()
+    held.pop().continue_()
+    expect(page.get_by_role("button", name="Stop looking")).to_be_hidden()
+    page.get_by_role("link", name="go on looking").click()
+    expect(page.locator(".empty")).to_contain_text("550 were looked at.")
+
+
 def test_a_schedule_is_made_edited_and_filled_in(app: Procession, address: str, page: Page) -> None:
     page.goto(f"{address}/schedules")
     live(page)

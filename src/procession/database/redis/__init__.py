@@ -26,7 +26,7 @@ from procession.database.redis.limits import LimitVerbs
 from procession.database.redis.measures import MeasureScripts
 from procession.database.redis.notes import NoteVerbs
 from procession.database.redis.orders import OrderScripts, orders_from
-from procession.database.redis.records import claimed_from, enqueue_arguments, job_from, settle_arguments
+from procession.database.redis.records import claimed_from, enqueue_arguments, rows_from, settle_arguments
 from procession.database.redis.revision import RevisionScripts
 from procession.database.redis.rules import stored
 from procession.database.redis.schedules import ScheduleVerbs
@@ -176,7 +176,7 @@ class RedisDatabase(MeasureScripts, NoteVerbs, OrderScripts, RevisionScripts, Sc
 
     def find(self, jids: Sequence[UUID]) -> Operation[list[Job | None]]:
         """See `Jobs.find`."""
-        return self._ask("find", [jid.bytes for jid in jids], lambda reply: [row and job_from(row) for row in reply])
+        return self._ask("find", [jid.bytes for jid in jids], lambda reply: [job for *_, job in rows_from(reply)])
 
     def page(self, query: Query, *, cursor: str | None = None, limit: int = 50) -> Operation[Page]:
         """See `Jobs.page`."""
@@ -187,14 +187,12 @@ class RedisDatabase(MeasureScripts, NoteVerbs, OrderScripts, RevisionScripts, Sc
             more, rows = reply
             jobs: list[Job] = []
             at = ""
-            for row in rows:
-                if len(jobs) == limit and row[1] is not None:
+            for jid, position, job in rows_from(rows):
+                if len(jobs) == limit and job is not None:
                     return Page(jobs, at)
-                at = f"{_text(row[5])}:{row[0].hex()}"
-                if row[1] is not None:
-                    job = job_from(row)
-                    if query.name is None or job.name == query.name:
-                        jobs.append(job)
+                at = f"{_text(position)}:{jid.hex()}"
+                if job is not None and query.name in (None, job.name):
+                    jobs.append(job)
             return Page(jobs, at if more else None)
 
         arguments = [query.state, query.queue or "", scanned, position, bytes.fromhex(last)]
@@ -236,7 +234,7 @@ class RedisDatabase(MeasureScripts, NoteVerbs, OrderScripts, RevisionScripts, Sc
 
     def peek(self, queue: str, *, limit: int = 1, rear: bool = False) -> Operation[list[Job]]:
         """See `Queues.peek`."""
-        return self._ask("peek", [queue, limit, int(rear)], lambda reply: [job_from(row) for row in reply])
+        return self._ask("peek", [queue, limit, int(rear)], lambda reply: [job for *_, job in rows_from(reply)])
 
     def purge(self, queue: str, limit: int) -> Operation[int]:
         """See `Queues.purge`."""

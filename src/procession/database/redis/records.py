@@ -6,8 +6,8 @@ The layout is the one of `lua/lib/record.lua`; the contract suite reads through 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
-from itertools import groupby
+from collections.abc import Iterator, Sequence
+from itertools import groupby, repeat
 from typing import Any
 from uuid import UUID
 
@@ -137,13 +137,19 @@ def claimed_from(row: bytes, fence: int, token: bytes, queues: Sequence[str], no
     return Claimed(jid, token, queue, row[at:], attempt, crashes, fence, left, waited, zero)
 
 
-def job_from(row: list[Any]) -> Job:
-    """A job from a row of the scripts: jid, record, and what lies apart: spec, errors, result."""
-    jid, record, apart, errors, result = row[:5]
+def rows_from(columns: list[Any]) -> Iterator[tuple[bytes, Any, Any]]:
+    """What the scripts answer of jobs, as `lua/lib/rows.lua` puts it: id, where each stands, and the job, or None."""
+    jids, records, positions, *apart = columns
+    parts = (column or repeat(None, len(jids)) for column in apart)
+    for jid, record, position, *part in zip(jids, records, positions, *parts, strict=True):
+        yield jid, position, record and _job(jid, record, *part)
+
+
+def _job(jid: bytes, record: bytes, apart: bytes | None, errors: bytes | None, result: bytes | None, notes: Any) -> Job:
     fields, spec = unpack(record)
     spec = apart or spec
     failures = tuple(_failure.decode(line) for line in (errors or b"").split(b"\n") if line)
-    fields["progress"] = progress_from(row[6])
+    fields["progress"] = progress_from(notes)
     fields.update(jid=UUID(bytes=jid), failures=failures, result=msgspec.Raw(result) if result else None)
     try:
         asked = _spec.decode(spec)

@@ -5,6 +5,7 @@ import { bulk } from "./bulk.js";
 import { charts } from "./chart.js";
 import { dots } from "./flow.js";
 import { keys } from "./keys.js";
+import { look } from "./look.js";
 import { rows } from "./morph.js";
 
 /** @typedef {{ order?: string[], set?: Record<string, string> }} Changes */
@@ -173,4 +174,5 @@ dots();
 charts();
 bulk();
 keys(togglePause);
+look(() => paused);
 connect();

@@ -2,11 +2,8 @@
 -- moves:
 -- flags: no-writes
 -- args: now:int *jids
--- reply: rows of jid state spec errors result '' notes, or false
+-- reply: rows, with `false` for the record of a job that is not there
 -- uses: record rows
 
-local reply = {}
-for i, jid in ipairs(jids) do
-  if not add_row(reply, jid, '') then reply[i] = false end
-end
-return reply
+for i, raw in ipairs(values(JOBS, jids)) do add_row(jids[i], raw and is_sound(raw) and raw, '') end
+return filled()

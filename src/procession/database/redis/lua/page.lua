@@ -6,13 +6,18 @@
 -- reply: more, rows
 -- uses: record held lanes limits finish rows
 
-local reply, more = {}, 0
+local more = 0
 local finals = {processed = PROCESSED, failed = FAILED, cancelled = CANCELLED}
 
 -- Where a page ended, for the next.
 local function mark(jid, at)
   more = 1
-  reply[#reply + 1] = {jid, false, false, false, false, at}
+  add_row(jid, false, at)
+end
+
+-- True for a job of the queue that was asked for, or of any.
+local function is_meant(raw)
+  return raw and (queue == '' or (string.byte(raw, 16) == #queue and string.find(raw, queue, 17, true) == 17))
 end
 
 -- The place of a blocked job is that of its limit, then its turn.
@@ -22,12 +27,13 @@ local function from_blocked()
     from = '(' .. string.gsub(position, '%x%x', function(pair) return string.char(tonumber(pair, 16)) end) .. last
   end
   local turns = redis.call('ZRANGEBYLEX', WAITING, from, '+', 'LIMIT', 0, limit + 1)
-  for i = 1, math.min(#turns, limit) do
-    local jid, r = string.sub(turns[i], -16), load(string.sub(turns[i], -16))
-    local at = string.gsub(string.sub(turns[i], 1, -17), '.', function(byte) return string.format('%02x', string.byte(byte)) end)
-    if r and r.state == BLOCKED and (queue == '' or r.queue == queue) then add_row(reply, jid, at) end
-    if i == limit and #turns > limit then mark(jid, at) end
+  local jids, at = {}, nil
+  for i = 1, math.min(#turns, limit) do jids[i] = string.sub(turns[i], -16) end
+  for i, raw in ipairs(values(JOBS, jids)) do
+    at = string.gsub(string.sub(turns[i], 1, -17), '.', function(byte) return string.format('%02x', string.byte(byte)) end)
+    if is_meant(raw) and string.byte(raw, 2) == BLOCKED then add_job(jids[i], raw, at) end
   end
+  if #turns > limit then mark(jids[limit], at) end
 end
 
 local function from_due()
@@ -37,32 +43,34 @@ local function from_due()
     first = found and found + 1 or redis.call('ZCOUNT', DUE, '-inf', '(' .. position)
   end
   local ids = redis.call('ZRANGE', DUE, first, first + limit - 1, 'WITHSCORES')
-  for i = 1, #ids, 2 do
-    local r = load(ids[i])
-    if r and (queue == '' or r.queue == queue) then add_row(reply, ids[i], ids[i + 1]) end
+  local jids = {}
+  for i = 1, #ids, 2 do jids[#jids + 1] = ids[i] end
+  for i, raw in ipairs(values(JOBS, jids)) do
+    if is_meant(raw) then add_job(jids[i], raw, ids[2 * i]) end
   end
-  if #ids > 0 and first + #ids / 2 < redis.call('ZCARD', DUE) then mark(ids[#ids - 1], ids[#ids]) end
+  if #jids > 0 and first + #jids < redis.call('ZCARD', DUE) then mark(ids[#ids - 1], ids[#ids]) end
 end
 
 -- Finished jobs from the newest down. A position counts entries since the first one ever, so it stays when others come and go.
 local function from_kept(id)
-  local older = redis.call('LLEN', front_key(KEPT[id]))
-  local shed_before = tonumber(redis.call('HGET', T .. ':meta', 'shed_' .. state) or 0)
-  local function entry_at(at)
-    if at < older then return redis.call('LINDEX', front_key(KEPT[id]), at) end
-    return redis.call('LINDEX', KEPT[id], at - older)
-  end
-  local at = older + redis.call('LLEN', KEPT[id]) - 1
+  local kept = KEPT[id]
+  local older = redis.call('LLEN', front_key(kept))
+  local shed_before = tonumber(redis.call('HGET', META, 'shed_' .. state) or 0)
+  local at = older + redis.call('LLEN', kept) - 1
   if position ~= '' then at = math.min(at, tonumber(position) - shed_before - 1) end
   local seen = 0
   while at >= 0 and seen < limit do
-    local jid, place = struct.unpack(ENTRY, entry_at(at))
-    local r = load(jid)
-    if is_kept(r, place, id) then
-      seen = seen + 1
-      if queue == '' or r.queue == queue then add_row(reply, jid, at + shed_before) end
+    local key, before = kept, older
+    if at < older then key, before = front_key(kept), 0 end
+    local entries = redis.call('LRANGE', key, math.max(at - before - (limit - seen) + 1, 0), at - before)
+    local raws, jids = raws_of(entries)
+    for i = #entries, 1, -1 do
+      if is_filed(raws[i], entries[i], id) then
+        seen = seen + 1
+        if is_meant(raws[i]) then add_job(jids[i], raws[i], at + shed_before) end
+      end
+      at = at - 1
     end
-    at = at - 1
   end
   if at >= 0 then mark('', at + 1 + shed_before) end
 end
@@ -75,16 +83,38 @@ local function from_lists(lists)
     local length = redis.call('LLEN', list[1])
     if passed + length > offset and seen < limit then
       local first = math.max(offset - passed, 0)
-      local ids = redis.call('LRANGE', list[1], first, first + limit - seen - 1)
-      for i, entry in ipairs(ids) do
-        local jid, place = struct.unpack(ENTRY, entry)
-        if is_live(load(jid), place, list[2], list[3]) then add_row(reply, jid, passed + first + i) end
+      local entries = redis.call('LRANGE', list[1], first, first + limit - seen - 1)
+      local raws, jids = raws_of(entries)
+      for i, entry in ipairs(entries) do
+        if is_queued(raws[i], entry, list[2]) then add_job(jids[i], raws[i], passed + first + i) end
       end
-      seen = seen + #ids
+      seen = seen + #entries
     end
     passed = passed + length
   end
   if offset + seen < passed then mark('', offset + seen) end
+end
+
+-- A claim names jobs that are settled, too, and one of these may run again under another claim.
+local function from_held()
+  local jids = {}
+  for _, worker in ipairs(redis.call('ZRANGE', T .. ':leases', 0, -1)) do
+    for _, claim in ipairs(redis.call('HVALS', held_key(worker))) do
+      for at = 5, #claim, 16 do
+        local jid = string.sub(claim, at, at + 15)
+        if jid > last then jids[#jids + 1] = jid end
+      end
+    end
+  end
+  table.sort(jids)
+  for first = 1, #jids, limit do
+    local raws, some = raws_of({unpack(jids, first, math.min(first + limit - 1, #jids))})
+    for i, raw in ipairs(raws) do
+      local jid = some[i]
+      if jid ~= jids[first + i - 2] and is_meant(raw) and string.byte(raw, 2) == RUNNING then add_job(jid, raw, 'after') end
+      if #rows[1] == limit and first + i - 1 < #jids then return mark(jid, 'after') end
+    end
+  end
 end
 
 if finals[state] then
@@ -100,25 +130,12 @@ elseif state == 'queued' then
   for _, name in ipairs(names) do
     for _, priority in ipairs(priorities(name)) do
       local lane = lane_key(name, priority)
-      lists[#lists + 1] = {front_key(lane), name, priority}
-      lists[#lists + 1] = {lane, name, priority}
+      lists[#lists + 1] = {front_key(lane), sign(name, priority)}
+      lists[#lists + 1] = {lane, sign(name, priority)}
     end
   end
   from_lists(lists)
 elseif state == 'running' then
-  local ids = {}
-  for _, name in ipairs(redis.call('ZRANGE', T .. ':leases', 0, -1)) do
-    for _, jid in ipairs(held_by(name, false)) do ids[#ids + 1] = jid end
-  end
-  table.sort(ids)
-  for _, jid in ipairs(ids) do
-    if jid > last and (queue == '' or load(jid).queue == queue) then
-      if #reply == limit then
-        mark(reply[limit][1], 'after')
-        break
-      end
-      add_row(reply, jid, 'after')
-    end
-  end
+  from_held()
 end
-return {more, reply}
+return {more, filled()}

@@ -5,19 +5,19 @@
 -- reply: rows
 -- uses: record lanes rows
 
-local reply = {}
-
 local function walk(key, priority)
+  local whose = sign(queue, priority)
   local at, step = 0, math.min(limit, 100)  -- mostly no tombstone is among the first
-  while #reply < limit and at < 1000 do
+  while #rows[1] < limit and at < 1000 do
     local first, last = at, at + step - 1
     if rear == 1 then first, last = -at - step, -at - 1 end
-    local ids = redis.call('LRANGE', key, first, last)
-    if #ids == 0 then return end
-    for i = 1, #ids do
-      if #reply == limit then return end
-      local jid, place = struct.unpack(ENTRY, ids[rear == 1 and #ids + 1 - i or i])
-      if is_live(load(jid), place, queue, priority) then add_row(reply, jid, '') end
+    local entries = redis.call('LRANGE', key, first, last)
+    if #entries == 0 then return end
+    local raws, jids = raws_of(entries)
+    for i = 1, #entries do
+      if #rows[1] == limit then return end
+      local it = rear == 1 and #entries + 1 - i or i
+      if is_queued(raws[it], entries[it], whose) then add_job(jids[it], raws[it], '') end
     end
     at, step = at + step, 100
   end
@@ -32,4 +32,4 @@ for i = 1, #order do
   walk(first, priority)
   walk(second, priority)
 end
-return reply
+return filled()

@@ -50,6 +50,15 @@ local function pop(key, limit)
   return entries
 end
 
+-- What the record of each job in a lane has in the bytes from 15 on.
+local function sign(queue, priority)
+  return struct.pack('>bBc0', priority, #queue, queue)
+end
+
+local function is_queued(raw, entry, whose)
+  return is_filed(raw, entry, QUEUED) and string.find(raw, whose, 15, true) == 15
+end
+
 local function is_live(r, place, queue, priority)
   return r and r.state == QUEUED and r.place == place and r.queue == queue and r.priority == tonumber(priority)
 end
@@ -59,7 +68,7 @@ end
 local function pop_live(queue, limit, take, lanes)
   local taken, stepped, live, sub, byte, find = 0, 0, 0, string.sub, string.byte, string.find
   for _, priority in ipairs(lanes or priorities(queue)) do
-    local whose = struct.pack('>bBc0', priority, #queue, queue)
+    local whose = sign(queue, priority)
     while taken < limit and stepped < TOMBSTONES do
       local wanted = math.min(limit - taken, 1000)
       local entries = pop(lane_key(queue, priority), wanted)

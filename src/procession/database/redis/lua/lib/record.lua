@@ -307,6 +307,15 @@ local function new_place()
   return place_now
 end
 
+-- True when an entry is no tombstone: its job's record is in that state and names it. Compared by number, for each `sub` makes a
+-- string.
+local function is_filed(raw, entry, in_state)
+  if not raw then return false end
+  local version, state, high, low = string.byte(raw, 1, 4)
+  local its_high, its_low = string.byte(entry, 17, 18)
+  return version == VERSION and state == in_state and high == its_high and low == its_low
+end
+
 -- What one command is going to push to one list.
 local function pushing(command, key)
   local name = command .. key

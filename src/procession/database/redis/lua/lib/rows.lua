@@ -1,12 +1,63 @@
--- What a reader gets of a job: its id, its record, and what lies apart from it.
+-- What a reader gets of jobs: id, record, where each stands, and what lies apart. A reader looks at many, so records are compared as
+-- bytes and not taken apart, each kind of thing is read with one command for all, and the answer has a list for each kind and not
+-- one for each job; the list of what no job has is empty.
 
-local function add_row(reply, jid, position)
-  local raw = redis.call('HGET', JOBS, jid)
-  local r = raw and unpacked(raw)
-  if not r then return false end
-  reply[#reply + 1] = {
-    jid, raw, r.apart and redis.call('HGET', SPECS, jid), r.errors and redis.call('HGET', ERRORS, jid),
-    r.result and redis.call('HGET', RESULTS, jid), position, r.notes and redis.call('HGET', NOTES, jid),
-  }
-  return true
+local rows = {{}, {}, {}, {}, {}, {}, {}}  -- jids, records, positions, specs, errors, results, notes
+
+-- The records that entries of a list name, false for what is not there.
+local function raws_of(entries)
+  local jids = {}
+  for i, entry in ipairs(entries) do jids[i] = string.sub(entry, 1, 16) end
+  return values(JOBS, jids), jids
+end
+
+-- True when a record is whole as far as its spec, as `record.lua` lays it out. One that is damaged is shown to nobody.
+local function is_sound(raw)
+  local byte, version, state = string.byte, string.byte(raw, 1, 2)
+  local flags, length = byte(raw, 8), byte(raw, 16)
+  if version ~= VERSION or not NAMES[state] or not length then return false end
+  local at = 17 + length
+  if flags % 2 == 1 then at = at + 12 end
+  if flags % 4 >= 2 then
+    at = at + 12
+    for _ = 1, 3 do
+      local text = byte(raw, at)
+      if not text then return false end
+      at = at + 1 + text
+    end
+  end
+  return #raw >= at - 1
+end
+
+-- A record that is not there is `false`.
+local function add_row(jid, raw, position)
+  local n = #rows[1] + 1
+  rows[1][n], rows[2][n], rows[3][n] = jid, raw, position
+end
+
+local function add_job(jid, raw, position)
+  if raw and is_sound(raw) then add_row(jid, raw, position) end
+end
+
+local function fill(column, key, flag)
+  local jids, whose, found, n = {}, {}, {}, 0
+  for i, raw in ipairs(rows[2]) do
+    found[i] = false
+    if raw and string.byte(raw, 8) % (2 * flag) >= flag then
+      n = n + 1
+      jids[n], whose[n] = rows[1][i], i
+    end
+  end
+  if n == 0 then return end
+  for i, value in ipairs(values(key, jids)) do found[whose[i]] = value end
+  rows[column] = found
+end
+
+-- The rows, with what lies apart of their jobs.
+local function filled()
+  fill(4, SPECS, APART)
+  fill(5, ERRORS, HAS_ERRORS)
+  fill(6, RESULTS, HAS_RESULT)
+  fill(7, NOTES, HAS_NOTES)
+  return rows
 end
