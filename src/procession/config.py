@@ -19,7 +19,7 @@ import msgspec
 from msgspec import Struct
 
 from procession.clock import milliseconds
-from procession.database import DAY, Durability, Policy
+from procession.database import Durability, Policy
 from procession.errors import ConfigError
 from procession.names import check_namespace, shown
 from procession.serving import QueueOrder, check_order, shares_of
@@ -48,7 +48,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Prefix of every key; namespaces never touch each other."""
     lease: float | str = 15.0
     """How long a queue worker counts as alive without a sign of life."""
-    heartbeat: float | str = 5.0
+    heartbeat: float | str = 0
+    """How often it gives one; 0: after each third of the lease."""
     queues: tuple[str, ...] | str = ()
     """Which queues a worker serves, where it is not told: "critical:6, default:3, low", or a list of such words. None
     named: all that the app's jobs name."""
@@ -81,12 +82,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     capture_logs: str = "INFO"
     """Least level of the log lines that are kept of a job; "OFF" keeps none."""
     max_crashes: int = 3
-    processed_age: float | str = DAY / 1000
-    processed_count: int = 100_000
-    failed_age: float | str = 14 * DAY / 1000
-    failed_count: int = 100_000
-    cancelled_age: float | str = DAY / 1000
-    cancelled_count: int = 10_000
+    keep_processed: str = "24h, 100000"
+    """How long and how many finished jobs are kept, "24h, 100000", or one of the two; the other is then the default."""
+    keep_failed: str = "14d, 100000"
+    keep_cancelled: str = "24h, 10000"
 
     @classmethod
     def load(cls, **arguments: Any) -> Settings:
@@ -117,15 +116,11 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     def policy(self) -> Policy:
         """The part of the settings that the store keeps to."""
-        return Policy(
-            processed_age=milliseconds(self.processed_age, "processed_age"),
-            processed_count=self.processed_count,
-            failed_age=milliseconds(self.failed_age, "failed_age"),
-            failed_count=self.failed_count,
-            cancelled_age=milliseconds(self.cancelled_age, "cancelled_age"),
-            cancelled_count=self.cancelled_count,
-            max_crashes=self.max_crashes,
-        )
+        bounds: dict[str, int] = {}
+        for state in ("processed", "failed", "cancelled"):
+            age, count = _kept(f"keep_{state}", getattr(self, f"keep_{state}"))
+            bounds |= {f"{state}_age": age, f"{state}_count": count}
+        return Policy(max_crashes=self.max_crashes, **bounds)
 
 
 def project_root(start: Path | None = None) -> Path:
@@ -190,6 +185,8 @@ def _merge(arguments: Mapping[str, Any]) -> tuple[Settings, dict[str, str]]:
         merged["url"] = _url_of(merged)
         sources["url"] = sources["host"]
     merged["url"] = _with_credentials(merged)
+    if not merged.get("heartbeat"):
+        merged["heartbeat"] = milliseconds(merged.get("lease", _defaults["lease"]), "lease") / 3_000
     settings = Settings(**merged)
     check_namespace(settings.namespace)
     for name in ("lease", "heartbeat", "grace", "budget", "max_age", "ageing"):
@@ -198,6 +195,7 @@ def _merge(arguments: Mapping[str, Any]) -> tuple[Settings, dict[str, str]]:
     check_order(settings.queue_order, shares_of(settings.queues))
     if settings.capture_logs not in (*logging.getLevelNamesMapping(), "OFF"):
         raise ConfigError(f"capture_logs={settings.capture_logs!r} must be a level such as INFO or WARNING, or OFF")
+    settings.policy()
     if milliseconds(settings.heartbeat) * 2 > milliseconds(settings.lease):
         raise ConfigError(
             f"heartbeat={settings.heartbeat} may be at most half of lease={settings.lease}, else a late beat costs it"
@@ -206,10 +204,8 @@ def _merge(arguments: Mapping[str, Any]) -> tuple[Settings, dict[str, str]]:
 
 
 _fields = {field.name: field.type for field in msgspec.structs.fields(Settings)}
-_COUNTS = (
-    "concurrency", "threads", "processes", "job_processes", "max_crashes",
-    "processed_count", "failed_count", "cancelled_count",
-)  # fmt: skip
+_defaults = {field.name: field.default for field in msgspec.structs.fields(Settings)}
+_COUNTS = ("concurrency", "threads", "processes", "job_processes", "max_crashes")
 
 
 def _checked(name: str, value: Any, source: str, *, strict: bool) -> Any:
@@ -226,6 +222,17 @@ def _checked(name: str, value: Any, source: str, *, strict: bool) -> Any:
     if name == "max_jobs" and converted < 0:
         raise ConfigError(f"max_jobs={value!r} from {source} must be at least 1, or 0 to lift it")
     return converted
+
+
+def _kept(name: str, text: str) -> tuple[int, int]:
+    """How long in milliseconds, and how many: what is not said is the default's."""
+    words = text.replace(",", " ").split()
+    counts = [word for word in words if word.replace("_", "").isdecimal()]
+    ages = [word for word in words if word not in counts]
+    age, count = _defaults[name].split(", ")
+    if not words or len(counts) > 1 or len(ages) > 1 or not int((counts or [count])[0]):
+        raise ConfigError(f"{name}={text!r} must be a time and a number of jobs, such as {age}, {count}, or one")
+    return milliseconds((ages or [age])[0], name), int((counts or [count])[0])
 
 
 def _url_of(merged: Mapping[str, Any]) -> str:

@@ -138,7 +138,7 @@ def _memory(it: Inspection) -> Check:
     full = it.used_memory / it.max_memory
     says = f"{used}, {full:.0%} of {it.max_memory / 1e6:,.0f} MB"
     if full > NEARLY_FULL:
-        return _check("memory", "problem", says, "raise maxmemory, keep less (processed_count …), or drain the queues")
+        return _check("memory", "problem", says, "raise maxmemory, keep less (keep_processed …), or drain the queues")
     return _check("memory", "ok", says)
 
 

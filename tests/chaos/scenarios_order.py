@@ -76,7 +76,7 @@ def ageing(stage: Stage) -> None:
         stage.complaints.append("a job that was ready later than the bound went first")
 
 
-ALL_KEPT = {"cancelled_count": 200_000}
+ALL_KEPT = {"keep_cancelled": "200_000"}
 
 
 @scenario("100,000 jobs wait for later, 2,000 are retried: one that is due starts in time", settings=ALL_KEPT)

@@ -21,7 +21,7 @@ GROWTH = 25.0
 """Most kB that a long-lived worker may grow per 1,000 jobs: 5 MB in 200,000, the noise of an allocator."""
 COMMANDS = 500
 """Control commands in the whole soak."""
-SHORT_RETENTION = {"processed_age": "5s", "failed_age": "5s", "cancelled_age": "5s"}
+SHORT_RETENTION = {"keep_processed": "5s", "keep_failed": "5s", "keep_cancelled": "5s"}
 
 
 def slope(points: Sequence[tuple[float, float]]) -> float:

@@ -80,7 +80,7 @@ def test_a_killed_server_with_its_append_only_file_loses_nothing(
 def test_a_full_store_refuses_new_work_and_still_drains(namespace: str) -> None:
     runs: Counter[int] = Counter()
     with machine("--maxmemory", "6mb", "--maxmemory-policy", "noeviction") as server:
-        app, note = shop(server.url, namespace, runs, processed_count=10)
+        app, note = shop(server.url, namespace, runs, keep_processed="10")
 
         @app.job(name="fat", queue="q")
         async def fat(text: str) -> str:

@@ -88,11 +88,32 @@ def test_a_nearer_layer_of_settings_wins(tmp_path: Path, monkeypatch: pytest.Mon
         ({"threads": 0}, "must be at least 1"),
         ({"namespace": "a:b"}, "namespace 'a:b'"),
         ({"lease": "5s", "heartbeat": "4s"}, "half of lease"),
+        ({"keep_failed": "3 4"}, "a time and a number of jobs, such as 14d, 100000, or one"),
+        ({"keep_failed": "1d 2d"}, "a time and a number of jobs"),
+        ({"keep_failed": ""}, "a time and a number of jobs"),
+        ({"keep_failed": "0"}, "a time and a number of jobs"),
+        ({"keep_failed": "soon"}, "keep_failed 'soon' is not a duration"),
     ],
 )
 def test_wrong_settings_say_where_they_come_from(arguments: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigError, match=says.replace("'", ".")):
         Settings.load(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("text", "age", "count"),
+    [("3d, 50_000", 3, 50_000), ("50000 3d", 3, 50_000), ("3d", 3, 100_000), ("50000", 14, 50_000)],
+)
+def test_what_is_kept_is_a_time_and_a_number_or_one_of_the_two(text: str, age: int, count: int) -> None:
+    policy = Settings.load(keep_failed=text).policy()
+    assert (policy.failed_age, policy.failed_count) == (age * 86_400_000, count)
+    assert (policy.processed_age, policy.processed_count) == (86_400_000, 100_000), "it says nothing of the others"
+
+
+def test_a_worker_speaks_three_times_in_a_lease_unless_it_is_told_otherwise() -> None:
+    assert Settings.load().heartbeat == 5
+    assert Settings.load(lease="1m").heartbeat == 20
+    assert Settings.load(lease="1m", heartbeat="5s").heartbeat == "5s"
 
 
 def test_the_projects_root_is_the_nearest_folder_that_looks_like_one(
