@@ -54,18 +54,17 @@ end
 -- Looks at `most` entries at the most, so that a call stays short. To be called with nothing uncommitted. Nobody waits for a
 -- job that is final, so nobody is rung.
 local function shed(state, limit, over, oldest, most)
-  local forgotten, full, sub, byte = 0, false, string.sub, string.byte
-  local begins = string.char(VERSION, state)
-  while most > 0 and not full do
+  local forgotten, young = 0, false
+  while most > 0 and forgotten < limit and not young do
     local key = redis.call('EXISTS', front_key(KEPT[state])) == 1 and front_key(KEPT[state]) or KEPT[state]
-    local entries = redis.call('LRANGE', key, 0, math.min(most, 1000) - 1)
-    local jids, popped = {}, 0
-    for i, entry in ipairs(entries) do jids[i] = sub(entry, 1, 16) end
-    for i, raw in ipairs(values(JOBS, jids)) do
-      if raw and sub(raw, 1, 4) == begins .. sub(entries[i], 17) then
-        local r = (forgotten >= over or byte(raw, 8) >= HAS_ERRORS) and unpacked(raw)
-        full = forgotten == limit or (forgotten >= over and r and r.finished > oldest)
-        if full then break end
+    local entries = redis.call('LRANGE', key, 0, math.min(most, limit - forgotten, 1000) - 1)
+    local raws, jids = raws_of(entries)
+    local passed = 0
+    for i, raw in ipairs(raws) do
+      if is_filed(raw, entries[i], state) then
+        local r = (forgotten >= over or string.byte(raw, 8) >= HAS_ERRORS) and unpacked(raw)
+        young = forgotten >= over and r and r.finished > oldest
+        if young then break end
         if r then
           drop(jids[i], r)
         else
@@ -73,12 +72,12 @@ local function shed(state, limit, over, oldest, most)
         end
         forgotten = forgotten + 1
       end
-      popped = i
+      passed = i
     end
-    if popped == 0 then break end
-    redis.call('LPOP', key, popped)
-    redis.call('HINCRBY', T .. ':meta', 'shed_' .. NAMES[state], popped)
-    most = most - popped
+    if passed == 0 then break end
+    redis.call('LTRIM', key, passed, -1)
+    redis.call('HINCRBY', META, 'shed_' .. NAMES[state], passed)
+    most = most - passed
   end
   if forgotten > 0 then count('kept_' .. NAMES[state], -forgotten) end
   return forgotten

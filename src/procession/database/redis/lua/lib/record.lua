@@ -307,6 +307,13 @@ local function new_place()
   return place_now
 end
 
+-- The records that entries of a list name, false for what is not there.
+local function raws_of(entries)
+  local jids = {}
+  for i, entry in ipairs(entries) do jids[i] = string.sub(entry, 1, 16) end
+  return values(JOBS, jids), jids
+end
+
 -- True when an entry is no tombstone: its job's record is in that state and names it. Compared by number, for each `sub` makes a
 -- string.
 local function is_filed(raw, entry, in_state)

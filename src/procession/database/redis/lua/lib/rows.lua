@@ -4,13 +4,6 @@
 
 local rows = {{}, {}, {}, {}, {}, {}, {}}  -- jids, records, positions, specs, errors, results, notes
 
--- The records that entries of a list name, false for what is not there.
-local function raws_of(entries)
-  local jids = {}
-  for i, entry in ipairs(entries) do jids[i] = string.sub(entry, 1, 16) end
-  return values(JOBS, jids), jids
-end
-
 -- True when a record is whole as far as its spec, as `record.lua` lays it out. One that is damaged is shown to nobody.
 local function is_sound(raw)
   local byte, version, state = string.byte, string.byte(raw, 1, 2)
