@@ -10,6 +10,8 @@ from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 from uuid import UUID
 
+from msgspec import Struct
+
 from procession.clock import monotonic
 from procession.errors import ConfigError, JobCancelled, JobError, JobTimeout, LeaseLost
 from procession.notebook import Notebook
@@ -22,60 +24,34 @@ Why = Literal["timeout", "cancelled", "lost", "shutdown"]
 NO_ARGUMENTS: Mapping[str, Any] = MappingProxyType({})
 
 
-class CurrentJob:
+class CurrentJob(Struct, eq=False):
     """The attempt that is running here.
 
     `fence` only rises from claim to claim: hand it to an outside system that refuses a smaller one, and a run that lost
     its lease can do no harm there.
     """
 
-    __slots__ = (
-        "_stop",
-        "arguments",
-        "attempt",
-        "deadline",
-        "fence",
-        "headers",
-        "jid",
-        "name",
-        "notebook",
-        "queue",
-        "stop_reason",
-        "told",
-        "worker",
-    )
-
-    def __init__(
-        self,
-        jid: UUID,
-        name: str,
-        queue: str,
-        attempt: int,
-        fence: int,
-        worker: str = "",
-        headers: Mapping[str, str] = NO_ARGUMENTS,
-    ) -> None:
-        self.jid = jid
-        self.name = name
-        self.queue = queue
-        self.attempt = attempt
-        self.fence = fence
-        self.worker = worker
-        """The queue worker that performs it, as the store knows it."""
-        self.headers = headers
-        """What whoever enqueued it sent along beside the arguments."""
-        self.deadline: float | None = None
-        """When its time is over, on the scale of `clock.monotonic()`; None without a timeout."""
-        self.stop_reason: Why | None = None
-        """Why this run is to stop; None while it may go on."""
-        self._stop: Event | None = None
-        self.told: Callable[[], None] | None = None
-        """Called in the writing thread when there is something to fetch; None where somebody looks now and then."""
-        self.notebook: Notebook | None = None
-        """What it has said and nobody has fetched yet; None until its first word."""
-        self.arguments: Mapping[str, Any] = NO_ARGUMENTS
-        """For middleware and `exhausted` hooks: the call's arguments by parameter name; empty where an app has neither,
-        and when they could not be decoded."""
+    jid: UUID
+    name: str
+    queue: str
+    attempt: int
+    fence: int
+    worker: str = ""
+    """The queue worker that performs it, as the store knows it."""
+    headers: Mapping[str, str] = NO_ARGUMENTS
+    """What whoever enqueued it sent along beside the arguments."""
+    deadline: float | None = None
+    """When its time is over, on the scale of `clock.monotonic()`; None without a timeout."""
+    stop_reason: Why | None = None
+    """Why this run is to stop; None while it may go on."""
+    told: Callable[[], None] | None = None
+    """Called in the writing thread when there is something to fetch; None where somebody looks now and then."""
+    notebook: Notebook | None = None
+    """What it has said and nobody has fetched yet; None until its first word."""
+    arguments: Mapping[str, Any] = NO_ARGUMENTS
+    """For middleware and `exhausted` hooks: the call's arguments by parameter name; empty where an app has neither,
+    and when they could not be decoded."""
+    _stop: Event | None = None
 
     @property
     def log(self) -> logging.Logger:

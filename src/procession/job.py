@@ -225,12 +225,13 @@ class Job(Struct, frozen=True, kw_only=True):
 def jid_of(value: int) -> UUID:
     """A jid from its 128 bits: what `UUID(int=value)` returns, without looking at its six forms of input again."""
     jid = _bare(UUID)
-    _set(jid, "int", value)
-    _set(jid, "is_safe", _UNKNOWN)
+    _set_int(jid, value)
+    _set_safe(jid, _UNKNOWN)
     return jid
 
 
-_bare, _set, _UNKNOWN = object.__new__, object.__setattr__, SafeUUID.unknown
+_bare, _UNKNOWN = object.__new__, SafeUUID.unknown
+_set_int, _set_safe = UUID.int.__set__, UUID.is_safe.__set__  # type: ignore[misc, attr-defined]  # its slots
 
 
 def new_jid() -> UUID:

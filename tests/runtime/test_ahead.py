@@ -6,6 +6,7 @@ import asyncio
 import time
 
 from procession import Procession
+from procession.clock import monotonic
 from procession.job import Crash, NewJob, new_jid
 from procession.runtime import pace
 from procession.runtime.deadlines import Deadlines
@@ -85,6 +86,7 @@ class Done:
 
     def __init__(self) -> None:
         self.done = False
+        self.started = monotonic()
 
 
 def test_one_timer_serves_deadlines_in_any_order_and_forgets_what_is_done() -> None:

@@ -6,10 +6,12 @@ A timer for each run would cost more than a short run itself. Called by the perf
 from __future__ import annotations
 
 import asyncio
-import heapq
+import math
 from collections.abc import Callable
+from heapq import heapify, heappop, heappush
 from itertools import count
 
+from procession.clock import monotonic
 from procession.runtime.active import Active
 
 SPARE = 64
@@ -25,13 +27,15 @@ class Deadlines:
         self._heap: list[tuple[float, int, Active]] = []
         self._numbers = count()
         self._timer: asyncio.TimerHandle | None = None
+        self._next = math.inf
+        """When the timer rings."""
         self._over = 0
 
     def add(self, active: Active, seconds: float) -> None:
-        """Tell of this run when so many seconds have passed."""
-        at = self._loop.time() + seconds
-        heapq.heappush(self._heap, (at, next(self._numbers), active))
-        if self._timer is None or at < self._timer.when():
+        """Tell of this run when so many seconds have passed since it started."""
+        at = active.started + seconds
+        heappush(self._heap, (at, next(self._numbers), active))
+        if at < self._next:
             self._set(at)
 
     def over(self) -> None:
@@ -39,7 +43,7 @@ class Deadlines:
         self._over += 1
         if self._over > SPARE + len(self._heap) // 2:
             self._heap = [entry for entry in self._heap if not entry[2].done]
-            heapq.heapify(self._heap)
+            heapify(self._heap)
             self._over = 0
 
     def close(self) -> None:
@@ -47,17 +51,17 @@ class Deadlines:
         self._heap.clear()
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
 
     def _set(self, at: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_at(at, self._ring)
+        self._next = at
+        self._timer = self._loop.call_later(max(at - monotonic(), 0), self._ring)
 
     def _ring(self) -> None:
-        self._timer = None
-        while self._heap and (self._heap[0][2].done or self._heap[0][0] <= self._loop.time()):
-            _, _, active = heapq.heappop(self._heap)
+        self._next = math.inf
+        while self._heap and (self._heap[0][2].done or self._heap[0][0] <= monotonic()):
+            _, _, active = heappop(self._heap)
             if active.done:
                 self._over -= 1
             else:

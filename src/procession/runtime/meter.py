@@ -6,7 +6,7 @@ at most once a second. A worker that is killed loses what it has not told. Nothi
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from contextlib import suppress
 from uuid import UUID
 
@@ -59,7 +59,7 @@ class Meter:
 
     def __init__(self, worker: str) -> None:
         self._worker = worker
-        self._alike: Counter[tuple[str, str, int | None, int | None, int | None]] = Counter()
+        self._alike: dict[tuple[str, str, str, int | None, int | None], int] = {}
         self._series: dict[str, defaultdict[int, int]] = {}
         self._errors: dict[str, Seen] = {}
         self._told = 0.0
@@ -69,10 +69,9 @@ class Meter:
     ) -> None:
         """Count one attempt that came to an outcome; `seconds` is how long it ran, None when it never began. With
         `sealing`, errors are told apart as ever, and what they say is not told."""
-        waited = claimed.waited
-        ran = None if seconds is None else RUN + class_of(seconds * 1_000)
-        wait = None if ran is None or waited is None else WAIT + class_of(waited)
-        self._alike[name, claimed.queue, COUNTED.get(outcome.move), ran, wait] += 1
+        ran = None if seconds is None else class_of(seconds * 1_000)
+        kind = (name, claimed.queue, outcome.move, ran, claimed.waited)
+        self._alike[kind] = self._alike.get(kind, 0) + 1
         if len(self._alike) > ALIKE:
             self._spread()
         if outcome.failure:
@@ -99,12 +98,14 @@ class Meter:
 
     def _spread(self) -> None:
         """Attempts that were alike in everything, into the series that they belong to."""
-        for (name, queue, event, ran, wait), number in self._alike.items():
+        for (name, queue, move, ran, waited), number in self._alike.items():
+            event = COUNTED.get(move)
             if event is not None:
                 self._named(f"en{name}")[event] += number
             if ran is not None:
+                wait = None if waited is None else WAIT + class_of(waited)
                 for series in (self._named(f"hn{name}"), self._named(f"hq{queue}"), self._named("h")):
-                    series[ran] += number
+                    series[RUN + ran] += number
                     if wait is not None:
                         series[wait] += number
         self._alike.clear()

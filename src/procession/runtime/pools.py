@@ -12,6 +12,7 @@ import logging
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from queue import SimpleQueue
 
 from procession.errors import JobTimeout
@@ -34,13 +35,16 @@ class LoopExecutor(Waiting):
         self._worker = worker
         self._tasks: dict[Active, asyncio.Task[None]] = {}
         self._pace = Pace()
+        made = partial(asyncio.Task, loop=self.loop)  # what the loop does, but for a call in between
+        self._new_task = self.loop.create_task if self.loop.get_task_factory() else made
 
     def fill(self) -> None:
         """See `Waiting.fill`."""
-        while self.waiting and len(self._tasks) < self.size and self.performance.may_begin():
-            active = self.waiting.popleft()
-            self.performance.began(active)
-            self._tasks[active] = self.loop.create_task(self._perform(active), name=active.run.registered.name)
+        waiting, tasks, began, new_task = self.waiting, self._tasks, self.performance.began, self._new_task
+        while waiting and len(tasks) < self.size and self.performance.may_begin():
+            active = waiting.popleft()
+            began(active)
+            tasks[active] = new_task(self._perform(active), name=active.run.registered.name)
 
     def stop(self, active: Active) -> None:
         """Cancel the task; one that does not end is written off."""
