@@ -10,6 +10,7 @@ import argparse
 import importlib
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -178,10 +179,10 @@ def main() -> None:
     if asked.mode:
         wanted = [replace(row, modes=(asked.mode,)) for row in wanted if asked.mode in row.modes]
     taken = run(contestants, wanted, rounds=asked.rounds, small=asked.small)
-    command = f"make bench{' SMALL=1' if asked.small else ''}"
+    whole = not (asked.small or asked.only or asked.names or asked.mode)
+    command = "make bench" if whole else f"python bench/run.py {shlex.join(sys.argv[1:])}"
     text = report.tables(about, contestants, wanted, taken, rounds=asked.rounds, command=command)
     print(f"\n{text}")
-    whole = not (asked.small or asked.only or asked.names or asked.mode)
     if whole:
         report.write(HERE / "README.md", text)
     if asked.json or whole:
