@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -65,26 +66,17 @@ def script_seconds(client: Any) -> float:
     return float(scripts) / 1e6
 
 
-def wire_commands(client: Any) -> int:
-    """Commands that came over the wire so far; what scripts call within is not counted."""
-    seen = client.info("commandstats")
-    inner = (
-        "hset",
-        "hget",
-        "hmget",
-        "hincrby",
-        "hexists",
-        "zadd",
-        "zrange",
-        "zscore",
-        "zrem",
-        "exists",
-        "smembers",
-        "time",
-    )
-    if "cmdstat_evalsha" not in seen and "cmdstat_fcall" not in seen:
-        inner = ()
-    return sum(it["calls"] for name, it in seen.items() if name.removeprefix("cmdstat_") not in inner)
+def wire_commands(client: Any, seconds: float) -> int:
+    """Commands that come over the wire within so many seconds; what scripts call within is not counted."""
+    end, heard = "the bench has heard enough", 0
+    timer = threading.Timer(seconds, client.echo, [end])
+    with client.monitor() as monitor:
+        timer.start()
+        for line in monitor.listen():
+            if line["command"] == f"ECHO {end}":
+                return heard
+            heard += line["client_type"] != "lua"
+    return heard
 
 
 def family(pid: int) -> list[int]:

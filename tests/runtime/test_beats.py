@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -42,6 +43,30 @@ def test_no_beat_waits_for_the_next_bell(valkey_url: str, namespace: str) -> Non
     uvloop.run(main())
     gaps = [after - before for before, after in itertools.pairwise(seen)]
     assert max(gaps) < 900, gaps
+
+
+def test_a_delayed_job_waits_for_no_bell_either(valkey_url: str, namespace: str) -> None:
+    # A timer that rings a moment early, as uvloop's do, finds nothing due. What wakes the worker then is the end of its
+    # wait for bells, which the server looks at ten times a second.
+    app = Procession(valkey_url, namespace=namespace, lease=600)
+    late: list[float] = []
+
+    @app.job(name="stamp", queue="q")
+    async def stamp(due: float) -> None:
+        late.append(time.time() - due)
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        exact = loop.call_later
+        loop.call_later = lambda delay, *call, **more: exact(max(delay - 0.005, 0), *call, **more)  # type: ignore[method-assign]
+        async with working(app):
+            now = time.time()
+            for after in (0.3 + 0.04 * number for number in range(15)):
+                await stamp.using(at=datetime.fromtimestamp(now + after, UTC)).enqueue_async(now + after)
+            await until(lambda: len(late) == 15)
+
+    asyncio.run(main())
+    assert sum(it < 0.025 for it in late) >= 10, late
 
 
 def test_a_worker_under_a_name_that_left_says_what_is_wrong(namespace: str, caplog: pytest.LogCaptureFixture) -> None:

@@ -126,6 +126,7 @@ class QueueWorker:
         self._beat_at = 0.0
         self._beat_timer: asyncio.TimerHandle | None = None
         self._due_at: float | None = None
+        self._due_timer: asyncio.TimerHandle | None = None
         self._stop_level = 0
         self._started = monotonic()
         self._settled_jobs = 0
@@ -356,15 +357,23 @@ class QueueWorker:
         self._due(promoted.next_due, promoted.now)
 
     def _due(self, next_due: int, now: int) -> None:
+        """Be awake when the next delayed job is due."""
         if not next_due:
             self._due_at = None
             return
         wait = max(next_due - now, 0) / 1_000
         due_at = monotonic() + wait
-        if self._due_at is None or abs(due_at - self._due_at) > 0.001:
-            self._due_at = due_at
-            if wait <= BLOCK:
-                self._loop.call_later(wait, self._wake.set)
+        if self._due_timer is not None:
+            if self._due_at is not None and abs(due_at - self._due_at) <= 0.001:
+                return
+            self._due_timer.cancel()
+        self._due_at = due_at
+        self._due_timer = self._loop.call_later(wait, self._is_due) if wait <= BLOCK else None
+
+    def _is_due(self) -> None:
+        # As with beats. The store may be a moment behind, too: then it is asked once more, and says how long that is.
+        self._due_timer, self._due_at = None, 0.0
+        self._wake.set()
 
     def _claimed(self, claims: Claims, limit: int) -> bool:
         self._last_token, self._token = self._token, os.urandom(16)
