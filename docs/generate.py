@@ -6,6 +6,7 @@ With `--check`, fail if a page is not current.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -66,11 +67,19 @@ def _commands(command: click.Command, context: click.Context) -> Iterator[tuple[
                 yield from _commands(one, click.Context(one, info_name=name, parent=context))
 
 
+def _help(command: click.Command) -> str:
+    """Its text, without the indentation that Python 3.13 takes away itself; what click is not to wrap is indented."""
+    paragraphs = inspect.cleandoc(command.help or "").split("\n\n")
+    return "\n\n".join(
+        "\n".join(f"    {line}" for line in it.splitlines()[1:]) if it.startswith("\b") else it for it in paragraphs
+    )
+
+
 def command_line() -> str:
     """Every command with its options."""
     parts = []
     for path, command, context in _commands(cli, click.Context(cli, info_name="procession")):
-        parts.append(f"{'##' if path.count(' ') < 2 else '###'} {path}\n\n{(command.help or '').strip()}")
+        parts.append(f"{'##' if path.count(' ') < 2 else '###'} {path}\n\n{_help(command)}")
         if not isinstance(command, click.Group):
             words = " ".join(it.make_metavar(context) for it in command.params if isinstance(it, click.Argument))
             parts.append(f"```\n{path} [options] {words}".rstrip() + "\n```")
