@@ -68,14 +68,18 @@ def script_seconds(client: Any) -> float:
 
 def wire_commands(client: Any, seconds: float) -> int:
     """Commands that come over the wire within so many seconds; what scripts call within is not counted."""
-    end, heard = "the bench has heard enough", 0
-    timer = threading.Timer(seconds, client.echo, [end])
+    heard = 0
     with client.monitor() as monitor:
+        client.echo("begin")  # on a line of its own, which says more when it is opened
+        timer = threading.Timer(seconds, client.echo, ["end"])
         timer.start()
         for line in monitor.listen():
-            if line["command"] == f"ECHO {end}":
+            if line["command"] == "ECHO begin":
+                heard = 0
+            elif line["command"] == "ECHO end":
                 return heard
-            heard += line["client_type"] != "lua"
+            else:
+                heard += line["client_type"] != "lua"
     return heard
 
 

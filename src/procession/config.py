@@ -185,7 +185,7 @@ def _merge(arguments: Mapping[str, Any]) -> tuple[Settings, dict[str, str]]:
         merged["url"] = _url_of(merged)
         sources["url"] = sources["host"]
     merged["url"] = _with_credentials(merged)
-    if not merged.get("heartbeat"):
+    if not milliseconds(merged.get("heartbeat", 0), "heartbeat"):
         merged["heartbeat"] = milliseconds(merged.get("lease", _defaults["lease"]), "lease") / 3_000
     settings = Settings(**merged)
     check_namespace(settings.namespace)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +33,13 @@ def test_the_bench_measures_ourselves_and_the_floors(tmp_path: Path) -> None:
     measured = {(it["row"], it["contestant"]) for it in figures}
     assert {(row, name) for row in rows for name in ("procession", "naive", "packed")} <= measured
     assert all(numbers["per_second"] > 0 for it in figures for numbers in it["rounds"])
+
+
+def test_the_worker_is_measured_in_one_process() -> None:
+    command = [sys.executable, "worker.py", "--rounds", "1", "--history"]
+    done = subprocess.run(command, cwd=BENCH, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2_000:]
+    assert re.search(r"^worker: [\d.]+ µs a job at least, .*\nserver, claim and settle: [\d.]+ µs", done.stdout)
 
 
 def test_a_figure_is_clearly_worse_only_when_its_rounds_lie_apart() -> None:

@@ -1,4 +1,4 @@
-"""An idle worker is nearly free: what it sends in half a minute, counted by the server."""
+"""An idle worker is nearly free: what it sends in a minute, counted by the server."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from redis import Redis
 
 from procession import Procession
 
 APP = "from procession import Procession\napp = Procession()\n@app.job(queue='q')\ndef j(): ...\n"
-BUDGET = 15
-"""Commands in thirty seconds: thirty a minute, the supervisor's share included."""
+BUDGET = 30
+"""Commands in a minute, the supervisor's share included."""
 
 
 def cpu_seconds(pid: int) -> float:
@@ -23,6 +24,7 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+@pytest.mark.timeout(120)
 def test_an_idle_worker_sends_at_most_thirty_commands_a_minute(valkey_url: str, namespace: str, tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(APP)
     app = Procession(valkey_url, namespace=namespace)
@@ -41,14 +43,14 @@ def test_an_idle_worker_sends_at_most_thirty_commands_a_minute(valkey_url: str, 
         begun = cpu_seconds(pid)
         with Redis.from_url(valkey_url) as server, server.monitor() as monitor:
             seen = []
-            end = time.monotonic() + 30
+            end = time.monotonic() + 60
             while (left := end - time.monotonic()) > 0:
                 if monitor.connection.can_read(timeout=left):
                     command = monitor.next_command()
                     if command["client_type"] != "lua" and namespace in command["command"]:
                         seen.append(command["command"][:40])
-        assert 4 <= len(seen) <= BUDGET, seen
-        assert cpu_seconds(pid) - begun < 0.3, "more than one percent of a core"
+        assert 8 <= len(seen) <= BUDGET, seen
+        assert cpu_seconds(pid) - begun < 0.6, "more than one percent of a core"
     finally:
         worker.terminate()
         worker.wait(20)

@@ -113,6 +113,7 @@ def test_what_is_kept_is_a_time_and_a_number_or_one_of_the_two(text: str, age: i
 def test_a_worker_speaks_three_times_in_a_lease_unless_it_is_told_otherwise() -> None:
     assert Settings.load().heartbeat == 5
     assert Settings.load(lease="1m").heartbeat == 20
+    assert Settings.load(lease="1m", heartbeat="0s").heartbeat == 20
     assert Settings.load(lease="1m", heartbeat="5s").heartbeat == "5s"
 
 

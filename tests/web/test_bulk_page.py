@@ -90,9 +90,19 @@ def test_a_preview_looks_at_a_thousand_and_says_how_many_there_are_where_the_sto
     assert "Of the first 1,000:" in one_state
     assert "Cancel 1,001 jobs</button>" in one_state
     assert "<b>0</b> jobs would be queued again" in client.get("/bulk?do=retry&q=state:queued").text
+    assert "<b>1,001</b> jobs would be cancelled" in client.get("/bulk?do=cancel&q=state:scheduled,queued").text
+    assert "<b>at least 1,000</b> jobs" in client.get("/bulk?do=cancel&q=state:queued,retrying").text
     filtered = client.get("/bulk?do=cancel&q=queue:mail").text
     assert "<b>at least 1,000</b> jobs would be cancelled" in filtered
     assert "Cancel at least 1,000 jobs</button>" in filtered
+
+
+def test_what_a_preview_did_not_come_to_can_be_changed_all_the_same(app: Procession, client: Client) -> None:
+    enqueue(app, *(["straw"] * 1_001), "needle")
+    shown = client.get("/bulk?do=cancel&q=needle").text
+    assert "None of the first that were looked at; there are more to look at." in shown
+    assert "Cancel those that match</button>" in shown
+    assert "Done: 1 job cancelled." in client.post("/bulk", data=form_of(shown), headers=OURS).text
 
 
 def test_where_nothing_matches_there_is_nothing_to_confirm(client: Client) -> None:

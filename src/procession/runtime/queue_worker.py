@@ -54,8 +54,8 @@ log = logging.getLogger("procession.worker")
 PROMOTED = 500
 DUTIES = 500
 """Most jobs that the duties within one heartbeat recover, and promote."""
-JITTER = (0.7, 0.8)
-"""A heartbeat comes after this part of its interval, drawn anew: 3.5 to 4 s of 5, so a dead worker is soon seen."""
+JITTER = (0.75, 0.8)
+"""A heartbeat comes after this part of its interval, drawn anew: 3.75 to 4 s of 5, so a dead worker is soon seen."""
 
 
 class QueueWorker:

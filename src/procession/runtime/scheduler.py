@@ -13,7 +13,7 @@ from procession.database import Database
 from procession.errors import StoreRefused, Unavailable
 from procession.runtime.outage import Patient
 
-EVERY = (50.0, 70.0)
+EVERY = (60.0, 80.0)
 """Seconds between two prunings; drawn anew each time."""
 LIMIT = 500
 """Most jobs that one call forgets. What finishes too fast for this pushes out the oldest by itself."""

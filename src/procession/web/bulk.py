@@ -20,7 +20,7 @@ from procession.client import Procession
 from procession.clock import monotonic, wall
 from procession.errors import ConfigError, FilterError
 from procession.job import State
-from procession.query import Filter, Term, parse
+from procession.query import STATES, Filter, Term, parse
 from procession.web.actions import DONE, NEEDED, form_of
 from procession.web.joblist import Trouble, count_of, filter_of, marked, state_of, within
 from procession.web.pages import page_of, still_routes
@@ -69,11 +69,12 @@ async def load_bulk(source: Source, params: Mapping[str, str]) -> BulkPage:
 
 
 async def _counted(source: Source, verb: Verb, tree: Filter) -> int:
-    """How many jobs there are by the store's counters, 0 for a filter that asks for more than a state."""
-    if not isinstance(tree, Term) or tree.key != "state":
+    """How many jobs there are by the store's counters; 0 for a filter that asks for what they do not count."""
+    if not isinstance(tree, Term) or tree.key != "state" or "retrying" in tree.values:
         return 0
     counts = await source.app.ask_async(source.app.database.counts())
-    return sum(count_of(counts, state) for state in map(State, tree.values) if state in APPLIES[verb])
+    states = frozenset[State]().union(*(STATES[it] for it in tree.values))
+    return sum(count_of(counts, state) for state in states & APPLIES[verb])
 
 
 VIEW = View("bulk", load_bulk, ("do", "state", "q", "queue", "name"), (), 0)

@@ -77,13 +77,10 @@ end
 
 -- The lists of a shelf, and which bytes of a record its live entries agree with.
 local function lists_of(shelf)
-  if FINAL[shelf] then return {{key = KEPT[FINAL[shelf]], begins = string.char(VERSION, FINAL[shelf]), whose = ''}} end
+  if FINAL[shelf] then return {{key = KEPT[FINAL[shelf]], state = FINAL[shelf], whose = ''}} end
   local lists = {}
   for _, priority in ipairs(priorities(shelf)) do
-    lists[#lists + 1] = {
-      key = lane_key(shelf, priority), begins = string.char(VERSION, QUEUED),
-      whose = struct.pack('>bBc0', priority, #shelf, shelf),
-    }
+    lists[#lists + 1] = {key = lane_key(shelf, priority), state = QUEUED, whose = sign(shelf, priority)}
   end
   return lists
 end
@@ -110,19 +107,16 @@ local function name_lanes(queue)
   end
 end
 
--- Hand each job that has a live entry on a shelf to `take`. What `is_live` and `is_kept` ask is compared in packed bytes here.
+-- Hand each job that has a live entry on a shelf to `take`.
 local function each_live(shelf, take)
-  local sub = string.sub
   for _, list in ipairs(lists_of(shelf)) do
-    local to = 14 + #list.whose
     for _, key in ipairs({front_key(list.key), list.key}) do
       local first, entries = 0, {}
       repeat
         entries = redis.call('LRANGE', key, first, first + 999)
-        local jids = {}
-        for i, entry in ipairs(entries) do jids[i] = sub(entry, 1, 16) end
-        for i, raw in ipairs(values(JOBS, jids)) do
-          if raw and sub(raw, 1, 4) == list.begins .. sub(entries[i], 17) and sub(raw, 15, to) == list.whose then take(jids[i]) end
+        local raws, jids = raws_of(entries)
+        for i, raw in ipairs(raws) do
+          if is_filed(raw, entries[i], list.state) and string.find(raw, list.whose, 15, true) == 15 then take(jids[i]) end
         end
         first = first + 1000
       until #entries < 1000
