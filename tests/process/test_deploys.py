@@ -126,6 +126,26 @@ def test_sigterm_while_starting_ends_at_once_and_well(
     assert time.monotonic() - began < 5
 
 
+def test_a_second_sigterm_in_the_last_moments_changes_nothing(
+    worker: Families, shop: ModuleType, app: Procession, tmp_path: Path
+) -> None:
+    # Python puts the default back for each signal that has a handler, before it lets go of what modules hold.
+    last = """
+class Last:
+    def __del__(self, touch=open, sleep=time.sleep):
+        touch(HOME + "/last", "w").close()  # in the supervisor alone: its children end without these moments
+        sleep(1.5)
+last = Last()
+"""
+    (tmp_path / "shop.py").write_text((tmp_path / "shop.py").read_text() + last)
+    family = worker(**FAST)
+    until(app.workers)
+    family.process.terminate()
+    until((tmp_path / "last").exists)
+    family.process.terminate()
+    assert family.process.wait(timeout=20) == 0
+
+
 def test_sigterm_while_the_store_is_away_ends_at_once_and_well(
     worker: Families, shop: ModuleType, tmp_path: Path
 ) -> None:

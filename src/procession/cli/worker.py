@@ -127,4 +127,7 @@ def worker(
         if reload:
             stack.enter_context(reloading(Path.cwd(), supervisor.reload))
         code = supervisor.run()
+    # Nothing is left to finish, and Python takes handlers away before it ends: one more signal must not kill it.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
     context.exit(code)
