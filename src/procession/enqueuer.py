@@ -197,7 +197,7 @@ def answered(jobs: Sequence[NewJob], answers: Any) -> list[Stored]:
     """The answers to the operations of `Enqueuer.enqueue`, as one list in order. Raises DuplicateJob."""
     joined = [*answers] if isinstance(answers, list) else [stored for answer in answers for stored in answer]
     for job, stored in zip(jobs, joined, strict=True):
-        if stored.jid != job.jid and job.unique is not None and job.unique.conflict == "raise":
+        if job.unique is not None and job.unique.conflict == "raise" and stored.jid != job.jid:
             raise DuplicateJob(f"job {stored.jid} holds this unique key; wait for it, or cancel it", jid=stored.jid)
     return joined
 

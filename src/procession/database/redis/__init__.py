@@ -7,7 +7,7 @@ What is stored where is in `keys.py`, how it moves in `lua/`, how it is asked in
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -20,17 +20,16 @@ from procession.database.queue import Beat, Claims, Death, Held, Promoted
 from procession.database.redis.connection import RedisConnection
 from procession.database.redis.connection_async import RedisAsyncConnection
 from procession.database.redis.health import audit_from, inspection_from, split_cursor
-from procession.database.redis.joining import Jobs
 from procession.database.redis.keys import tag
 from procession.database.redis.limits import LimitVerbs
 from procession.database.redis.measures import MeasureScripts
 from procession.database.redis.notes import NoteVerbs
+from procession.database.redis.operation import Enqueue, RedisOperation
 from procession.database.redis.orders import OrderScripts, orders_from
-from procession.database.redis.records import claimed_from, enqueue_arguments, rows_from, settle_arguments
+from procession.database.redis.records import claimed_from, rows_from, settle_arguments
 from procession.database.redis.revision import RevisionScripts
-from procession.database.redis.rules import stored
 from procession.database.redis.schedules import ScheduleVerbs
-from procession.database.redis.scripts import Script, script
+from procession.database.redis.scripts import script
 from procession.database.redis.target import Login, Target
 from procession.database.shelf import Counts, Page, Query, QueueInfo, WorkerInfo, described_worker
 from procession.job import Crash, Job, NewJob, Outcome, State, Stored
@@ -40,20 +39,6 @@ T = TypeVar("T")
 ACCEPTED = b"1"[0]
 SCANNED = 200
 """How many jobs one page looks at when it is filtered by queue or name."""
-
-
-class RedisOperation(Operation[T], Generic[T]):
-    """One script with its arguments, and how to read its reply."""
-
-    __slots__ = ("arguments", "jobs", "read", "script")
-
-    def __init__(
-        self, script: Script, arguments: Sequence[Any], read: Callable[[Any], T], jobs: Jobs | None = None
-    ) -> None:
-        self.script = script
-        self.arguments = arguments
-        self.read = read
-        self.jobs = jobs
 
 
 class RedisDatabase(MeasureScripts, NoteVerbs, OrderScripts, RevisionScripts, ScheduleVerbs, LimitVerbs):
@@ -95,12 +80,7 @@ class RedisDatabase(MeasureScripts, NoteVerbs, OrderScripts, RevisionScripts, Sc
 
     def enqueue(self, jobs: Sequence[NewJob]) -> Operation[list[Stored]]:
         """See `Queue.enqueue`."""
-
-        def read(reply: list[Any]) -> list[Stored]:
-            return [stored(job, answer) for job, answer in zip(jobs, reply, strict=True)]
-
-        now, verb = self._now() if self._now else 0, script("enqueue")
-        return RedisOperation(verb, [now, *enqueue_arguments(jobs)], read, Jobs(verb, now, jobs))
+        return Enqueue(self._now() if self._now else 0, jobs)
 
     def claim(
         self,

@@ -135,8 +135,9 @@ def answers(operations: Sequence[Any], replies: Sequence[Any], target: Target) -
         text = error_in(reply)
         if text is not None:
             raise raised(text, target.where)
-    read = tuple(operation.read(reply) for operation, reply in zip(operations, replies, strict=True))
-    return read[0] if len(read) == 1 else read
+    if len(operations) == 1:
+        return operations[0].read(replies[0])
+    return tuple(operation.read(reply) for operation, reply in zip(operations, replies, strict=True))
 
 
 def rung(reply: Any, target: Target) -> str | None:

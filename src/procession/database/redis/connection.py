@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from procession.clock import Deadline
 from procession.database.operation import Durability
 from procession.database.redis.aside import aside
-from procession.database.redis.asking import SLACK, answers, asking, of_bells, of_script, rung
+from procession.database.redis.asking import SLACK, answers, asking, of_bells, rung
 from procession.database.redis.line import Line
 from procession.database.redis.steps import Aside, Exchange, Open, Question, Slot, Talk
 from procession.database.redis.target import Target
@@ -58,7 +58,7 @@ class RedisConnection:
 
     def ask(self, *operations: Any, durability: Durability = "memory") -> Any:
         """See `Connection.ask`."""
-        questions = [of_script(it.script, it.arguments, self._target.tag) for it in operations]
+        questions = [it.question(self._target.tag) for it in operations]
         return answers(operations, self._trip(questions, durability=durability), self._target)
 
     def wait(self, bells: Sequence[str], timeout: float) -> str | None:

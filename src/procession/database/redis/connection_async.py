@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
 from procession.clock import Deadline
 from procession.database.operation import Durability
 from procession.database.redis.aside import aside
-from procession.database.redis.asking import SLACK, answers, asking, of_bells, of_script, rung
-from procession.database.redis.joining import Asked, Jobs, Trip
+from procession.database.redis.asking import SLACK, answers, asking, of_bells, rung
+from procession.database.redis.joining import Asked, Trip
 from procession.database.redis.line_async import AsyncLine
 from procession.database.redis.replies import unavailable
 from procession.database.redis.steps import Aside, Exchange, Open, Question, Slot, Talk
@@ -46,14 +46,14 @@ class Trips:
         """True when nobody waits."""
         return not self._alone and (self._task is None or self._task.done())
 
-    async def ask(self, questions: list[Question], jobs: Jobs | None = None) -> list[Any]:
-        """The replies of the next trip to these questions. Where none is under way, the caller makes it, and at once:
-        it does not wait until the loop has had its turn with all else."""
+    def ask(self, operations: Sequence[Any]) -> Awaitable[list[Any]]:
+        """The replies of the next trip to these operations, to be awaited at once. Where none is under way, the caller
+        makes it, and does not wait until the loop has had its turn with all else."""
         if self.is_idle:
-            return await self._travel_alone(questions)
+            return self._travel_alone([it.question(self._target.tag) for it in operations])
         future: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
-        self._waiting.append(Asked(questions, jobs, future))
-        return await future
+        self._waiting.append(Asked(operations, future))
+        return future
 
     async def close(self) -> None:
         """End the trip under way and give the line back."""
@@ -106,7 +106,8 @@ class RedisAsyncConnection:
     def __init__(self, target: Target, budget: float) -> None:
         self._target = target
         self._budget = budget
-        self._owner: tuple[int, asyncio.AbstractEventLoop] | None = None
+        self._pid = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._trips: dict[Durability, Trips] = {}
         self._bells = Slot()
 
@@ -116,9 +117,8 @@ class RedisAsyncConnection:
         trips = self._trips.get(durability)
         if trips is None:
             trips = self._trips[durability] = Trips(self._target, self._budget, durability)
-        questions = [of_script(it.script, it.arguments, self._target.tag) for it in operations]
         try:
-            replies = await trips.ask(questions, operations[0].jobs if len(operations) == 1 else None)
+            replies = await trips.ask(operations)
         except Unavailable:
             self._doubt()
             raise
@@ -144,9 +144,9 @@ class RedisAsyncConnection:
         self._bells.drop()
 
     def _make_ours(self) -> None:
-        here = (os.getpid(), asyncio.get_running_loop())
-        if self._owner != here:
-            self._owner, self._trips, self._bells = here, {}, Slot()
+        pid, loop = os.getpid(), asyncio.get_running_loop()
+        if loop is not self._loop or pid != self._pid:
+            self._pid, self._loop, self._trips, self._bells = pid, loop, {}, Slot()
 
     def _doubt(self) -> None:
         """Throw away every line but those that are on a trip; these find out by themselves."""

@@ -11,31 +11,24 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from procession.database.redis.asking import of_script
-from procession.database.redis.records import enqueue_arguments
-from procession.database.redis.scripts import Script
+from procession.database.redis.operation import Enqueue
 from procession.database.redis.steps import Question, error_in
-from procession.job import NewJob
 
 MOST = 1_000
 """Most jobs of one joint call."""
 
 
-class Jobs(NamedTuple):
-    """An enqueue that may be joined with others."""
-
-    script: Script
-    now: int
-    jobs: Sequence[NewJob]
-
-
 class Asked(NamedTuple):
-    """What one caller waits for."""
+    """What one caller waits for: a reply for each operation."""
 
-    questions: list[Question]
-    jobs: Jobs | None
-    """The same as its one question, if that is an enqueue."""
+    operations: Sequence[Any]
     future: asyncio.Future[list[Any]]
+
+    @property
+    def enqueue(self) -> Enqueue | None:
+        """The operation, if it is one enqueue and nothing else: it may be joined with others."""
+        first = self.operations[0]
+        return first if len(self.operations) == 1 and isinstance(first, Enqueue) else None
 
 
 class Trip:
@@ -44,27 +37,27 @@ class Trip:
     def __init__(self, asked: Sequence[Asked], tag: str) -> None:
         self.questions: list[Question] = []
         self._apart: list[tuple[Asked, int]] = []
-        self._joint: list[tuple[list[Asked], int]] = []
-        joinable = [it for it in asked if it.jobs is not None]
-        for it in asked if len(joinable) < 2 else [it for it in asked if it.jobs is None]:
-            self._apart.append((it, len(self.questions)))
-            self.questions += it.questions
-        for group in _groups(joinable) if len(joinable) > 1 else ():
-            jobs = [job for it in group if it.jobs is not None for job in it.jobs.jobs]
-            first = group[0].jobs
-            assert first is not None
-            self._joint.append((group, len(self.questions)))
-            self.questions.append(of_script(first.script, [first.now, *enqueue_arguments(jobs)], tag))
+        self._joint: list[tuple[list[tuple[Asked, int]], int]] = []
+        joinable = [(it, enqueue) for it in asked if (enqueue := it.enqueue) is not None]
+        alone = len(joinable) < 2
+        for it in asked:
+            if alone or it.enqueue is None:
+                self._apart.append((it, len(self.questions)))
+                self.questions += [operation.question(tag) for operation in it.operations]
+        for group in () if alone else _groups(joinable):
+            jobs = [job for _, enqueue in group for job in enqueue.jobs]
+            self._joint.append(([(it, len(enqueue.jobs)) for it, enqueue in group], len(self.questions)))
+            self.questions.append(Enqueue(group[0][1].now, jobs).question(tag))
 
     def hand_out(self, replies: list[Any]) -> None:
         """Give each caller what belongs to it."""
         for it, at in self._apart:
-            _give(it, replies[at : at + len(it.questions)])
+            _give(it, replies[at : at + len(it.operations)])
         for group, number in self._joint:
             reply, at = replies[number], 0
-            for it in group:
-                count = len(it.jobs.jobs) if it.jobs is not None else 0
-                _give(it, [reply if error_in(reply) is not None else reply[at : at + count]])
+            refused = error_in(reply) is not None
+            for it, count in group:
+                _give(it, [reply if refused else reply[at : at + count]])
                 at += count
 
 
@@ -73,14 +66,14 @@ def _give(asked: Asked, replies: list[Any]) -> None:
         asked.future.set_result(replies)
 
 
-def _groups(asked: Sequence[Asked]) -> list[list[Asked]]:
-    groups: list[list[Asked]] = []
+def _groups(joinable: Sequence[tuple[Asked, Enqueue]]) -> list[list[tuple[Asked, Enqueue]]]:
+    groups: list[list[tuple[Asked, Enqueue]]] = []
     count = MOST
-    for it in asked:
-        jobs = len(it.jobs.jobs) if it.jobs is not None else 0
+    for it, enqueue in joinable:
+        jobs = len(enqueue.jobs)
         if not groups or count + jobs > MOST:
             groups.append([])
             count = 0
-        groups[-1].append(it)
+        groups[-1].append((it, enqueue))
         count += jobs
     return groups
