@@ -6,9 +6,12 @@ import time
 from uuid import UUID
 
 import pytest
+from redis import Redis
 
 from procession.database import Query
 from procession.database.redis import scripts
+from procession.database.redis.linking import statements
+from procession.database.redis.records import enqueue_arguments
 from procession.job import Crash, NewJob, Outcome, State
 from procession.moves import MOVES, Move
 from tests.lua.conftest import NOW, Keyspace
@@ -47,6 +50,35 @@ def test_enqueue_writes_spec_record_lane_depth_and_rings_once(keys: Keyspace) ->
     assert keys.members("jobs") == {A, B, C}
     assert keys.counters() == {"enqueued": 3, "queued": 3}
     assert keys.rings("mail") == 1
+
+
+def test_one_job_alone_leaves_what_it_would_leave_by_the_way_of_all_others(keys: Keyspace) -> None:
+    whole = scripts.script("enqueue").text
+    alone = next(it.text for it in statements(whole) if it.text.startswith("if #jobs == 6 "))
+    rest = whole.replace(alone, "")
+    steps = [
+        (NOW, new(A)), (NOW + 1, new(B)), (NOW + 2, new(C, priority=-5)), (NOW + 3, new(D, queue="other")),
+        (NOW + 60_000, new(E)), (NOW + 60_001, new(bytes(16), queue="other")), (NOW + 60_002, new(A)),
+    ]  # fmt: skip
+    left, alone_taken = [], []
+    for text, name in ((whole, b"{one}"), (rest, b"{all}")):
+        replies = []
+        for now, job in steps:
+            before = _calls(keys.server, "hsetnx")
+            replies.append(keys.server.eval(text, 1, name, now, *enqueue_arguments([job])))
+            alone_taken.append(_calls(keys.server, "hsetnx") - before)
+            keys.server.delete(name + b":bell:mail")
+        found = {key.removeprefix(name): keys.server.dump(key) for key in keys.server.keys(name.decode() + "*")}
+        places = keys.server.hdel(name + b":meta", "places")
+        left.append((replies, {key: it for key, it in found.items() if key != b":meta"}, places))
+        keys.server.delete(*keys.server.keys(name.decode() + "*"))
+    assert left[0] == left[1]
+    assert alone_taken == [0, 1, 1, 0, 0, 0, 1] + [0] * 7, "not taken in the first of a minute, nor of a queue in it"
+
+
+def _calls(server: Redis, command: str) -> int:
+    """How often the server has run a command."""
+    return int(server.info("commandstats").get(f"cmdstat_{command}", {"calls": 0})["calls"])
 
 
 def test_enqueue_of_a_known_jid_changes_nothing(keys: Keyspace) -> None:

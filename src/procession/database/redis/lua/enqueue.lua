@@ -4,7 +4,7 @@
 -- args: now:int *jobs
 -- each: in runs of one kind: queue, priority, how many, 0, then jid and spec of each; or 1, then its delay, at, expires_in and expires_at, too; or 2, then its rules, too
 -- reply: 1 stored | 0 known | the jid that holds its unique key, in order
--- uses: record lanes limits unique ruled
+-- uses: one_job record lanes limits unique ruled
 -- seldom: ruled_run end_minute packed each_chunk counts_in
 
 local answers, answered, there, used, delayed = {}, 0, {}, {}, {}

@@ -171,7 +171,8 @@ end
 -- A series is a kind (`e` events, `h` histograms, `d` depths) and a scope ('' all, `q` a queue, `n` a job's name). Two commands per script
 -- write it, whatever the number of jobs: into its minute. Whoever begins a minute adds the one before to its hour; until then
 -- `meta` names it, and it is kept as long as an hour. See `database/measures.py`.
-local EVENTS = {enqueued = 0, processed = 1, failed = 2, retried = 3, cancelled = 4}
+local ENQUEUED = 0
+local EVENTS = {enqueued = ENQUEUED, processed = 1, failed = 2, retried = 3, cancelled = 4}
 local MINUTE_KEPT, HOUR_KEPT = 90000, 691200  -- seconds
 local BUCKETS = {{':minute:', 60000, MINUTE_KEPT}, {':hour:', 3600000, HOUR_KEPT}}  -- name, its width in ms, how long it is kept
 local SERIES, DEPTHS, SLOT, SLOT_BYTES, MOST_COUNTED = 2000, 100, '>BI4', 5, 4294967295
@@ -291,6 +292,7 @@ local function begin_minute()
 end
 
 -- A bell holds at most one ring; a ring that nobody waited for is heard by the next who waits, or fades in a minute.
+local BELL_FADES = 60  -- seconds
 local function ring(name)
   rung[name] = true
 end
@@ -363,7 +365,7 @@ local function commit()
     local bell = T .. ':bell:' .. name
     if redis.call('LLEN', bell) == 0 then
       redis.call('RPUSH', bell, '1')
-      redis.call('EXPIRE', bell, 60)
+      redis.call('EXPIRE', bell, BELL_FADES)
     end
   end
   dirty, changed, gone, fields, wrote, pushes, depths, deltas, rung = {}, {}, {}, {}, 0, {}, {}, {}, {}
