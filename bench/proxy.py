@@ -41,7 +41,7 @@ def serve(port: int, delay: float) -> None:
     """Pass bytes between callers and the server at `port` until killed."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=128)
     print(listener.getsockname()[1], flush=True)
-    watch = selectors.DefaultSelector()
+    watch = selectors.SelectSelector()  # whose time limits are not rounded up to whole milliseconds
     watch.register(listener, selectors.EVENT_READ)
     ways: dict[socket.socket, Way] = {}
 

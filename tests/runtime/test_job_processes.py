@@ -30,8 +30,12 @@ def neither_jobs_nor_processes_are_left() -> Iterator[None]:
 
 def left_behind() -> list[int]:
     """Job processes of ours that still are."""
-    children = [int(pid) for path in Path("/proc/self/task").glob("*/children") for pid in path.read_text().split()]
-    return [pid for pid in children if b"job_process" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    while True:
+        try:
+            found = [pid for it in Path("/proc/self/task").glob("*/children") for pid in it.read_text().split()]
+            return [int(pid) for pid in found if b"job_process" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # a thread or a child ended while we looked, and a thread hands its children on
 
 
 def executor(worker: QueueWorker) -> ProcessExecutor:
