@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 
 import pytest
 from redis import Redis
 
 from procession import Procession, Refused
-from procession.job import new_jid
+from procession.job import NewJob, new_jid
 
 
 def app_of(url: str, namespace: str) -> tuple[Procession, object]:
@@ -68,6 +69,34 @@ def test_a_store_that_takes_nothing_refuses_every_caller_of_a_joint_enqueue(valk
     assert all(isinstance(answer, Refused) for answer in answers)
     assert app.stats().scheduled == 0
     app.close()
+
+
+def test_what_cannot_be_packed_is_an_error_for_the_callers_of_its_trip_and_for_nobody_after(
+    valkey_url: str, namespace: str
+) -> None:
+    app, note = app_of(valkey_url, namespace)
+    broken = NewJob(jid=new_jid(), spec=b"{}", queue="q", deadline=-1)
+
+    async def main() -> list[object]:
+        await app.stats_async()
+        async with asyncio.timeout(5):
+            answers = await asyncio.gather(
+                *(app.ask_async(app.database.enqueue([job])) for job in (_plain(), broken, _plain())),
+                return_exceptions=True,
+            )
+            await note.enqueue_async(1)  # type: ignore[attr-defined]
+        await app.close_async()
+        return answers
+
+    first, *others = asyncio.run(main())
+    assert not isinstance(first, Exception), "it went alone, and at once"
+    assert [type(answer) for answer in others] == [struct.error, struct.error]
+    assert app.counts().queued == 2
+    app.close()
+
+
+def _plain() -> NewJob:
+    return NewJob(jid=new_jid(), spec=b'{"name":"note","args":{"n":0}}', queue="q")
 
 
 @pytest.fixture(autouse=True)

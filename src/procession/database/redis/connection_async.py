@@ -85,8 +85,8 @@ class Trips:
         waits longer than the budget."""
         while self._waiting:
             batch, self._waiting = self._waiting, []
-            trip = Trip(batch, self._target.tag)
             try:
+                trip = Trip(batch, self._target.tag)
                 replies = await _conducted(self._talk(trip.questions, deadline), deadline)
             except BaseException as error:
                 stranded = batch if isinstance(error, Exception) else [*batch, *self._waiting]
