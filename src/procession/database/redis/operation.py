@@ -22,16 +22,16 @@ T = TypeVar("T")
 class RedisOperation(Operation[T], Generic[T]):
     """One script with its arguments, and how to read its reply."""
 
-    __slots__ = ("_arguments", "_script", "read")
+    __slots__ = ("arguments", "read", "script")
 
     def __init__(self, script: Script, arguments: Sequence[Any], read: Callable[[Any], T]) -> None:
-        self._script = script
-        self._arguments = arguments
+        self.script = script
+        self.arguments = arguments
         self.read = read
 
     def question(self, tag: str) -> Question:
         """How the shard of this tag is asked."""
-        return of_script(self._script, self._arguments, tag)
+        return of_script(self.script, self.arguments, tag)
 
 
 class Enqueue(Operation[list[Stored]]):
@@ -43,9 +43,14 @@ class Enqueue(Operation[list[Stored]]):
         self.now = now
         self.jobs = jobs
 
+    @property
+    def script(self) -> Script:
+        """The one that stores jobs."""
+        return script("enqueue")
+
     def question(self, tag: str) -> Question:
         """See `RedisOperation.question`."""
-        return of_script(script("enqueue"), [self.now, *enqueue_arguments(self.jobs)], tag)
+        return of_script(self.script, [self.now, *enqueue_arguments(self.jobs)], tag)
 
     def read(self, reply: list[Any]) -> list[Stored]:
         """An answer for each job."""
