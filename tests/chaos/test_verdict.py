@@ -86,6 +86,22 @@ def test_two_accepted_outcomes_are_found_in_the_history_and_in_the_counters() ->
     assert verdict(counts=Counts(processed=4)).breaches == ["settled_twice 1"]
 
 
+@pytest.mark.parametrize(("how", "processed"), [("end", 3), ("", 2)])
+@pytest.mark.parametrize("history", [True, False])
+def test_a_job_that_was_taken_out_counts_as_settled_only_if_it_had_come_to_its_end(
+    how: str, processed: int, history: bool
+) -> None:
+    accepted = dict.fromkeys(JIDS if how else JIDS[:2], 1) if history else None
+    planted = {
+        "entries": {jid: Entry(jid, answer="removed" if jid is JIDS[2] else "yes", acknowledged=1.0) for jid in JIDS},
+        "runs": {jid: ran(jid, (n + 2.0, n + 2.5, how if jid is JIDS[2] else "end")) for n, jid in enumerate(JIDS)},
+        "final": dict.fromkeys(JIDS[:2], State.PROCESSED),
+        "accepted": accepted,
+    }
+    assert verdict(**planted, counts=Counts(processed=processed)).settled_twice == 0
+    assert verdict(**planted, counts=Counts(processed=processed + 1)).settled_twice == 1
+
+
 def test_a_job_that_ends_as_something_else_than_it_should_is_a_breach() -> None:
     final = {**dict.fromkeys(JIDS, State.PROCESSED), JIDS[0]: State.FAILED}
     assert verdict(final=final).breaches == ["1 jobs that should be processed became failed"]

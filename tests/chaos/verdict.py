@@ -121,8 +121,17 @@ def settled_twice(evidence: Evidence) -> int:
     """Accepted final outcomes beyond the first, by the store's history and by its counters of events: the larger."""
     by_history = sum(count - 1 for count in (evidence.accepted or {}).values())
     told = evidence.counts.processed + evidence.counts.failed + evidence.counts.cancelled
-    removed = sum(it.answer == "removed" and jid in evidence.runs for jid, it in evidence.entries.items())
+    taken_out = [jid for jid, it in evidence.entries.items() if it.answer == "removed" and jid not in evidence.final]
+    removed = sum(_was_settled(jid, evidence) for jid in taken_out)
     return max(by_history, abs(told - len(evidence.final) - removed))
+
+
+def _was_settled(jid: UUID, evidence: Evidence) -> bool:
+    """It had come to its end: by the history, or where there is none by its runs. One whose run was interrupted, and
+    that was taken out while it waited for the next, had not."""
+    if evidence.accepted is not None:
+        return jid in evidence.accepted
+    return any(run.how in ("end", "raise") for run in evidence.runs.get(jid, ()))
 
 
 def recovered(runs: Mapping[UUID, Sequence[Run]], events: Sequence[Event]) -> list[float]:
