@@ -76,7 +76,7 @@ def import_milliseconds(contestant: ModuleType) -> float:
     """The import of the library, less the start of Python: the best of five, with its bytecode kept, as installing it
     does, whatever the environment says of that."""
     name = getattr(contestant, "PACKAGE", contestant.__name__.rpartition(".")[2])
-    env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    env = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
 
     def best(code: str) -> float:
         times = []

@@ -68,9 +68,9 @@ def test_one_job_alone_leaves_what_it_would_leave_by_the_way_of_all_others(keys:
             replies.append(keys.server.eval(text, 1, name, now, *enqueue_arguments([job])))
             alone_taken.append(_calls(keys.server, "hsetnx") - before)
             keys.server.delete(name + b":bell:mail")
+        keys.server.hdel(name + b":meta", "places")  # a job that is known takes a place here, and leaves it unused
         found = {key.removeprefix(name): keys.server.dump(key) for key in keys.server.keys(name.decode() + "*")}
-        places = keys.server.hdel(name + b":meta", "places")
-        left.append((replies, {key: it for key, it in found.items() if key != b":meta"}, places))
+        left.append((replies, found))
         keys.server.delete(*keys.server.keys(name.decode() + "*"))
     assert left[0] == left[1]
     assert alone_taken == [0, 1, 1, 0, 0, 0, 1] + [0] * 7, "not taken in the first of a minute, nor of a queue in it"

@@ -38,13 +38,14 @@ class Trip:
         self.questions: list[Question] = []
         self._apart: list[tuple[Asked, int]] = []
         self._joint: list[tuple[list[tuple[Asked, int]], int]] = []
-        joinable = [(it, enqueue) for it in asked if (enqueue := it.enqueue) is not None]
-        alone = len(joinable) < 2
+        joinable: list[tuple[Asked, Enqueue]] = []
         for it in asked:
-            if alone or it.enqueue is None:
+            if (enqueue := it.enqueue) is not None:
+                joinable.append((it, enqueue))
+            else:
                 self._apart.append((it, len(self.questions)))
                 self.questions += [operation.question(tag) for operation in it.operations]
-        for group in () if alone else _groups(joinable):
+        for group in _groups(joinable):
             jobs = [job for _, enqueue in group for job in enqueue.jobs]
             self._joint.append(([(it, len(enqueue.jobs)) for it, enqueue in group], len(self.questions)))
             self.questions.append(Enqueue(group[0][1].now, jobs).question(tag))

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from procession.database.redis.linking import linked
 
-_CALLED = re.compile(r"\b(?:redis\.call|call|call_with|pushing)\([^'()]*'([A-Z]+)'(?: or '([A-Z]+)')?")
+_CALLED = re.compile(r"\b(?:call|call_with|pushing)\([^'()]*'([A-Z]+)'(?: or '([A-Z]+)')?")
 FIELDS = ("moves", "flags", "args", "each", "reply", "uses", "seldom")
 
 

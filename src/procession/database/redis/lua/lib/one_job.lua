@@ -5,18 +5,18 @@
 if #jobs == 6 and jobs[4] == '0' and #jobs[6] <= LONG_SPEC then
   local queue, priority, jid, spec, call, byte, sub = jobs[1], tonumber(jobs[2]), jobs[5], jobs[6], redis.call, string.byte, string.sub
   local time = now == 0 and call('TIME')
-  local moment = time and time[1] * 1000 + math.floor(time[2] / 1000) or now
-  local minute, counted = T .. ':minute:' .. math.floor(moment / 60000), {'e', 'eq' .. queue}
+  if time then now = time[1] * 1000 + math.floor(time[2] / 1000) end
+  local minute, counted = T .. ':minute:' .. math.floor(now / 60000), {'e', 'eq' .. queue}
   local rows = call('HMGET', minute, counted[1], counted[2])
-  for i, raw in ipairs(rows) do
-    local at, number = 1, 0
-    while raw and at < #raw and byte(raw, at) ~= ENQUEUED do at = at + SLOT_BYTES end
-    if raw and at < #raw then number = select(2, struct.unpack(SLOT, raw, at)) end
-    rows[i] = raw and sub(raw, 1, at - 1) .. struct.pack(SLOT, ENQUEUED, math.min(number + 1, MOST_COUNTED)) .. sub(raw, at + SLOT_BYTES)
-  end
   if rows[1] and rows[2] then
+    for i, raw in ipairs(rows) do
+      local at, number = 1, 0
+      while at < #raw and byte(raw, at) ~= ENQUEUED do at = at + SLOT_BYTES end
+      if at < #raw then number = select(2, struct.unpack(SLOT, raw, at)) end
+      rows[i] = sub(raw, 1, at - 1) .. struct.pack(SLOT, ENQUEUED, math.min(number + 1, MOST_COUNTED)) .. sub(raw, at + SLOT_BYTES)
+    end
     local place = call('HINCRBY', T .. ':meta', 'places', 1) % 65536
-    local record = struct.pack('>BBHI4I6bBc0', VERSION, QUEUED, place, 0, moment, priority, #queue, queue) .. spec
+    local record = struct.pack('>BBHI4I6bBc0', VERSION, QUEUED, place, 0, now, priority, #queue, queue) .. spec
     if call('HSETNX', T .. ':jobs', jid, record) == 0 then return {0} end
     if call('RPUSH', T .. ':lane:' .. queue .. ':' .. priority, jid .. sub(record, 3, 4)) == 1 then
       call('ZADD', T .. ':lanes:' .. queue, -priority, priority)
