@@ -97,9 +97,10 @@ class Family:
         send(pids, signal.SIGCONT)
         return pids
 
-    def lines(self, pattern: str) -> list[str]:
-        """The lines of its log that match."""
-        return [line for line in self.log.read_text(errors="replace").splitlines() if re.search(pattern, line)]
+    def lines(self, pattern: str, *, after: int = 0) -> list[str]:
+        """The lines of its log that match, each with some that follow it."""
+        lines = self.log.read_text(errors="replace").splitlines()
+        return ["\n".join(lines[i : i + 1 + after]) for i, line in enumerate(lines) if re.search(pattern, line)]
 
 
 def send(pids: set[int], number: signal.Signals) -> None:

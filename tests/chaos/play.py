@@ -57,7 +57,7 @@ def evidence(stage: Stage) -> Evidence:
     if stage.scenario.afterwards is not None:
         complaints += stage.scenario.afterwards(stage)
     for family in stage.fleet.families:
-        complaints += [f"{family.log.name}: {line}" for line in family.lines(ODD)[:3]]
+        complaints += [f"{family.log.name}: {line}" for line in family.lines(ODD, after=20)[:3]]
     complaints += [f"{count} callers got {what}" for what, count in Counter(stage.ledger.oddities).items()]
     return Evidence(
         entries=stage.ledger.entries(),

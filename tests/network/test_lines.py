@@ -15,6 +15,10 @@ from typing import Any
 import pytest
 
 from procession import EnqueueError, Procession
+from procession.clock import Deadline
+from procession.database.redis.address import Place
+from procession.database.redis.line_async import AsyncLine
+from procession.database.redis.wire import addresses
 from procession.job import new_jid
 from tests.chaos.proxy import proxied
 from tests.network.servers import Server, serving, until
@@ -261,3 +265,20 @@ def test_bytes_that_nobody_asked_for_are_never_taken_for_an_answer(server: Serve
     assert direct.counts().queued == 2
     direct.flush(confirm=namespace)
     direct.close()
+
+
+def test_a_line_that_is_asked_too_late_leaves_no_error_that_nobody_hears(server: Server) -> None:
+    heard: list[dict[str, Any]] = []
+
+    async def ask_too_late() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: heard.append(context))
+        place = Place("127.0.0.1", server.port)
+        line = await AsyncLine.open(place, addresses(place), None, Deadline(5))
+        with pytest.raises(TimeoutError):
+            await line.exchange([("PING",)], Deadline(0))
+        line.close()
+        del line
+        gc.collect()
+
+    asyncio.run(ask_too_late())
+    assert heard == []

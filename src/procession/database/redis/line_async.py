@@ -71,9 +71,9 @@ class AsyncLine:
         if self._closed:
             raise EOFError("the server closed the connection")
         self.replies, self._wanted = [], len(commands)
-        self._answer = self._loop.create_future()
         self._unsent = memoryview(packed(commands))
         timer = self._loop.call_later(deadline.left(), self._fail, TimeoutError("no answer in time"))
+        self._answer = self._loop.create_future()  # from here on somebody waits for it
         try:
             self._write()
             return await self._answer
