@@ -40,6 +40,10 @@ class CrashingConnection:
             die()
         return answer
 
+    async def wait_then_ask(self, bells: Any, timeout: float, operation: Any) -> tuple[str | None, Any]:
+        """A wait, and the question as if it were asked then: this process may die at it, too."""
+        return await self._connection.wait(bells, timeout), await self.ask(operation)
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._connection, name)
 

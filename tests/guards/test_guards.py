@@ -21,6 +21,7 @@ from procession.database.redis.asking import asking, of_bells
 from procession.database.redis.line import Line
 from procession.database.redis.line_async import AsyncLine
 from procession.moves import Move
+from procession.runtime.claiming import Claiming
 from procession.runtime.heartbeat import LeaseKeeper, compare
 from procession.runtime.outbox import Outbox
 from procession.runtime.performer import Performer
@@ -40,7 +41,7 @@ from tests.guards.removal import function_without, script_without
 from tests.guards.stage import play
 from tests.lua import test_scripts
 from tests.model.schedule import NETWORK
-from tests.runtime import test_ahead
+from tests.runtime import test_ahead, test_claims_ahead
 
 Removal = Callable[[], AbstractContextManager[None]]
 
@@ -293,12 +294,32 @@ RUNTIME = (
     ),
     function(
         "what the claim under way will answer is no stranger",
-        QueueWorker._beat, "if held.token == self._token and", "if False and",
+        QueueWorker._beat, "if self._claiming.awaits(held.token) and", "if False and",
         scenarios.some_schedules, weather=NETWORK,
     ),
     function(
+        "what the store hands out with a ring waits for the end of the turn under way",
+        QueueWorker._came, "async with self._turning:", "if True:",
+        test_claims_ahead.test_what_a_turn_compares_is_not_disturbed_by_a_job_that_comes_meanwhile,
+    ),
+    function(
+        "what a claim behind a wait took is no stranger before it has come",
+        Claiming.awaits, " or self._ahead is not None", "",
+        test_claims_ahead.test_what_a_turn_compares_is_not_disturbed_by_a_job_that_comes_meanwhile,
+    ),
+    function(
+        "whoever goes withdraws the claim that lies behind its wait",
+        QueueWorker._wind_down, "self._listener.anew()", "pass",
+        test_claims_ahead.test_a_worker_that_leaves_has_withdrawn_its_claim,
+    ),
+    function(
+        "of a claim in a turn and the one behind a wait one answer counts",
+        Claiming.counts, "claim is self._ahead", "True",
+        test_claims_ahead.test_a_job_that_comes_in_a_turn_is_not_begun_anew_when_it_comes_with_a_ring,
+    ),
+    function(
         "the token of a claim is random, no counter that a failover sets back",
-        QueueWorker.__init__, "= os.urandom(16), os.urandom(16)", "= os.urandom(16), bytes(16)",
+        Claiming.__init__, "= os.urandom(16), os.urandom(16)", "= os.urandom(16), bytes(16)",
         scenarios.the_claim_that_a_failover_forgot_settles_nothing,
     ),
     function(

@@ -99,6 +99,10 @@ class FaultyConnection:
         bell: str | None = await self._real.wait(bells, timeout)
         return None if self._dice.random() < self._weather.deaf else bell
 
+    async def wait_then_ask(self, bells: Sequence[str], timeout: float, operation: Any) -> tuple[str | None, Any]:
+        """See `AsyncConnection.wait_then_ask`. To the question happens what may happen to any other."""
+        return await self.wait(bells, timeout), await self.ask(operation)
+
     async def close(self) -> None:
         """See `AsyncConnection.close`."""
         await self._real.close()

@@ -32,8 +32,9 @@ def test_what_waits_does_not_begin_while_the_lease_may_have_ended(namespace: str
                 said = performer.alive_until
                 await asyncio.sleep(0.05)
             performer.alive_until = 0.0
-            claimed = app.ask(app.database.enqueue([_new(note.bind(1).registered.spec, b'{"n":1}')]))
-            jobs = app.ask(app.database.claim(["q"], worker.id, b"u" * 16, limit=1, lease=15_000)).jobs
+            job = _new(note.bind(1).registered.spec, b'{"n":1}', queue="rung by nobody")
+            claimed = app.ask(app.database.enqueue([job]))
+            jobs = app.ask(app.database.claim([job.queue], worker.id, b"u" * 16, limit=1, lease=15_000)).jobs
             assert [job.jid for job in jobs] == [stored.jid for stored in claimed]
             performer.begin(jobs[0])
             await asyncio.sleep(0.05)
@@ -45,8 +46,8 @@ def test_what_waits_does_not_begin_while_the_lease_may_have_ended(namespace: str
     asyncio.run(main())
 
 
-def _new(spec: tuple[bytes, bytes], arguments: bytes) -> NewJob:
-    return NewJob(jid=new_jid(), spec=arguments.join(spec), queue="q")
+def _new(spec: tuple[bytes, bytes], arguments: bytes, queue: str = "q") -> NewJob:
+    return NewJob(jid=new_jid(), spec=arguments.join(spec), queue=queue)
 
 
 def test_a_claim_that_reaches_the_store_behind_the_word_of_a_death_takes_nothing(

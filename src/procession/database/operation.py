@@ -62,6 +62,11 @@ class Connection(Protocol):
         """
         ...
 
+    def wait_then_ask(self, bells: Sequence[str], timeout: float, operation: Operation[A]) -> tuple[str | None, A]:
+        """Wait as `wait` does, and ask as it ends, whether a bell rang or not: in the same round trip, since the
+        question lies at the store meanwhile. It is asked even if its asker is cut off by then, and does not hear."""
+        ...
+
     def close(self) -> None:
         """Give back what the connection holds. Asking again opens it anew."""
         ...
@@ -81,6 +86,12 @@ class AsyncConnection(Protocol):
 
     async def wait(self, bells: Sequence[str], timeout: float) -> str | None:
         """See `Connection.wait`."""
+        ...
+
+    async def wait_then_ask(
+        self, bells: Sequence[str], timeout: float, operation: Operation[A]
+    ) -> tuple[str | None, A]:
+        """See `Connection.wait_then_ask`."""
         ...
 
     async def close(self) -> None:

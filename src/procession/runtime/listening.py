@@ -1,21 +1,25 @@
 """Hearing the bells of one queue worker while its turns ask nothing: which, for how long, and what a ring means.
 
 A ring is a hint to claim, or, on the worker's own bell, that one of its jobs is cancelled or a schedule was changed.
-While claims go out each of them hears the own bell. Made and started by `queue_worker.py`.
+Behind a wait at all bells lies a claim, so that whoever has nothing to do is handed the job with the ring. While claims
+go out in turns each of them hears the own bell. Made and started by `queue_worker.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
 from procession.clock import monotonic
+from procession.database import Claims
 from procession.errors import DatabaseError
+from procession.runtime.claiming import Claim
 from procession.runtime.outage import Patient
 
-BLOCK = 5.0
-"""Longest that an idle worker blocks on its bells, in seconds: what a lost wake-up costs at most."""
+BLOCK = 10.0
+"""Longest that an idle worker blocks on its bells, in seconds. A ring that was lost costs less: a heartbeat says, too,
+that jobs are ready."""
 FULL = 0.25
 """Seconds for which a worker has claimed nothing, because it is full, until it waits at its own bell."""
 
@@ -27,6 +31,9 @@ class Listener:
         own: the worker's own bell.
         left: seconds until something is due anyway, None when nothing is.
         quiet: true while the worker is to claim nothing, so that only its own bell concerns it.
+        ahead: the claim to lie behind the next wait; None when none may be made.
+        came: called with what that claim took; says whether there is more to claim, None when the claim counts no more.
+        unheard: called when nobody will hear what it took.
         rung: called with True when there may be something to claim, with False when there is not.
         called: called when the own bell rang.
     """
@@ -39,6 +46,9 @@ class Listener:
         *,
         left: Callable[[], float | None],
         quiet: Callable[[], bool],
+        ahead: Callable[[], Claim | None],
+        came: Callable[[Claim, Claims], Awaitable[bool | None]],
+        unheard: Callable[[Claim], None],
         rung: Callable[[bool], None],
         called: Callable[[], None],
     ) -> None:
@@ -47,12 +57,15 @@ class Listener:
         self._all = [*queues, own]
         self._left = left
         self._quiet = quiet
+        self._ahead = ahead
+        self._came = came
+        self._unheard = unheard
         self._rung = rung
         self._called = called
         self._hungry = True
         self._full_since: float | None = None
         self._changed = asyncio.Event()
-        self._hearing: asyncio.Future[str | None] | None = None
+        self._hearing: asyncio.Future[tuple[str | None, bool | None]] | None = None
         self._hears_all = False
 
     def turned(self, *, hungry: bool, claimed: bool) -> None:
@@ -88,23 +101,39 @@ class Listener:
             self._hears_all = bells is self._all
             left = self._left()
             wait = BLOCK if left is None else min(BLOCK, max(left, 0.001))
-            self._hearing = asyncio.ensure_future(self._patient.connection.wait(bells, wait))
+            claim = self._ahead() if self._hears_all else None
+            self._hearing = asyncio.ensure_future(self._hear(bells, wait, claim))
+            bell, more, failed = None, None, False
             try:
-                bell = await self._hearing
+                bell, more = await self._hearing
             except asyncio.CancelledError:
                 task = asyncio.current_task()
                 if task is None or task.cancelling():
-                    raise
-                bell = None  # told to listen anew
+                    raise  # else told to listen anew
             except DatabaseError:
-                await asyncio.sleep(1.0)  # the turn logs the outage and waits for its end
-                bell = None
+                failed = True
             finally:
                 self._hearing, self._hears_all = None, False
             if bell == self._own:
                 self._called()
-            else:
+            if more is not None:
+                self._hungry = more
+            elif bell != self._own:
                 self._rung(bell is not None)
+            if failed:
+                await asyncio.sleep(1.0)  # the turn logs the outage and waits for its end
+
+    async def _hear(self, bells: Sequence[str], wait: float, claim: Claim | None) -> tuple[str | None, bool | None]:
+        """Which bell rang, and what `came` says."""
+        connection = self._patient.connection
+        if claim is None:
+            return await connection.wait(bells, wait), None
+        try:
+            bell, claims = await connection.wait_then_ask(bells, wait, claim.operation)
+            return bell, await self._came(claim, claims)
+        except BaseException:
+            self._unheard(claim)
+            raise
 
     async def _chosen(self) -> list[str]:
         """At which bells to wait, as soon as there are any."""

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import random
 from collections.abc import Sequence
 from contextlib import suppress
@@ -22,13 +21,15 @@ from typing import Any
 
 from procession.client import Procession
 from procession.clock import milliseconds, monotonic
-from procession.database import Beat, Claims, Death, Operation, Promoted
+from procession.database import Beat, Claims, Death, Operation
 from procession.errors import ConfigError, StoreRefused, Unavailable
 from procession.job import Outcome
 from procession.moves import Move
 from procession.runtime.admission import admit
+from procession.runtime.alarm import Alarm
 from procession.runtime.announcing import Announcer
 from procession.runtime.capture import capturing
+from procession.runtime.claiming import Claim, Claiming
 from procession.runtime.executor import CANCEL_GRACE
 from procession.runtime.heartbeat import LeaseKeeper, compare
 from procession.runtime.identity import described, new_worker_id
@@ -100,8 +101,6 @@ class QueueWorker:
             raise ConfigError("there is nothing to serve: the app has no jobs, and no queue was named")
         check_order(order, shares)
         self.queues = [*shares]
-        self._turns = Turns(shares, order)
-        self._ageing = milliseconds(settings.ageing if ageing is None else ageing, "ageing")
         self.concurrency = concurrency or settings.concurrency
         self.threads = threads or settings.threads
         self.burst = burst
@@ -109,6 +108,8 @@ class QueueWorker:
         self._target = self._found_target() if target is None else target or None
         self._database = app.database
         self._lease = milliseconds(settings.lease, "lease")
+        age = milliseconds(settings.ageing if ageing is None else ageing, "ageing")
+        self._claiming = Claiming(app.database, self.id, Turns(shares, order), lease=self._lease, ageing=age)
         self._beat_every = milliseconds(settings.heartbeat, "heartbeat") / 1_000
         self._grace = milliseconds(settings.grace, "grace") / 1_000
         self._log = JobLog(verbose)
@@ -122,11 +123,9 @@ class QueueWorker:
         self._schedules = Scheduler(app.database, declared, app.registry.policies.sealing)
         self._meter = Meter(self.id)
         self._hungry = True
-        self._last_token, self._token = os.urandom(16), os.urandom(16)
+        self._turning = asyncio.Lock()
         self._beat_at = 0.0
         self._beat_timer: asyncio.TimerHandle | None = None
-        self._due_at: float | None = None
-        self._due_timer: asyncio.TimerHandle | None = None
         self._stop_level = 0
         self._started = monotonic()
         self._settled_jobs = 0
@@ -142,6 +141,7 @@ class QueueWorker:
             Exception: whatever the app's lifespan raises when it opens its resources.
         """
         self._loop = asyncio.get_running_loop()
+        self._alarm = Alarm(self._wake.set, BLOCK)
         async with self.app.registry.policies.lifespan.opened(self.app):
             await self._run()
 
@@ -166,8 +166,11 @@ class QueueWorker:
             self._patient,
             self.queues,
             f"@{self.id}",
-            left=lambda: None if self._due_at is None else self._due_at - monotonic(),
+            left=lambda: self._alarm.left,
             quiet=lambda: self.orders.quiet is not None,
+            ahead=self._ahead,
+            came=self._came,
+            unheard=self._unheard,
             rung=self._rung,
             called=self._called,
         )
@@ -245,6 +248,10 @@ class QueueWorker:
 
     async def _one_turn(self, *, claiming: bool = True) -> bool:
         """Settle, beat, promote, claim: whatever is wanted, in one trip. True when a claim found nothing."""
+        async with self._turning:
+            return await self._turn(claiming=claiming)
+
+    async def _turn(self, *, claiming: bool) -> bool:
         operations: list[tuple[str, Any]] = []
         outcomes, notes = self._outbox.taken(), self._performer.notes.taken()
         if notes:
@@ -258,16 +265,13 @@ class QueueWorker:
                 self.id, lease=self._lease, info=self._info(), queues=served, limit=DUTIES
             )
             operations.append(("beat", beat))
-        if claiming and self._due_at is not None and now >= self._due_at:
+        if claiming and self._alarm.at is not None and now >= self._alarm.at:
             operations.append(("promoted", self._database.promote(PROMOTED)))
             self._hungry = True
         limit = self._places() if claiming and self._hungry else 0
-        order = self._turns.order()
-        if limit:
-            claim = self._database.claim(
-                order, self.id, self._token, limit=limit, lease=self._lease, after=self._last_token, ageing=self._ageing
-            )
-            operations.append(("claims", claim))
+        claim = self._claiming.in_turn(limit) if limit else None
+        if claim is not None:
+            operations.append(("claims", claim.operation))
             self._hungry = False  # a bell that rings while the answer is on its way means what comes after the claim
         if not operations:
             self._listener.turned(hungry=self._hungry, claimed=False)
@@ -280,19 +284,17 @@ class QueueWorker:
         self._performer.notes.noted(len(notes))
         if outcomes:
             self._settled(outcomes, named["settled"])
-        if "beat" in named or limit:
+        if "beat" in named or claim is not None:
             self._performer.alive_until = now + self._lease / 1_000
         if "beat" in named:
             self._beat(named["beat"])
             self._performer.refill()
         if "promoted" in named:
-            self._promoted(named["promoted"])
-        found_nothing = bool(limit) and self._claimed(named["claims"], limit)
-        if limit:
-            self._turns.claimed(order, [it.queue for it in named["claims"].jobs], limit)
+            self._alarm.set(named["promoted"].next_due, named["promoted"].now)
+        found_nothing = claim is not None and self._claimed(claim, named["claims"])
         if len(self._outbox):
             self._wake.set()
-        self._listener.turned(hungry=self._hungry, claimed=bool(limit))
+        self._listener.turned(hungry=self._hungry, claimed=claim is not None)
         return found_nothing
 
     def _settled(self, outcomes: list[Outcome], accepted: list[bool]) -> None:
@@ -332,14 +334,14 @@ class QueueWorker:
         if beat.ready and not self._hungry:
             self._hungry = True
             self._wake.set()
-        self._due(beat.next_due, beat.now)
+        self._alarm.set(beat.next_due, beat.now)
         self.orders.hear(beat.orders)
         conclusion = compare(beat.held, self._performer.held())
         for jid in conclusion.lost:
             self._performer.drop(jid)
         for held in conclusion.strangers:
-            if held.token == self._token and not self._stop_level:
-                continue  # the answer to this very claim was lost; asked again with its token, it comes with this trip
+            if self._claiming.awaits(held.token) and not self._stop_level:
+                continue  # it comes with this trip, or with the answer to the claim ahead
             self._outbox.put(Outcome(jid=held.jid, token=held.token, move=Move.RELEASE, reason="claim not received"))
             self._wake.set()
         for jid in conclusion.cancelled:
@@ -353,33 +355,11 @@ class QueueWorker:
         self._beat_at = 0.0
         self._wake.set()
 
-    def _promoted(self, promoted: Promoted) -> None:
-        self._due(promoted.next_due, promoted.now)
-
-    def _due(self, next_due: int, now: int) -> None:
-        """Be awake when the next delayed job is due."""
-        if not next_due:
-            self._due_at = None
-            return
-        wait = max(next_due - now, 0) / 1_000
-        due_at = monotonic() + wait
-        if self._due_timer is not None:
-            if self._due_at is not None and abs(due_at - self._due_at) <= 0.001:
-                return
-            self._due_timer.cancel()
-        self._due_at = due_at
-        self._due_timer = self._loop.call_later(wait, self._is_due) if wait <= BLOCK else None
-
-    def _is_due(self) -> None:
-        # As with beats. The store may be a moment behind, too: then it is asked once more, and says how long that is.
-        self._due_timer, self._due_at = None, 0.0
-        self._wake.set()
-
-    def _claimed(self, claims: Claims, limit: int) -> bool:
-        self._last_token, self._token = self._token, os.urandom(16)
+    def _claimed(self, claim: Claim, claims: Claims) -> bool:
+        self._claiming.answered(claim, claims)
         self._keeper.touched()
-        self._due(claims.next_due, claims.now)
-        self._hungry = self._hungry or len(claims.jobs) >= limit
+        self._alarm.set(claims.next_due, claims.now)
+        self._hungry = self._hungry or len(claims.jobs) >= claim.limit
         if claims.called:
             self._called()
         if not self._performer.may_begin():
@@ -389,6 +369,8 @@ class QueueWorker:
             self._performer.begin(claimed)
         if self._hungry:
             self._wake.set()
+        else:
+            self._performer.refill()  # there is nothing to ask first
         return not claims.jobs
 
     def _places(self) -> int:
@@ -396,6 +378,28 @@ class QueueWorker:
         if places and not self.orders.quiet and len(self._outbox) < 10 * self.concurrency:
             return places
         return 0
+
+    def _ahead(self) -> Claim | None:
+        """The claim behind a wait. None while anything is performed, which might hold up our loop and whatever comes
+        with a ring. Nor in a burst, where a turn that finds nothing is the end, nor when we go."""
+        places = 0 if self._performer.executing or self.burst or self._stop_level else self._places()
+        return self._claiming.ahead(places) if places else None
+
+    async def _came(self, claim: Claim, claims: Claims) -> bool | None:
+        """A claim ahead has its answer, which waits for the end of the turn under way: what that compares was asked
+        without these jobs."""
+        async with self._turning:
+            if not self._claiming.counts(claim):
+                return None
+            self._performer.alive_until = max(self._performer.alive_until, claim.sent + self._lease / 1_000)
+            self._claimed(claim, claims)
+            return self._hungry
+
+    def _unheard(self, claim: Claim) -> None:
+        """What a claim ahead took, if it was made, is brought by the next claim; the beat gives it back if none is."""
+        self._claiming.given_up(claim)
+        self._beat_at = 0.0
+        self._rung(hungry=True)
 
     def _rung(self, hungry: bool) -> None:
         self._hungry = hungry or self._hungry
@@ -424,13 +428,14 @@ class QueueWorker:
     def _look(self) -> None:
         """The loop turns. What came due while its timers stood still (they do not count a suspension) is done now."""
         self._keeper.alive()
-        if monotonic() >= min(self._beat_at, self._due_at or self._beat_at):
+        if monotonic() >= min(self._beat_at, self._alarm.at or self._beat_at):
             self._wake.set()
 
     # The end
 
     async def _wind_down(self) -> None:
         """Stop claiming → release unstarted → wait → cancel → release uncharged → settle → leave."""
+        self._listener.anew()
         self._performer.release_unstarted()
         deadline = monotonic() + self._grace
         await self._until_idle(deadline, level=2)

@@ -197,6 +197,10 @@ class SeamConnection:
         bell: str | None = self._real.wait(bells, timeout)
         return bell
 
+    def wait_then_ask(self, bells: Sequence[str], timeout: float, operation: Any) -> tuple[str | None, Any]:
+        """See `Connection.wait_then_ask`."""
+        return self.wait(bells, timeout), self.ask(operation)
+
     def close(self) -> None:
         """See `Connection.close`."""
         self._real.close()
@@ -236,6 +240,10 @@ class AsyncSeamConnection:
         if idle and bell is None and self._seam.in_vain(bells):
             raise ConfigError(IN_VAIN)
         return bell
+
+    async def wait_then_ask(self, bells: Sequence[str], timeout: float, operation: Any) -> tuple[str | None, Any]:
+        """See `AsyncConnection.wait_then_ask`. In two steps: what is asked may be asked once more, to put jobs back."""
+        return await self.wait(bells, timeout), await self.ask(operation)
 
     async def close(self) -> None:
         """See `AsyncConnection.close`."""

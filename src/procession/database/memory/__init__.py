@@ -85,6 +85,10 @@ class MemoryConnection:
                     return bell
                 heard.clear()
 
+    def wait_then_ask(self, bells: Sequence[str], timeout: float, operation: Any) -> tuple[str | None, Any]:
+        """See `Connection.wait_then_ask`."""
+        return self.wait(bells, timeout), self._store.locked(operation.whole)
+
     def close(self) -> None:
         """See `Connection.close`."""
 
@@ -118,6 +122,10 @@ class MemoryAsyncConnection:
                     return bell
             except TimeoutError:
                 return None
+
+    async def wait_then_ask(self, bells: Sequence[str], timeout: float, operation: Any) -> tuple[str | None, Any]:
+        """See `AsyncConnection.wait_then_ask`."""
+        return await self.wait(bells, timeout), self._store.locked(operation.whole)
 
     async def close(self) -> None:
         """See `AsyncConnection.close`."""

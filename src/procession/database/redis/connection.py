@@ -63,13 +63,22 @@ class RedisConnection:
 
     def wait(self, bells: Sequence[str], timeout: float) -> str | None:
         """See `Connection.wait`."""
-        question = of_bells(bells, timeout, self._target.tag)
-        return rung(self._trip([question], seconds=timeout + SLACK)[0], self._target)
+        return rung(self._hear(bells, timeout)[0], self._target)
+
+    def wait_then_ask(self, bells: Sequence[str], timeout: float, operation: Any) -> tuple[str | None, Any]:
+        """See `Connection.wait_then_ask`."""
+        replies = self._hear(bells, timeout, operation)
+        return rung(replies[0], self._target), answers([operation], replies[1:], self._target)
 
     def close(self) -> None:
         """See `Connection.close`."""
         pool, self._pool = self._pool, Pool()
         pool.close()
+
+    def _hear(self, bells: Sequence[str], timeout: float, *then: Any) -> list[Any]:
+        tag = self._target.tag
+        questions = [of_bells(bells, timeout, tag), *(operation.question(tag) for operation in then)]
+        return self._trip(questions, seconds=timeout + SLACK)
 
     def _trip(
         self, questions: list[Question], *, durability: Durability = "memory", seconds: float | None = None

@@ -126,22 +126,30 @@ class RedisAsyncConnection:
 
     async def wait(self, bells: Sequence[str], timeout: float) -> str | None:
         """See `AsyncConnection.wait`. One caller at a time."""
-        self._make_ours()
-        deadline = Deadline(self._budget)
-        question = of_bells(bells, timeout, self._target.tag)
-        try:
-            talk = asking(self._target, self._bells, [question], deadline, seconds=timeout + SLACK)
-            reply = (await _conducted(talk, deadline))[0]
-        except Unavailable:
-            self._doubt()
-            raise
-        return rung(reply, self._target)
+        replies = await self._hear(bells, timeout)
+        return rung(replies[0], self._target)
+
+    async def wait_then_ask(self, bells: Sequence[str], timeout: float, operation: Any) -> tuple[str | None, Any]:
+        """See `AsyncConnection.wait_then_ask`."""
+        replies = await self._hear(bells, timeout, operation)
+        return rung(replies[0], self._target), answers([operation], replies[1:], self._target)
 
     async def close(self) -> None:
         """See `AsyncConnection.close`."""
         for trips in [*self._trips.values()]:
             await trips.close()
         self._bells.drop()
+
+    async def _hear(self, bells: Sequence[str], timeout: float, *then: Any) -> list[Any]:
+        self._make_ours()
+        deadline, tag = Deadline(self._budget), self._target.tag
+        questions = [of_bells(bells, timeout, tag), *(operation.question(tag) for operation in then)]
+        try:
+            talk = asking(self._target, self._bells, questions, deadline, seconds=timeout + SLACK)
+            return await _conducted(talk, deadline)
+        except Unavailable:
+            self._doubt()
+            raise
 
     def _make_ours(self) -> None:
         pid, loop = os.getpid(), asyncio.get_running_loop()

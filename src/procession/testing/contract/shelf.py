@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
+from uuid import UUID
 
-from procession.database import Database, Query
+from procession.database import Claims, Database, Query
 from procession.job import Crash, State, new_jid
 from procession.moves import Move
 from procession.testing.contract.fixtures import Clock
@@ -172,6 +174,40 @@ def test_an_enqueue_rings_the_bell_of_its_queue_even_before_anyone_listens(datab
     assert connection.wait(["other", "mail"], 0.05) is None
     assert time.monotonic() - started >= 0.04
     connection.close()
+
+
+def test_a_question_behind_a_wait_is_asked_as_it_ends(database: Database, ask: Ask) -> None:
+    job, connection = new(), database.connect()
+    claims = [database.claim(["mail"], "w", token * 16, limit=5, lease=LEASE) for token in (b"a", b"b")]
+    heard: list[tuple[str | None, Claims]] = [connection.wait_then_ask(["other", "mail"], 0.05, claims[0])]
+    thread = threading.Thread(
+        target=lambda: heard.append(connection.wait_then_ask(["other", "mail"], 5, claims[1]))
+    )
+    thread.start()
+    time.sleep(0.05)
+    ask(database.enqueue([job]))
+    thread.join()
+    assert [(bell, [it.jid for it in claimed.jobs]) for bell, claimed in heard] == [(None, []), ("mail", [job.jid])]
+    connection.close()
+
+
+def test_a_question_behind_a_wait_of_a_loop_is_asked_as_it_ends(database: Database, ask: Ask) -> None:
+    job = new()
+
+    async def wait() -> list[tuple[str | None, list[UUID]]]:
+        connection, heard = database.connect_async(), []
+        for enqueued in ([], [job]):
+            claims = database.claim(["mail"], "w", new_jid().bytes, limit=5, lease=LEASE)
+            waiting = asyncio.ensure_future(connection.wait_then_ask(["other", "mail"], 0.3, claims))
+            await asyncio.sleep(0.05)
+            if enqueued:
+                await asyncio.to_thread(ask, database.enqueue(enqueued))
+            bell, claimed = await waiting
+            heard.append((bell, [it.jid for it in claimed.jobs]))
+        await connection.close()
+        return heard
+
+    assert asyncio.run(wait()) == [(None, []), ("mail", [job.jid])]
 
 
 def test_flush_leaves_nothing(database: Database, ask: Ask) -> None:

@@ -1,0 +1,86 @@
+"""The claims of one queue worker: what the next one asks, and which answer counts.
+
+A claim goes out in a turn, or ahead of the jobs: behind the wait at the bells (`listening.py`), so that the store makes
+it as a bell rings, and the job comes with the ring. Both have the same token until one of them has an answer. Of two
+with one token the store makes the first, and tells the other what that took; so it does not matter which of them it
+sees first, nor when. A claim in a turn is repeated until it has an answer, so from then on the one ahead counts no
+more. Made and asked by `queue_worker.py`.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+from procession.clock import monotonic
+from procession.database import Claims, Database, Operation
+from procession.runtime.turns import Turns
+
+AHEAD = 10
+"""Most jobs of a claim ahead: as many as may wait for the end of a lease when their worker is gone, or stands still,
+as the bell rings. The rest of a crowd is claimed in the turn that follows."""
+
+
+class Claim(NamedTuple):
+    """One claim as it was asked; `sent` is when, on the scale of `clock.monotonic()`."""
+
+    operation: Operation[Claims]
+    limit: int
+    order: list[str]
+    sent: float
+
+
+class Claiming:
+    """See above. Times in milliseconds."""
+
+    def __init__(self, database: Database, worker: str, turns: Turns, *, lease: int, ageing: int) -> None:
+        self._database = database
+        self._worker = worker
+        self._turns = turns
+        self._lease = lease
+        self._ageing = ageing
+        self._last_token, self._token = os.urandom(16), os.urandom(16)
+        self._ahead: Claim | None = None
+        self._in_turn = False
+
+    def in_turn(self, limit: int) -> Claim:
+        """The claim of a turn, to be asked until it is answered."""
+        self._ahead, self._in_turn = None, True
+        return self._claim(limit)
+
+    def ahead(self, limit: int) -> Claim:
+        """The claim behind a wait."""
+        self._ahead = self._claim(min(limit, AHEAD))
+        return self._ahead
+
+    def counts(self, claim: Claim) -> bool:
+        """An answer to this claim ahead is the first to its token, and the only one that will be heeded."""
+        return claim is self._ahead
+
+    def awaits(self, token: bytes) -> bool:
+        """What is held under this token comes with an answer that is on its way."""
+        return token == self._token and (self._in_turn or self._ahead is not None)
+
+    def answered(self, claim: Claim, claims: Claims) -> None:
+        """The claim has its answer: the next one is another."""
+        self._last_token, self._token = self._token, os.urandom(16)
+        self._ahead, self._in_turn = None, False
+        self._turns.claimed(claim.order, [it.queue for it in claims.jobs], claim.limit)
+
+    def given_up(self, claim: Claim) -> None:
+        """Nobody will hear the answer to this claim ahead. It may have been made: the next one learns what it took."""
+        if self._ahead is claim:
+            self._ahead = None
+
+    def _claim(self, limit: int) -> Claim:
+        order = self._turns.order()
+        operation = self._database.claim(
+            order,
+            self._worker,
+            self._token,
+            limit=limit,
+            lease=self._lease,
+            after=self._last_token,
+            ageing=self._ageing,
+        )
+        return Claim(operation, limit, order, monotonic())
