@@ -44,6 +44,7 @@ def checked_out(base: str) -> Iterator[tuple[str, str]]:
                 "--quiet",
                 "--disable-pip-version-check",
                 f"{tree}[embedded]",
+                "redis",  # with which the bench reads the store
             ]
             subprocess.run(install, check=True)
             yield str(venv / "bin" / "python"), str(tree / "src")

@@ -41,7 +41,7 @@ from tests.guards.removal import function_without, script_without
 from tests.guards.stage import play
 from tests.lua import test_scripts
 from tests.model.schedule import NETWORK
-from tests.runtime import test_ahead, test_claims_ahead
+from tests.runtime import test_ahead, test_claims_ahead, test_trips
 
 Removal = Callable[[], AbstractContextManager[None]]
 
@@ -279,7 +279,8 @@ RUNTIME = (
     ),
     function(
         "a job that a worker holds and knows nothing of is given back",
-        QueueWorker._beat, "for held in conclusion.strangers:", "for held in []:",
+        QueueWorker._beat, "for held in self._claiming.unbrought(conclusion.strangers, claiming=claiming):",
+        "for held in []:",
         scenarios.a_job_claimed_without_its_worker_knowing_runs_all_the_same,
     ),
     function(
@@ -294,17 +295,12 @@ RUNTIME = (
     ),
     function(
         "what the claim under way will answer is no stranger",
-        QueueWorker._beat, "if self._claiming.awaits(held.token) and", "if False and",
+        Claiming.unbrought, "if held.token != self._token", "",
         scenarios.some_schedules, weather=NETWORK,
     ),
     function(
         "what the store hands out with a ring waits for the end of the turn under way",
         QueueWorker._came, "async with self._turning:", "if True:",
-        test_claims_ahead.test_what_a_turn_compares_is_not_disturbed_by_a_job_that_comes_meanwhile,
-    ),
-    function(
-        "what a claim behind a wait took is no stranger before it has come",
-        Claiming.awaits, " or self._ahead is not None", "",
         test_claims_ahead.test_what_a_turn_compares_is_not_disturbed_by_a_job_that_comes_meanwhile,
     ),
     function(
@@ -316,6 +312,11 @@ RUNTIME = (
         "of a claim in a turn and the one behind a wait one answer counts",
         Claiming.counts, "claim is self._ahead", "True",
         test_claims_ahead.test_a_job_that_comes_in_a_turn_is_not_begun_anew_when_it_comes_with_a_ring,
+    ),
+    function(
+        "no trip sets out before what a beat says is compared",
+        QueueWorker._following, '"beat" in answers', "False",
+        test_trips.test_jobs_of_a_claim_that_is_repeated_with_its_beat_are_no_strangers,
     ),
     function(
         "the token of a claim is random, no counter that a failover sets back",

@@ -39,8 +39,7 @@ def test_what_waits_does_not_begin_while_the_lease_may_have_ended(namespace: str
             performer.begin(jobs[0])
             await asyncio.sleep(0.05)
             assert began == [0]
-            worker._beat_at = 0.0  # the store says what is ours
-            worker._wake.set()
+            worker._beat_alarm.ring()  # the store says what is ours
             await until(lambda: began == [0, 1])
 
     asyncio.run(main())

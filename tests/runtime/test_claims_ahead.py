@@ -9,6 +9,7 @@ import pytest
 
 from procession import Job, Procession, State
 from procession.errors import Unavailable
+from procession.orders import Order
 from tests.runtime.working import until, working
 
 
@@ -139,6 +140,35 @@ def test_jobs_of_a_claim_ahead_whose_answer_is_lost_come_with_the_next_claim(url
     assert (shop.runs, job.state, job.attempt, job.crashes) == ([1], State.PROCESSED, 1, 0)
 
 
+@pytest.mark.parametrize("quiet", [False, True])
+def test_what_an_unheard_claim_took_is_given_back_only_if_no_claim_follows(
+    url: str, namespace: str, quiet: bool
+) -> None:
+    shop = Shop(url, namespace)
+
+    async def main() -> Any:
+        async with working(shop.app) as worker:
+            line = await shop.at_rest()
+            line.lost = 1
+            async with worker._turning:  # a turn that beats, and was put together before the answer was lost
+                handle = await shop.note.enqueue_async(1)
+                await until(lambda: not line.lost)
+                if quiet:
+                    worker.orders.quiet = Order(verb="quiet", id="o")
+                beat = worker._database.heartbeat(worker.id, lease=60_000, info=b"{}")
+                worker._beat(await worker._patient.ask(beat), asked=False)
+                assert len(worker._outbox) == quiet
+            if quiet:
+                while (await handle.job_async()).state is not State.QUEUED:
+                    await asyncio.sleep(0.01)
+                worker.orders.quiet = None
+                worker._steered()
+            return await handle.wait_async(5)
+
+    job = asyncio.run(main())
+    assert (shop.runs, job.state, job.attempt, job.crashes) == ([1], State.PROCESSED, 1, 0)
+
+
 def test_a_worker_that_leaves_has_withdrawn_its_claim(url: str, namespace: str) -> None:
     shop = Shop(url, namespace)
 
@@ -201,8 +231,8 @@ def test_what_a_turn_compares_is_not_disturbed_by_a_job_that_comes_meanwhile(url
                 handle = await shop.note.enqueue_async(1, hold=True)
                 await until(lambda: shop.lines[0].ahead == 1)
                 await asyncio.sleep(0.05)
-                worker._beat(asked_before)
-                worker._beat(await worker._patient.ask(beat))
+                worker._beat(asked_before, asked=False)
+                worker._beat(await worker._patient.ask(beat), asked=False)
                 assert not len(worker._outbox)
             await until(lambda: shop.runs == [1], 3.0)
             shop.go_on.set()

@@ -10,10 +10,11 @@ more. Made and asked by `queue_worker.py`.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from procession.clock import monotonic
-from procession.database import Claims, Database, Operation
+from procession.database import Claims, Database, Held, Operation
 from procession.runtime.turns import Turns
 
 AHEAD = 10
@@ -41,11 +42,10 @@ class Claiming:
         self._ageing = ageing
         self._last_token, self._token = os.urandom(16), os.urandom(16)
         self._ahead: Claim | None = None
-        self._in_turn = False
 
     def in_turn(self, limit: int) -> Claim:
         """The claim of a turn, to be asked until it is answered."""
-        self._ahead, self._in_turn = None, True
+        self._ahead = None
         return self._claim(limit)
 
     def ahead(self, limit: int) -> Claim:
@@ -57,20 +57,28 @@ class Claiming:
         """An answer to this claim ahead is the first to its token, and the only one that will be heeded."""
         return claim is self._ahead
 
-    def awaits(self, token: bytes) -> bool:
-        """What is held under this token comes with an answer that is on its way."""
-        return token == self._token and (self._in_turn or self._ahead is not None)
-
     def answered(self, claim: Claim, claims: Claims) -> None:
         """The claim has its answer: the next one is another."""
-        self._last_token, self._token = self._token, os.urandom(16)
-        self._ahead, self._in_turn = None, False
+        self._renew()
         self._turns.claimed(claim.order, [it.queue for it in claims.jobs], claim.limit)
 
     def given_up(self, claim: Claim) -> None:
         """Nobody will hear the answer to this claim ahead. It may have been made: the next one learns what it took."""
         if self._ahead is claim:
             self._ahead = None
+
+    def unbrought(self, strangers: Sequence[Held], *, claiming: bool) -> list[Held]:
+        """Those that no claim will bring. While the worker claims, what it holds under the present token comes with the
+        answer that is on its way, or else with the next; else that token has served its turn."""
+        lost = [held for held in strangers if held.token != self._token]
+        if claiming or len(lost) == len(strangers):
+            return lost
+        self._renew()
+        return [*strangers]
+
+    def _renew(self) -> None:
+        self._last_token, self._token = self._token, os.urandom(16)
+        self._ahead = None
 
     def _claim(self, limit: int) -> Claim:
         order = self._turns.order()

@@ -29,7 +29,7 @@ class Listener:
 
     Args:
         own: the worker's own bell.
-        left: seconds until something is due anyway, None when nothing is.
+        left: seconds until something is due anyway, infinite when nothing is.
         quiet: true while the worker is to claim nothing, so that only its own bell concerns it.
         ahead: the claim to lie behind the next wait; None when none may be made.
         came: called with what that claim took; says whether there is more to claim, None when the claim counts no more.
@@ -44,7 +44,7 @@ class Listener:
         queues: Sequence[str],
         own: str,
         *,
-        left: Callable[[], float | None],
+        left: Callable[[], float],
         quiet: Callable[[], bool],
         ahead: Callable[[], Claim | None],
         came: Callable[[Claim, Claims], Awaitable[bool | None]],
@@ -99,8 +99,7 @@ class Listener:
         while True:
             bells = await self._chosen()
             self._hears_all = bells is self._all
-            left = self._left()
-            wait = BLOCK if left is None else min(BLOCK, max(left, 0.001))
+            wait = min(BLOCK, max(self._left(), 0.001))
             claim = self._ahead() if self._hears_all else None
             self._hearing = asyncio.ensure_future(self._hear(bells, wait, claim))
             bell, more, failed = None, None, False

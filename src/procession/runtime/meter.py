@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from contextlib import suppress
+from typing import NamedTuple
 from uuid import UUID
 
 import msgspec
-from msgspec import Struct
 
 from procession.codec import decode_failure
 from procession.database.measures import (
@@ -47,7 +47,7 @@ COUNTED: dict[str, int] = {
 }
 
 
-class Report(Struct, frozen=True):
+class Report(NamedTuple):
     """What is told: the arguments of `measure`."""
 
     series: dict[str, Counts]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from procession.job import Outcome
 
-BATCH = 500
+BATCH = 1_000
 """Most outcomes that one settle carries."""
 
 

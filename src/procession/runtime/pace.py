@@ -10,7 +10,7 @@ from procession.clock import monotonic
 
 SOON = 0.02
 """Seconds of work that are claimed ahead."""
-MOST = 500
+MOST = 800
 """Most jobs that wait so."""
 SHORTEST = 0.001
 """Seconds of which at least a rate is made."""

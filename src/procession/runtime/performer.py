@@ -128,12 +128,14 @@ class Performer:
         texts = await asyncio.gather(*(it.executor.stack(it) for it in shown))
         return told(self._worker, [*zip(shown, texts, strict=True)], left=len(runs) - len(shown), jid=jid)
 
-    def room(self) -> int:
-        """How many more jobs fit."""
+    def room(self, coming: int = 0) -> int:
+        """How many more jobs fit, beside those that are `coming`."""
         served = [self._executors[name].places() for name in self._capacity.served]
+        if coming and len(served) > 1:
+            return 0  # of which kinds they are is not known yet
         ahead = served[0].ahead if len(served) == 1 else 0
         most = self._capacity.concurrency + ahead
-        room = claimable(most - self.executing, served, mixed=len(served) > 1)
+        room = max(claimable(most - self.executing, served, mixed=len(served) > 1) - coming, 0)
         # Two halves take turns: one is performed while the other is on its way. Claimed whole, nothing ran meanwhile.
         return min(room, -(-most // 2)) if ahead else room
 

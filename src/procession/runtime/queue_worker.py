@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 from collections.abc import Sequence
 from contextlib import suppress
@@ -21,7 +22,7 @@ from typing import Any
 
 from procession.client import Procession
 from procession.clock import milliseconds, monotonic
-from procession.database import Beat, Claims, Death, Operation
+from procession.database import Beat, Claims, Death, Promoted
 from procession.errors import ConfigError, StoreRefused, Unavailable
 from procession.job import Outcome
 from procession.moves import Move
@@ -34,7 +35,7 @@ from procession.runtime.executor import CANCEL_GRACE
 from procession.runtime.heartbeat import LeaseKeeper, compare
 from procession.runtime.identity import described, new_worker_id
 from procession.runtime.joblog import JobLog
-from procession.runtime.listening import BLOCK, Listener
+from procession.runtime.listening import Listener
 from procession.runtime.meter import Meter
 from procession.runtime.notetaker import EVERY
 from procession.runtime.obituaries import Obituaries
@@ -45,7 +46,8 @@ from procession.runtime.performer import Capacity, Performer
 from procession.runtime.pulse import Beating
 from procession.runtime.scheduler import pruning
 from procession.runtime.scheduling import Scheduler
-from procession.runtime.target import target_of
+from procession.runtime.target import found_target
+from procession.runtime.trip import Trip, begun
 from procession.runtime.turns import Turns
 from procession.runtime.wear import Wear
 from procession.serving import QueueOrder, check_order, shares_of
@@ -104,8 +106,15 @@ class QueueWorker:
         self.concurrency = concurrency or settings.concurrency
         self.threads = threads or settings.threads
         self.burst = burst
-        self._served = frozenset(it.executor for it in app.registry if it.queue in self.queues)
-        self._target = self._found_target() if target is None else target or None
+        served = frozenset(it.executor for it in app.registry if it.queue in self.queues)
+        self._capacity = Capacity(
+            served=served,
+            concurrency=self.concurrency,
+            threads=self.threads,
+            job_processes=settings.job_processes,
+            target=found_target(app, needed="process" in served) if target is None else target or None,
+            max_crashes=settings.max_crashes,
+        )
         self._database = app.database
         self._lease = milliseconds(settings.lease, "lease")
         age = milliseconds(settings.ageing if ageing is None else ageing, "ageing")
@@ -124,8 +133,8 @@ class QueueWorker:
         self._meter = Meter(self.id)
         self._hungry = True
         self._turning = asyncio.Lock()
-        self._beat_at = 0.0
-        self._beat_timer: asyncio.TimerHandle | None = None
+        self._beat_alarm, self._due_alarm = Alarm(self._wake.set), Alarm(self._wake.set)
+        self._beat_alarm.ring()
         self._stop_level = 0
         self._started = monotonic()
         self._settled_jobs = 0
@@ -141,7 +150,6 @@ class QueueWorker:
             Exception: whatever the app's lifespan raises when it opens its resources.
         """
         self._loop = asyncio.get_running_loop()
-        self._alarm = Alarm(self._wake.set, BLOCK)
         async with self.app.registry.policies.lifespan.opened(self.app):
             await self._run()
 
@@ -151,7 +159,7 @@ class QueueWorker:
         self._performer = Performer(
             self.app.registry,
             self.id,
-            self._capacity(),
+            self._capacity,
             job_log=self._log,
             report=self._outbox.put,
             wake=self._wake.set,
@@ -166,7 +174,7 @@ class QueueWorker:
             self._patient,
             self.queues,
             f"@{self.id}",
-            left=lambda: self._alarm.left,
+            left=lambda: self._due_alarm.left,
             quiet=lambda: self.orders.quiet is not None,
             ahead=self._ahead,
             came=self._came,
@@ -249,53 +257,78 @@ class QueueWorker:
     async def _one_turn(self, *, claiming: bool = True) -> bool:
         """Settle, beat, promote, claim: whatever is wanted, in one trip. True when a claim found nothing."""
         async with self._turning:
-            return await self._turn(claiming=claiming)
+            trip, empty, claimed = self._set_out(claiming=claiming), False, False
+            while trip is not None:
+                answers = trip.named(await trip.answers)
+                following = self._following(trip, answers)
+                empty = self._worked_on(trip, answers, received=following is not None)
+                claimed = claimed or trip.claim is not None
+                trip = following
+            self._listener.turned(hungry=self._hungry, claimed=claimed)
+            return empty
 
-    async def _turn(self, *, claiming: bool) -> bool:
-        operations: list[tuple[str, Any]] = []
-        outcomes, notes = self._outbox.taken(), self._performer.notes.taken()
+    def _set_out(self, *, claiming: bool = True, coming: int = 0) -> Trip | None:
+        """Ask what is wanted now; None when nothing is. So many jobs are `coming` with answers that are here."""
+        notes = self._performer.notes.taken()
+        trip = Trip(monotonic(), self._outbox.taken(), len(notes))
         if notes:
-            operations.append(("noted", self._database.note(notes)))
-        if outcomes:
-            operations.append(("settled", self._database.settle(self.id, outcomes)))
-        now = monotonic()
-        if now >= self._beat_at:
+            trip.asked["noted"] = self._database.note(notes)
+        if trip.outcomes:
+            trip.asked["settled"] = self._database.settle(self.id, trip.outcomes)
+        if trip.at >= self._beat_alarm.at:
             served = self.queues if claiming else ()  # who goes is told of no deaths
-            beat = self._database.heartbeat(
+            trip.asked["beat"] = self._database.heartbeat(
                 self.id, lease=self._lease, info=self._info(), queues=served, limit=DUTIES
             )
-            operations.append(("beat", beat))
-        if claiming and self._alarm.at is not None and now >= self._alarm.at:
-            operations.append(("promoted", self._database.promote(PROMOTED)))
+        if claiming and trip.at >= self._due_alarm.at:
+            trip.asked["promoted"] = self._database.promote(PROMOTED)
             self._hungry = True
-        limit = self._places() if claiming and self._hungry else 0
-        claim = self._claiming.in_turn(limit) if limit else None
-        if claim is not None:
-            operations.append(("claims", claim.operation))
+        if limit := self._places(coming) if claiming and self._hungry else 0:
+            trip.claim = self._claiming.in_turn(limit)
+            trip.asked["claims"] = trip.claim.operation
             self._hungry = False  # a bell that rings while the answer is on its way means what comes after the claim
-        if not operations:
-            self._listener.turned(hungry=self._hungry, claimed=False)
-            return False
-        if self._meter.due(now):
-            operations.insert(0, ("measured", self._measured(now)))
+        if not trip.asked:
+            return None
+        if self._meter.due(trip.at):
+            trip.asked = {"measured": self._database.measure(*self._meter.taken(trip.at)), **trip.asked}
         self._pulse.turned()
-        answers = await self._patient.ask(*(operation for _, operation in operations))
-        named = dict(zip((name for name, _ in operations), answers if len(operations) > 1 else [answers], strict=True))
-        self._performer.notes.noted(len(notes))
-        if outcomes:
-            self._settled(outcomes, named["settled"])
-        if "beat" in named or claim is not None:
-            self._performer.alive_until = now + self._lease / 1_000
-        if "beat" in named:
-            self._beat(named["beat"])
+        trip.answers = begun(self._patient.ask(*trip.asked.values()))
+        return trip
+
+    def _following(self, trip: Trip, answers: dict[str, Any]) -> Trip | None:
+        """The next trip, if it can set out before the answers to this one are worked on, so that store and worker are
+        busy at once: there is more to claim, and nothing that came is to be compared with what runs here."""
+        if trip.claim is None or "beat" in answers or self._stop_level:
+            return None
+        coming = len(answers["claims"].jobs)
+        if coming < trip.claim.limit or not self._places(coming):
+            return None
+        self._received(trip, answers)
+        return self._set_out(coming=coming)
+
+    def _received(self, trip: Trip, answers: dict[str, Any]) -> None:
+        """What the next trip has to know of the answers to this one."""
+        self._performer.notes.noted(trip.notes)
+        self._outbox.settled(len(trip.outcomes))
+        if trip.claim is not None:
+            self._taken(trip.claim, answers["claims"])
+
+    def _worked_on(self, trip: Trip, answers: dict[str, Any], *, received: bool) -> bool:
+        """Work on the answers. True when a claim found nothing."""
+        if trip.outcomes:
+            self._settled(trip.outcomes, answers["settled"])
+        if "beat" in answers or trip.claim is not None:
+            self._performer.alive_until = trip.at + self._lease / 1_000
+        if "beat" in answers:
+            self._beat(answers["beat"], asked=trip.claim is not None)
             self._performer.refill()
-        if "promoted" in named:
-            self._alarm.set(named["promoted"].next_due, named["promoted"].now)
-        found_nothing = claim is not None and self._claimed(claim, named["claims"])
+        if "promoted" in answers:
+            self._due(answers["promoted"])
+        if not received:
+            self._received(trip, answers)
         if len(self._outbox):
             self._wake.set()
-        self._listener.turned(hungry=self._hungry, claimed=claim is not None)
-        return found_nothing
+        return trip.claim is not None and self._begin(answers["claims"])
 
     def _settled(self, outcomes: list[Outcome], accepted: list[bool]) -> None:
         for outcome, kept in zip(outcomes, accepted, strict=True):
@@ -307,23 +340,13 @@ class QueueWorker:
                     self._obituaries.died([Death(outcome.jid, active.run.claimed.crashes + 1)], grouped=True)
             if not kept:
                 log.warning("job %s: the lease was lost, so its outcome (%s) counts no more", outcome.jid, outcome.move)
-        self._outbox.settled(len(outcomes))
         self._settled_jobs += len(outcomes)
-        if len(self._outbox):
-            self._wake.set()
 
-    def _measured(self, now: float) -> Operation[None]:
-        report = self._meter.taken(now)
-        return self._database.measure(report.series, report.errors)
-
-    def _beat(self, beat: Beat) -> None:
+    def _beat(self, beat: Beat, *, asked: bool) -> None:
+        """What a heartbeat says; `asked` when a claim was made in its trip."""
         self._keeper.touched()
         self._pulse.serves()
-        pause = 0.0 if beat.recovered >= DUTIES else self._beat_every * random.uniform(*JITTER)
-        self._beat_at = monotonic() + pause
-        if self._beat_timer is not None:
-            self._beat_timer.cancel()
-        self._beat_timer = self._loop.call_later(pause, self._beat_is_due)
+        self._beat_alarm.ring_in(0.0 if beat.recovered >= DUTIES else self._beat_every * random.uniform(*JITTER))
         self._obituaries.died(beat.deaths)
         if beat.left:
             log.error("the store knows %s as one that left; give each start a name of its own (worker_id=)", self.id)
@@ -332,16 +355,14 @@ class QueueWorker:
         if beat.repaired:
             log.warning("mended the store in %d places; `procession repair` looks for more", beat.repaired)
         if beat.ready and not self._hungry:
-            self._hungry = True
-            self._wake.set()
-        self._alarm.set(beat.next_due, beat.now)
+            self._rung(hungry=True)
+        self._due(beat)
         self.orders.hear(beat.orders)
         conclusion = compare(beat.held, self._performer.held())
         for jid in conclusion.lost:
             self._performer.drop(jid)
-        for held in conclusion.strangers:
-            if self._claiming.awaits(held.token) and not self._stop_level:
-                continue  # it comes with this trip, or with the answer to the claim ahead
+        claiming = asked or not (self._stop_level or self.orders.quiet)
+        for held in self._claiming.unbrought(conclusion.strangers, claiming=claiming):
             self._outbox.put(Outcome(jid=held.jid, token=held.token, move=Move.RELEASE, reason="claim not received"))
             self._wake.set()
         for jid in conclusion.cancelled:
@@ -350,21 +371,23 @@ class QueueWorker:
         if why := self._wear.out(jobs=self._settled_jobs, age=monotonic() - self._started):
             self._pulse.worn_out(why)
 
-    def _beat_is_due(self) -> None:
-        # The timer decides, not the clock: uvloop's may fire a little early, and the beat would wait for the next bell.
-        self._beat_at = 0.0
-        self._wake.set()
+    def _due(self, said: Beat | Promoted | Claims) -> None:
+        """Be awake when the next delayed job is due, as the store says."""
+        self._due_alarm.ring_in(max(said.next_due - said.now, 0) / 1_000 if said.next_due else math.inf)
 
-    def _claimed(self, claim: Claim, claims: Claims) -> bool:
+    def _taken(self, claim: Claim, claims: Claims) -> None:
+        """A claim has its answer: what follows from it for the next one."""
         self._claiming.answered(claim, claims)
         self._keeper.touched()
-        self._alarm.set(claims.next_due, claims.now)
+        self._due(claims)
         self._hungry = self._hungry or len(claims.jobs) >= claim.limit
         if claims.called:
             self._called()
+
+    def _begin(self, claims: Claims) -> bool:
+        """Perform what was claimed. True when that was nothing."""
         if not self._performer.may_begin():
-            self._beat_at = 0.0
-            self._wake.set()
+            self._beat_alarm.ring()
         for claimed in claims.jobs:
             self._performer.begin(claimed)
         if self._hungry:
@@ -373,8 +396,8 @@ class QueueWorker:
             self._performer.refill()  # there is nothing to ask first
         return not claims.jobs
 
-    def _places(self) -> int:
-        places = self._performer.room()
+    def _places(self, coming: int = 0) -> int:
+        places = self._performer.room(coming)
         if places and not self.orders.quiet and len(self._outbox) < 10 * self.concurrency:
             return places
         return 0
@@ -392,13 +415,14 @@ class QueueWorker:
             if not self._claiming.counts(claim):
                 return None
             self._performer.alive_until = max(self._performer.alive_until, claim.sent + self._lease / 1_000)
-            self._claimed(claim, claims)
+            self._taken(claim, claims)
+            self._begin(claims)
             return self._hungry
 
     def _unheard(self, claim: Claim) -> None:
         """What a claim ahead took, if it was made, is brought by the next claim; the beat gives it back if none is."""
         self._claiming.given_up(claim)
-        self._beat_at = 0.0
+        self._beat_alarm.ring()
         self._rung(hungry=True)
 
     def _rung(self, hungry: bool) -> None:
@@ -407,15 +431,14 @@ class QueueWorker:
 
     def _called(self) -> None:
         """Our own bell rang: a job here was cancelled, a schedule was changed, or we are told something."""
-        self._beat_at = 0.0
         self._schedules.wanted.set()
-        self._wake.set()
+        self._beat_alarm.ring()
 
     def _steered(self) -> None:
         """We are quiet now, or no longer; the next beat says so, and the bells that concern us are others."""
-        self._hungry, self._beat_at = True, 0.0
+        self._hungry = True
         self._listener.anew()
-        self._wake.set()
+        self._beat_alarm.ring()
 
     # Waiting
 
@@ -428,7 +451,7 @@ class QueueWorker:
     def _look(self) -> None:
         """The loop turns. What came due while its timers stood still (they do not count a suspension) is done now."""
         self._keeper.alive()
-        if monotonic() >= min(self._beat_at, self._alarm.at or self._beat_at):
+        if monotonic() >= min(self._beat_alarm.at, self._due_alarm.at):
             self._wake.set()
 
     # The end
@@ -445,10 +468,11 @@ class QueueWorker:
         deadline = max(deadline, monotonic() + 5)
         while True:
             try:
-                self._beat_at = 0.0  # it says what the store believes to be here and is not, to be given back
+                self._beat_alarm.ring()  # it says what the store believes to be here and is not, to be given back
                 await self._one_turn(claiming=False)
                 if not len(self._outbox):
-                    await self._patient.ask(self._measured(monotonic()), self._database.leave(self.id))
+                    report = self._database.measure(*self._meter.taken(monotonic()))
+                    await self._patient.ask(report, self._database.leave(self.id))
                     return
             except (Unavailable, StoreRefused):
                 if not len(self._outbox):
@@ -469,25 +493,6 @@ class QueueWorker:
         timer.cancel()
 
     # What this worker is made of, and says of itself
-
-    def _found_target(self) -> str | None:
-        try:
-            return target_of(self.app)
-        except ConfigError:
-            if "process" in self._served:
-                raise
-            return None
-
-    def _capacity(self) -> Capacity:
-        settings = self.app.settings
-        return Capacity(
-            served=self._served,
-            concurrency=self.concurrency,
-            threads=self.threads,
-            job_processes=settings.job_processes,
-            target=self._target,
-            max_crashes=settings.max_crashes,
-        )
 
     def _info(self) -> bytes:
         lost, age = self._performer.lost, monotonic() - self._started

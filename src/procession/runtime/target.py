@@ -46,6 +46,16 @@ def target_of(app: Procession) -> str:
     )
 
 
+def found_target(app: Procession, *, needed: bool) -> str | None:
+    """The same, or None where nobody can say; raises ConfigError only if it is `needed`."""
+    try:
+        return target_of(app)
+    except ConfigError:
+        if needed:
+            raise
+        return None
+
+
 def _holders(app: Procession) -> list[tuple[str, str]]:
     return [
         (module, name)
