@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -77,10 +78,13 @@ def enqueue_burns(count: int, rounds: int) -> None:
     app.enqueue_many([burn_in_process.bind(rounds) for _ in range(count)])
 
 
-def verbs(count: int) -> dict[str, Callable[[], object]]:
-    """What the backlog figure asks, each once a call, on jobs spread over the whole queue."""
-    fresh = [handle.jid for handle in app.enqueue_many([noop.bind(number, TEXT) for number in range(4 * count)])]
-    database = app.database
+def verbs(waiting: int, count: int) -> dict[str, Callable[[], object]]:
+    """What the backlog figure asks, each once a call and at most `count` times, while so many jobs wait: in a namespace
+    of their own, those that are found and removed spread over the whole queue."""
+    app = Procession(os.environ["BENCH_URL"], namespace=f"{TAG}-{waiting}")
+    noop, database = app.job(name="noop")(anoop), app.database
+    fresh = [handle.jid for handle in app.enqueue_many([noop.bind(number, TEXT) for number in range(waiting)])]
+    fresh = random.Random(1).sample(fresh[count:], 2 * count)  # the first are claimed
     return {
         "enqueue": lambda: noop.enqueue(1, TEXT),
         "claim": lambda: app.ask(database.claim(["default"], "bench", os.urandom(16), limit=1, lease=15_000)),
