@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from redis import Redis
 
 from procession import Job, Procession, State
 from procession.errors import Unavailable
@@ -109,6 +110,25 @@ def test_who_has_nothing_to_do_is_handed_a_job_with_the_ring(url: str, namespace
 
     asyncio.run(main())
     assert shop.runs == [0, 1, 2]
+
+
+def test_what_comes_with_a_ring_lengthens_no_lease(url: str, namespace: str) -> None:
+    shop = Shop(url, namespace)
+
+    async def main() -> list[Any]:
+        async with working(shop.app) as worker:
+            await shop.at_rest()
+            with Redis.from_url(url) as server:
+                leases = [server.zscore(f"{{{namespace}:0}}:leases", worker.id)]
+                handle = await shop.note.enqueue_async(1, hold=True)
+                await until(lambda: shop.runs == [1])
+                leases.append(server.zscore(f"{{{namespace}:0}}:leases", worker.id))
+            shop.go_on.set()
+            await handle.wait_async(15)
+            return leases
+
+    before, after = asyncio.run(main())
+    assert before == after is not None
 
 
 def test_a_crowd_is_claimed_in_turns_and_only_its_first_ahead(url: str, namespace: str) -> None:

@@ -13,7 +13,6 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from procession.clock import monotonic
 from procession.database import Claims, Database, Held, Operation
 from procession.runtime.turns import Turns
 
@@ -23,12 +22,11 @@ as the bell rings. The rest of a crowd is claimed in the turn that follows."""
 
 
 class Claim(NamedTuple):
-    """One claim as it was asked; `sent` is when, on the scale of `clock.monotonic()`."""
+    """One claim as it was asked."""
 
     operation: Operation[Claims]
     limit: int
     order: list[str]
-    sent: float
 
 
 class Claiming:
@@ -46,11 +44,11 @@ class Claiming:
     def in_turn(self, limit: int) -> Claim:
         """The claim of a turn, to be asked until it is answered."""
         self._ahead = None
-        return self._claim(limit)
+        return self._claim(limit, self._lease)
 
     def ahead(self, limit: int) -> Claim:
-        """The claim behind a wait."""
-        self._ahead = self._claim(min(limit, AHEAD))
+        """The claim behind a wait. It lengthens no lease: the worker may be gone when it is made."""
+        self._ahead = self._claim(min(limit, AHEAD), 0)
         return self._ahead
 
     def counts(self, claim: Claim) -> bool:
@@ -80,15 +78,9 @@ class Claiming:
         self._last_token, self._token = self._token, os.urandom(16)
         self._ahead = None
 
-    def _claim(self, limit: int) -> Claim:
+    def _claim(self, limit: int, lease: int) -> Claim:
         order = self._turns.order()
         operation = self._database.claim(
-            order,
-            self._worker,
-            self._token,
-            limit=limit,
-            lease=self._lease,
-            after=self._last_token,
-            ageing=self._ageing,
+            order, self._worker, self._token, limit=limit, lease=lease, after=self._last_token, ageing=self._ageing
         )
-        return Claim(operation, limit, order, monotonic())
+        return Claim(operation, limit, order)

@@ -29,7 +29,7 @@ class Listener:
 
     Args:
         own: the worker's own bell.
-        left: seconds until something is due anyway, infinite when nothing is.
+        left: seconds for which it may wait at all, such as until something is due.
         quiet: true while the worker is to claim nothing, so that only its own bell concerns it.
         ahead: the claim to lie behind the next wait; None when none may be made.
         came: called with what that claim took; says whether there is more to claim, None when the claim counts no more.

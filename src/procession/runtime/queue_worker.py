@@ -174,7 +174,7 @@ class QueueWorker:
             self._patient,
             self.queues,
             f"@{self.id}",
-            left=lambda: self._due_alarm.left,
+            left=lambda: min(self._due_alarm.left, self._lease / 1_500),  # a claim lies for less than a lease
             quiet=lambda: self.orders.quiet is not None,
             ahead=self._ahead,
             came=self._came,
@@ -414,7 +414,6 @@ class QueueWorker:
         async with self._turning:
             if not self._claiming.counts(claim):
                 return None
-            self._performer.alive_until = max(self._performer.alive_until, claim.sent + self._lease / 1_000)
             self._taken(claim, claims)
             self._begin(claims)
             return self._hungry
