@@ -17,8 +17,8 @@ from procession.database import Claims, Database, Held, Operation
 from procession.runtime.turns import Turns
 
 AHEAD = 10
-"""Most jobs of a claim ahead: as many as may wait for the end of a lease when their worker is gone, or stands still,
-as the bell rings. The rest of a crowd is claimed in the turn that follows."""
+"""Most jobs of a claim ahead: as many as may wait for the end of a lease when their worker is cut off, or stands
+still, as the bell rings. The rest of a crowd is claimed in the turn that follows."""
 
 
 class Claim(NamedTuple):

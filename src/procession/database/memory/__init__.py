@@ -87,7 +87,7 @@ class MemoryConnection:
 
     def wait_then_ask(self, bells: Sequence[str], timeout: float, operation: Any) -> tuple[str | None, Any]:
         """See `Connection.wait_then_ask`."""
-        return self.wait(bells, timeout), self._store.locked(operation.whole)
+        return self.wait(bells, timeout), self.ask(operation)
 
     def close(self) -> None:
         """See `Connection.close`."""
@@ -125,7 +125,7 @@ class MemoryAsyncConnection:
 
     async def wait_then_ask(self, bells: Sequence[str], timeout: float, operation: Any) -> tuple[str | None, Any]:
         """See `AsyncConnection.wait_then_ask`."""
-        return await self.wait(bells, timeout), self._store.locked(operation.whole)
+        return await self.wait(bells, timeout), await self.ask(operation)
 
     async def close(self) -> None:
         """See `AsyncConnection.close`."""
