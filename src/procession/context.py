@@ -109,9 +109,9 @@ class CurrentJob(Struct, eq=False):
             case "shutdown":
                 return LeaseLost("this worker stops and gives the job back; it runs again elsewhere", jid=self.jid)
 
-    def begin(self, seconds: float | None) -> None:
-        """The run begins now and has this long; called by the executor."""
-        self.deadline = None if seconds is None else monotonic() + seconds
+    def begin(self, seconds: float | None, now: float) -> None:
+        """The run begins now, by `clock.monotonic()`, and has this long; called by the executor."""
+        self.deadline = None if seconds is None else now + seconds
 
     def stop(self, why: Why) -> None:
         """Ask the running code to stop; called by the queue worker. The first reason stays."""

@@ -10,7 +10,7 @@ import pytest
 
 from procession import Procession
 from procession.errors import Unavailable
-from procession.runtime.trip import begun
+from procession.runtime.coroutines import begun
 from tests.runtime.working import working
 
 

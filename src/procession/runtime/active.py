@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Protocol
+from collections.abc import Coroutine
+from typing import Any, Protocol
 
 import msgspec
 
@@ -24,8 +25,12 @@ class Active(msgspec.Struct, eq=False):
     """What handlers are told once its outcome is settled."""
     thread: int = 0
     """In which thread it runs, where it has one."""
+    coroutine: Coroutine[Any, Any, Verdict] | None = None
+    """What runs of it on the loop, once it waits."""
     took: float | None = None
     """Seconds that it ran, once it ended; None when it never began."""
+    watched: bool = False
+    """Somebody looks whether its time is over."""
     done: bool = False
     """Its outcome is known; what its code still does no longer counts."""
 
@@ -33,12 +38,16 @@ class Active(msgspec.Struct, eq=False):
 class Performance(Protocol):
     """What an executor tells its performer. All on the worker's loop."""
 
-    def began(self, active: Active) -> None:
-        """The code of this run begins now: its time counts from here."""
+    def began(self, active: Active, now: float) -> None:
+        """The code of this run begins now, by `clock.monotonic()`: its time counts from here."""
         ...
 
-    def ended(self, active: Active, verdict: Verdict) -> None:
-        """The run came to an outcome. Only the first that is said of a run counts."""
+    def goes_on(self, active: Active) -> None:
+        """It runs while the loop turns, so its time is to be watched."""
+        ...
+
+    def ended(self, active: Active, verdict: Verdict, now: float) -> None:
+        """The run came to an outcome, now. Only the first that is said of a run counts."""
         ...
 
     def cannot(self, active: Active, why: str) -> None:
@@ -53,7 +62,7 @@ class Performance(Protocol):
         """Something else may run now."""
         ...
 
-    def may_begin(self) -> bool:
+    def may_begin(self, now: float) -> bool:
         """False while our lease may have ended: then what waits here may be another worker's by now."""
         ...
 
@@ -114,12 +123,16 @@ class Waiting:
         """See `Executor.put`. Begun a moment later, all that was claimed together at once: so the next question to the
         store, which the queue worker asks now, is on its way before the loop is busy with these jobs."""
         self.waiting.append(active)
-        if not self._filling:
-            self._filling = True
-            self.loop.call_soon(self._begin_those_put)
+        self.fill_soon()
         if self._watch is None:
             self._eldest = self.waiting[0]
             self._watch = self.loop.call_later(OVERDUE, self._look)
+
+    def fill_soon(self) -> None:
+        """`fill`, when the loop turns."""
+        if not self._filling:
+            self._filling = True
+            self.loop.call_soon(self._filled)
 
     def about_to_begin(self) -> int:
         """How many of those that wait have a place that is being made."""
@@ -131,7 +144,7 @@ class Waiting:
         if self._watch is not None:
             self._watch.cancel()
 
-    def _begin_those_put(self) -> None:
+    def _filled(self) -> None:
         self._filling = False
         self.fill()
 

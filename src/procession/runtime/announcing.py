@@ -17,7 +17,7 @@ from contextlib import suppress
 from procession.events import Event, Handler, Kind, raised
 from procession.moves import Move
 from procession.runtime.executor import Run, Verdict
-from procession.runtime.pools import ThreadPool
+from procession.runtime.thread_executor import ThreadPool
 
 log = logging.getLogger("procession.worker")
 

@@ -84,10 +84,10 @@ class Run(Struct):
             killed = left + CANCEL_GRACE
             self.hard_timeout = killed if self.hard_timeout is None else min(self.hard_timeout, killed)
 
-    def begin(self) -> None:
-        """Its time counts from here."""
+    def begin(self, now: float) -> None:
+        """Its time counts from here, by `clock.monotonic()`."""
         limit, hard = self.timeout, self.hard_timeout
-        self.context.begin(hard if limit is None or (hard is not None and hard < limit) else limit)
+        self.context.begin(hard if limit is None or (hard is not None and hard < limit) else limit, now)
 
 
 class Verdict(Struct, frozen=True):
@@ -152,10 +152,10 @@ def _decoded(run: Run) -> tuple[tuple[Any, ...], dict[str, Any]]:
         raise _Closed(str(error)) from None
 
 
-async def perform_async(run: Run, worker: str) -> Verdict:
-    """Run an `async def` job here, under its context."""
+async def perform_async(run: Run, worker: str, now: float) -> Verdict:
+    """Run an `async def` job here and now, under its context."""
     CURRENT.set(run.context)
-    run.begin()
+    run.begin(now)
     try:
         args, kwargs = _decoded(run)
         verdict = succeeded(run, await run.registered.call(*args, **kwargs), worker)
@@ -169,7 +169,7 @@ async def perform_async(run: Run, worker: str) -> Verdict:
 def perform(run: Run, worker: str) -> Verdict:
     """Run a `def` job in the thread that calls this, under its context."""
     token = CURRENT.set(run.context)
-    run.begin()
+    run.begin(monotonic())
     try:
         args, kwargs = _decoded(run)
         verdict = succeeded(run, run.registered.call(*args, **kwargs), worker)

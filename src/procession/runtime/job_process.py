@@ -32,6 +32,7 @@ from typing import Any
 import msgspec
 
 from procession.client import Procession
+from procession.clock import monotonic
 from procession.errors import ProcessionError
 from procession.runtime import blackbox
 from procession.runtime.capture import capturing
@@ -108,7 +109,7 @@ class JobProcess:
             return perform(run, worker)
         try:
             self._loop = runner.get_loop()
-            return runner.run(perform_async(run, worker), context=contextvars.copy_context())
+            return runner.run(perform_async(run, worker, monotonic()), context=contextvars.copy_context())
         except BaseException as error:  # raised by SIGTERM where no frame of the job was on the stack
             self._exhausted = True
             return judge(run, error, worker)

@@ -27,7 +27,7 @@ from procession.runtime.announcing import Announcer
 from procession.runtime.executor import Run, Verdict, resolve, say_exhausted, say_exhausted_async
 from procession.runtime.meter import Meter
 from procession.runtime.outage import Patient
-from procession.runtime.pools import ThreadPool
+from procession.runtime.thread_executor import ThreadPool
 
 log = logging.getLogger("procession.worker")
 

@@ -28,11 +28,12 @@ from procession.runtime.announcing import Announcer
 from procession.runtime.deadlines import Deadlines
 from procession.runtime.executor import CANCEL_GRACE, Verdict, judge, postponed, released, resolve
 from procession.runtime.joblog import JobLog
+from procession.runtime.loop_executor import LoopExecutor
 from procession.runtime.notetaker import NoteTaker
-from procession.runtime.pools import LoopExecutor, ThreadExecutor
 from procession.runtime.process_executor import ProcessExecutor
 from procession.runtime.slots import claimable
 from procession.runtime.stacks import JOBS, told
+from procession.runtime.thread_executor import ThreadExecutor
 
 log = logging.getLogger("procession.worker")
 
@@ -216,7 +217,7 @@ class Performer:
         for executor in self._executors.values():
             await executor.close()
         for active in running:
-            self.ended(active, judge(active.run, JobTimeout("does not stop"), self._worker))
+            self.ended(active, judge(active.run, JobTimeout("does not stop"), self._worker), monotonic())
 
     def _stop(self, active: Active, why: Literal["timeout", "cancelled", "shutdown"]) -> None:
         if active.done or active.run.stopped:
@@ -231,12 +232,12 @@ class Performer:
 
     def _withdrawn(self, active: Active, why: Literal["timeout", "cancelled", "shutdown"]) -> None:
         active.run.context.stop(why)
-        self.ended(active, judge(active.run, JobTimeout("never begun"), self._worker))
+        self.ended(active, judge(active.run, JobTimeout("never begun"), self._worker), monotonic())
 
     def _close(self, active: Active) -> None:
         active.done = True
         self.executing -= 1
-        if active.started and active.run.timeout is not None:
+        if active.watched:
             self._deadlines.over()
 
     def _too_long(self, active: Active) -> None:
@@ -246,23 +247,27 @@ class Performer:
 
     # What the executors say
 
-    def began(self, active: Active) -> None:
+    def began(self, active: Active, now: float) -> None:
         """See `Performance.began`."""
-        run, active.started = active.run, monotonic()
+        run, active.started = active.run, now
         if run.deadline is not None:
             run.cut()
-        if run.timeout is not None:
-            self._deadlines.add(active, run.timeout)
-        self._log.started(run, active.started)
+        self._log.started(run, now)
         if self._announcer is not None:
             self._announcer.started(run)
 
-    def ended(self, active: Active, verdict: Verdict) -> None:
+    def goes_on(self, active: Active) -> None:
+        """See `Performance.goes_on`."""
+        if active.run.timeout is not None and not active.done:
+            active.watched = True
+            self._deadlines.add(active, active.run.timeout)
+
+    def ended(self, active: Active, verdict: Verdict, now: float) -> None:
         """See `Performance.ended`."""
         if active.done:
             return
         self._close(active)
-        seconds = monotonic() - active.started
+        seconds = now - active.started
         active.took = seconds if active.started else None
         self._log.finished(active.run, verdict, seconds)
         if active.run.context.notebook is not None:
@@ -276,7 +281,7 @@ class Performer:
         """See `Performance.overdue`. Given back to whoever is free, unless the next claim would only fetch it again."""
         kinds = [self._executors[name] for name in self._capacity.served]
         if kinds == [active.executor] and not active.done and active.executor.withdraw(active):
-            self.ended(active, released(active.run.claimed, "no place became free"))
+            self.ended(active, released(active.run.claimed, "no place became free"), monotonic())
 
     def cannot(self, active: Active, why: str) -> None:
         """See `Performance.cannot`. A suspect runs where its kind runs: its last life is worth a try."""
@@ -298,9 +303,9 @@ class Performer:
         """See `Performance.place_freed`."""
         self._wake()
 
-    def may_begin(self) -> bool:
+    def may_begin(self, now: float) -> bool:
         """See `Performance.may_begin`."""
-        return monotonic() < self.alive_until
+        return now < self.alive_until
 
     def refill(self) -> None:
         """Begin what waits. Called when the store has said what is ours."""

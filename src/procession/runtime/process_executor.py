@@ -50,7 +50,7 @@ class ProcessExecutor(Waiting):
 
     def fill(self) -> None:
         """See `Waiting.fill`."""
-        while self.waiting and self._idle and self.performance.may_begin():
+        while self.waiting and self._idle and self.performance.may_begin(monotonic()):
             spawned = self._idle.pop()
             if spawned.alive:
                 self._begin(spawned, self.waiting.popleft())
@@ -125,7 +125,8 @@ class ProcessExecutor(Waiting):
         run.cut()
         if run.hard_timeout is not None:
             spawned.end_in(run.hard_timeout, lambda: self._overrun(spawned, active))
-        self.performance.began(active)
+        self.performance.began(active, monotonic())
+        self.performance.goes_on(active)
 
     def _heard(self, spawned: Spawned, message: FromJob) -> None:
         match message:
@@ -139,8 +140,9 @@ class ProcessExecutor(Waiting):
                 active, spawned.active = spawned.active, None
                 spawned.stay()
                 assert active is not None
-                self._usual += (monotonic() - active.started - self._usual) / 4
-                self.performance.ended(active, message.verdict)
+                now = monotonic()
+                self._usual += (now - active.started - self._usual) / 4
+                self.performance.ended(active, message.verdict, now)
                 spawned.done += 1
                 if message.worn or active.run.stopped or spawned.done >= JOBS:
                     spawned.retire()
@@ -180,9 +182,9 @@ class ProcessExecutor(Waiting):
         run = active.run
         if run.stopped is not None:
             run.crash = msgspec.structs.replace(crash, how=f"{crash.how}, ended by its queue worker")
-            self.performance.ended(active, judge(run, JobTimeout("killed"), self._worker))
+            self.performance.ended(active, judge(run, JobTimeout("killed"), self._worker), monotonic())
         elif spawned.seen_in.endswith(f"{run.claimed.jid} attempt {run.claimed.attempt}"):
-            self.performance.ended(active, died(run, crash, self._worker))
+            self.performance.ended(active, died(run, crash, self._worker), monotonic())
         else:  # it was gone before it could begin this job, which is none the worse for it
             active.started = 0.0
             self.waiting.appendleft(active)

@@ -31,6 +31,7 @@ from procession.runtime.alarm import Alarm
 from procession.runtime.announcing import Announcer
 from procession.runtime.capture import capturing
 from procession.runtime.claiming import Claim, Claiming
+from procession.runtime.coroutines import begun
 from procession.runtime.executor import CANCEL_GRACE
 from procession.runtime.heartbeat import LeaseKeeper, compare
 from procession.runtime.identity import described, new_worker_id
@@ -47,7 +48,7 @@ from procession.runtime.pulse import Beating
 from procession.runtime.scheduler import pruning
 from procession.runtime.scheduling import Scheduler
 from procession.runtime.target import found_target
-from procession.runtime.trip import Trip, begun
+from procession.runtime.trip import Trip
 from procession.runtime.turns import Turns
 from procession.runtime.wear import Wear
 from procession.serving import QueueOrder, check_order, shares_of
@@ -386,7 +387,7 @@ class QueueWorker:
 
     def _begin(self, claims: Claims) -> bool:
         """Perform what was claimed. True when that was nothing."""
-        if not self._performer.may_begin():
+        if not self._performer.may_begin(monotonic()):
             self._beat_alarm.ring()
         for claimed in claims.jobs:
             self._performer.begin(claimed)

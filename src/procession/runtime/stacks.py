@@ -1,11 +1,10 @@
-"""Where code is now, as text: of a thread, of a task with all that it awaits, of all jobs of a worker. Bounded.
+"""Where code is now, as text: of a thread, of a coroutine with all that it awaits, of all jobs of a worker. Bounded.
 
 Only places and lines of source, never values. The executors ask it for their runs; it changes nothing.
 """
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -28,9 +27,9 @@ def of_thread(ident: int) -> str:
     return "" if frame is None else "".join(traceback.StackSummary.extract(_outer(frame), lookup_lines=True).format())
 
 
-def of_task(task: asyncio.Task[Any]) -> str:
-    """The stack of a task that waits: its coroutine, what that awaits, and so on."""
-    frames = [(frame, frame.f_lineno) for frame in _awaited(task.get_coro())]
+def of_coroutine(coroutine: Any) -> str:
+    """The stack of a coroutine that waits: itself, what it awaits, and so on."""
+    frames = [(frame, frame.f_lineno) for frame in _awaited(coroutine)]
     return "".join(traceback.StackSummary.extract(iter(frames[-FRAMES:]), lookup_lines=True).format())
 
 
