@@ -69,16 +69,25 @@ def test_a_claim_that_reaches_the_store_behind_the_word_of_a_death_takes_nothing
 
 
 def test_a_worker_claims_ahead_by_the_pace_of_what_ends_and_never_more_than_its_bound() -> None:
-    measured = Pace()
+    measured = Pace(100)
     assert measured.soon() == 0
     for _ in range(1_000_000):
-        measured.ended()
+        measured.ended(0.000_01)
     measured._since -= 1.0  # a second in which they ended
     assert measured.soon() == pace.MOST
     for _ in range(30):  # then nothing ends any more
         measured._since -= 1.0
         measured.soon()
     assert measured.soon() == 0
+
+
+def test_long_runs_that_end_together_are_no_pace() -> None:
+    measured = Pace(5)
+    for _ in range(100):
+        measured._since -= 0.001  # five ended in this millisecond, and took a fifth of a second
+        for _ in range(5):
+            measured.ended(0.2)
+        assert measured.soon() == 0
 
 
 class Done:

@@ -40,7 +40,7 @@ class LoopExecutor(Waiting):
         self._tasks: dict[Active, asyncio.Task[None]] = {}
         self._coming = False
         """A task was made that has not begun."""
-        self._pace = Pace()
+        self._pace = Pace(size)
         made = partial(asyncio.Task, loop=self.loop)  # what the loop does, but for a call in between
         self._new_task = self.loop.create_task if self.loop.get_task_factory() else made
 
@@ -99,8 +99,8 @@ class LoopExecutor(Waiting):
                     self.fill_soon()
                     verdict = await going_on(coroutine, step, context)
                 del tasks[active]
-                self._pace.ended()
                 now = monotonic()
+                self._pace.ended(now - active.started)
                 performance.ended(active, verdict, now)
                 if now > end or _held(task) != untouched:
                     break

@@ -14,25 +14,36 @@ MOST = 800
 """Most jobs that wait so."""
 SHORTEST = 0.001
 """Seconds of which at least a rate is made."""
+UNKNOWN = 1.0
+"""Seconds that a run takes, before any has ended."""
 
 
 class Pace:
-    """Runs ended in a second, of late."""
+    """How many runs of an executor ended in a second, of late, and how long one takes.
 
-    def __init__(self) -> None:
+    Args:
+        places: how many run there at once.
+    """
+
+    def __init__(self, places: int) -> None:
+        self._places = places
         self._ended = 0
         self._since = monotonic()
         self._rate = 0.0
+        self._usual = UNKNOWN
 
-    def ended(self) -> None:
-        """One more."""
+    def ended(self, seconds: float) -> None:
+        """One more, that took so long."""
         self._ended += 1
+        self._usual += (seconds - self._usual) / 8
 
     def soon(self) -> int:
-        """How many end within a moment, if it goes on so. Asked once a turn."""
+        """How many end within a moment, if it goes on so, and no more than can: long runs that end together are no
+        pace. Asked once a turn."""
         now = monotonic()
         passed = now - self._since
         if passed >= SHORTEST:
             self._rate = (self._rate + self._ended / passed) / 2
             self._ended, self._since = 0, now
-        return min(MOST, int(self._rate * SOON))
+        can = self._places / (self._usual or SHORTEST)
+        return min(MOST, int(min(self._rate, can) * SOON))

@@ -32,7 +32,7 @@ class ThreadExecutor(Waiting):
     def __init__(self, performance: Performance, worker: str, size: int) -> None:
         super().__init__(performance, size)
         self._worker = worker
-        self._pace = Pace()
+        self._pace = Pace(size)
         self._pool = ThreadPool(size)
         self._running: set[Active] = set()
         self._written_off: set[Active] = set()
@@ -91,8 +91,9 @@ class ThreadExecutor(Waiting):
     def _returned(self, active: Active, verdict: Verdict) -> None:
         self._running.discard(active)
         self._written_off.discard(active)
-        self._pace.ended()
-        self.performance.ended(active, verdict, monotonic())
+        now = monotonic()
+        self._pace.ended(now - active.started)
+        self.performance.ended(active, verdict, now)
         self.fill()
         self.performance.place_freed()
 
