@@ -43,7 +43,7 @@ from procession.extending import Extending
 from procession.handle import JobHandle
 from procession.inquiry import Inquiry
 from procession.insight import Insight
-from procession.job import Job, NewJob, State, Stored, parse_jid
+from procession.job import Job, NewJob, State, Stored, new_jid, parse_jid
 from procession.journal import Journal
 from procession.middleware import Enqueuing
 from procession.names import check_queue, is_reserved_queue
@@ -197,7 +197,7 @@ class Procession(Commanding, Extending, Inquiry, Insight, Journal, Scheduling, S
         call, queue = self._understood(words, kwargs)
         if self.registry.policies.around_enqueues:
             return (self.enqueue_many([sent_to(call, queue)]))[0]
-        job, durability = new_job(call, queue), durability_of(call, self.settings.durability)
+        job, durability = new_job(call, new_jid(), queue), durability_of(call, self.settings.durability)
         return self._handles([call], self._store([job], durability))[0]
 
     @overload
@@ -221,7 +221,7 @@ class Procession(Commanding, Extending, Inquiry, Insight, Journal, Scheduling, S
         call, queue = self._understood(words, kwargs)
         if self.registry.policies.around_enqueues:
             return (await self.enqueue_many_async([sent_to(call, queue)]))[0]
-        job, durability = new_job(call, queue), durability_of(call, self.settings.durability)
+        job, durability = new_job(call, new_jid(), queue), durability_of(call, self.settings.durability)
         return self._handles([call], await self._store_async([job], durability))[0]
 
     def enqueue_many(self, calls: Iterable[Call[R]], *, spread: Span | None = None) -> list[JobHandle[R]]:

@@ -25,7 +25,7 @@ from procession.errors import (
     Unavailable,
     WrongVersion,
 )
-from procession.job import NewJob, Spec, Stored, new_jid, parse_jid
+from procession.job import NewJob, Spec, Stored, new_jids, parse_jid
 from procession.limits import Limit, Limited, limited
 from procession.names import check_headers, check_queue, check_tags
 from procession.registry import Registered, check_priority
@@ -84,11 +84,10 @@ def check_options(options: Options) -> Options:
     return cast("Options", known)
 
 
-def new_job(call: Call[Any], queue: str | None = None) -> NewJob:
-    """The record that is stored for a call. Raises ConfigError."""
+def new_job(call: Call[Any], jid: UUID, queue: str | None = None) -> NewJob:
+    """The record that is stored for a call, under this jid unless its options name one. Raises ConfigError."""
     it, options = call.registered, call.options
     if not options and queue is None and not it.has_rules:
-        jid = new_jid()
         spec = b"".join((it.spec[0], _stored(call, jid), it.spec[1]))
         return NewJob(jid=jid, spec=spec, queue=it.queue, priority=it.priority, expires_in=it.expires)
     due, expires = _due(options), _expires(options, it.expires)
@@ -96,7 +95,8 @@ def new_job(call: Call[Any], queue: str | None = None) -> NewJob:
     if unique.debounce:
         due = _debounced(due, unique.debounce)
     timeout, text = options.get("timeout"), unique.text(call.arguments) if unique else ""
-    jid = parse_jid(options["jid"]) if options.get("jid") is not None else new_jid()  # type: ignore[arg-type]
+    if (wanted := options.get("jid")) is not None:
+        jid = parse_jid(wanted)
     key = unique.asked(it.name, text) if unique else None
     whose = jid if key is None or key.conflict != "replace" else Keyed(it.name, key.key)
     text = text[:LONGEST_KEY]
@@ -168,7 +168,8 @@ def trips(calls: Sequence[Call[Any]], durability: Durability) -> Iterator[tuple[
         return durability_of(call, durability)
 
     for kept, run in groupby(calls, wanted):
-        jobs = [new_job(call) for call in run]
+        alike = [*run]
+        jobs = [new_job(call, jid) for call, jid in zip(alike, new_jids(len(alike)), strict=True)]
         for first in range(0, len(jobs), TRIP):
             yield kept, jobs[first : first + TRIP]
 

@@ -50,7 +50,7 @@ FINAL = frozenset({State.PROCESSED, State.FAILED, State.CANCELLED})
 RESERVED_QUEUES = frozenset(state.value for state in FINAL)
 
 
-class Spec(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Spec(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What was asked for: written once as JSON that a person can read, never rewritten, opaque to the store."""
 
     name: str
@@ -71,7 +71,7 @@ class Spec(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Version of this format."""
 
 
-class NewJob(Struct, frozen=True, kw_only=True):
+class NewJob(Struct, frozen=True, kw_only=True, gc=False):
     """One job on its way into the store."""
 
     jid: UUID
@@ -94,7 +94,7 @@ class NewJob(Struct, frozen=True, kw_only=True):
     """Milliseconds from the store's now, after which no attempt begins or goes on. 0 means never."""
 
 
-class Stored(Struct, frozen=True):
+class Stored(Struct, frozen=True, gc=False):
     """The answer to one enqueued job: `new` is False when this jid was there already (nothing was changed), or when
     another job holds its unique key: then `jid` is that job's."""
 
@@ -102,7 +102,7 @@ class Stored(Struct, frozen=True):
     new: bool
 
 
-class Claimed(Struct, frozen=True):
+class Claimed(Struct, frozen=True, gc=False):
     """A job handed to a queue worker, together with the proof (`token`) that this claim is the current one."""
 
     jid: UUID
@@ -123,7 +123,7 @@ class Claimed(Struct, frozen=True):
     """When `clock.monotonic()` was 0 on this machine, by the store's clock; 0 where nobody knows."""
 
 
-class Outcome(Struct, frozen=True, kw_only=True):
+class Outcome(Struct, frozen=True, kw_only=True, gc=False):
     """What one attempt came to: a move to apply, if the claim is still the current one."""
 
     jid: UUID
@@ -236,8 +236,17 @@ _set_int, _set_safe = UUID.int.__set__, UUID.is_safe.__set__  # type: ignore[mis
 
 def new_jid() -> UUID:
     """A UUIDv7 (RFC 9562): 48 bits of milliseconds, then random bits, so that ids sort by time."""
-    chance = int.from_bytes(os.urandom(10), "big")
-    return jid_of(time.time_ns() // 1_000_000 << 80 | chance & _CHANCE | _VERSION_AND_VARIANT)
+    return _jid(time.time_ns() // 1_000_000, os.urandom(10))
+
+
+def new_jids(count: int) -> list[UUID]:
+    """So many at once, of one moment: the system is asked once for the random bits of all."""
+    now, chance = time.time_ns() // 1_000_000, os.urandom(10 * count)
+    return [_jid(now, chance[at : at + 10]) for at in range(0, 10 * count, 10)]
+
+
+def _jid(now: int, chance: bytes) -> UUID:
+    return jid_of(now << 80 | int.from_bytes(chance, "big") & _CHANCE | _VERSION_AND_VARIANT)
 
 
 _VERSION_AND_VARIANT = 0x7 << 76 | 0x2 << 62

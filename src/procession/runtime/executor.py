@@ -90,7 +90,7 @@ class Run(Struct):
         self.context.begin(hard if limit is None or (hard is not None and hard < limit) else limit, now)
 
 
-class Verdict(Struct, frozen=True):
+class Verdict(Struct, frozen=True, gc=False):
     """An outcome, and the text that the log shows of it."""
 
     outcome: Outcome

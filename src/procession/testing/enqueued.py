@@ -140,7 +140,7 @@ _IN_SPEC = {"timeout": "timeout", "attempts": "attempts", "tags": "tags"}
 
 def _otherwise(asked: Wanted, it: Enqueued, option: str) -> str:
     """Compare what the option comes to with what was stored: both are made by the enqueuer."""
-    should = new_job(Call(asked.registered, it.raw, asked.options))
+    should = new_job(Call(asked.registered, it.raw, asked.options), it.jid)
     if option in _IN_SPEC:
         mine, its = (getattr(decode_spec(job.spec), _IN_SPEC[option]) for job in (should, it.job))
         return "" if mine == its else f"{option} is {its!r}"

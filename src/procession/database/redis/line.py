@@ -58,7 +58,8 @@ class Line:
         """Send commands in one go and read a reply for each; an error of the server is a value among them."""
         self.replies = replies = []
         try:
-            self._send(memoryview(packed(commands)), deadline)
+            for piece in packed(commands):
+                self._send(memoryview(piece), deadline)
         except OSError:
             with suppress(OSError, EOFError):  # it may have said why before it hung up
                 self._receive(deadline)

@@ -71,7 +71,7 @@ class AsyncLine:
         if self._closed:
             raise EOFError("the server closed the connection")
         self.replies, self._wanted = [], len(commands)
-        self._unsent = memoryview(packed(commands))
+        self._unsent = memoryview(b"".join(packed(commands)))
         timer = self._loop.call_later(deadline.left(), self._fail, TimeoutError("no answer in time"))
         self._answer = self._loop.create_future()  # from here on somebody waits for it
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import select
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ BROKEN = (OSError, EOFError, hiredis.ProtocolError)
 AGAIN = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 """What a socket that does not block raises when it must wait."""
 READ_SIZE = 65_536
+LONG = 16_384
+"""Bytes of a command that is worth a system call of its own."""
 
 KEEPALIVE = (("TCP_KEEPIDLE", 15), ("TCP_KEEPALIVE", 15), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3))
 """Seconds, seconds, seconds, probes (macOS has its own name for the first). A second line only: a proxy that is half
@@ -37,9 +39,17 @@ USER_TIMEOUT = 30_000
 """Milliseconds that sent bytes may stay unacknowledged before the system gives the connection up."""
 
 
-def packed(commands: Sequence[Command]) -> bytes:
-    """Commands as they are sent."""
-    return b"".join([hiredis.pack_command(tuple(command)) for command in commands])
+def packed(commands: Sequence[Command]) -> Iterator[bytes]:
+    """Commands as they are sent: in one piece, but for long ones. Those are sent one by one, so that the server is at
+    work on the first while the next is packed."""
+    short: list[bytes] = []
+    for command in commands:
+        short.append(hiredis.pack_command(tuple(command)))
+        if len(short[-1]) > LONG:
+            yield b"".join(short)
+            short = []
+    if short:
+        yield b"".join(short)
 
 
 def reader() -> hiredis.Reader:

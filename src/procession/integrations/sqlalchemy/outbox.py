@@ -34,7 +34,7 @@ from procession.enqueuer import BATCH, Call, durability_of, new_job
 from procession.errors import ConfigError
 from procession.handle import JobHandle
 from procession.integrations.sqlalchemy.after_commit import AnySession
-from procession.job import NewJob, Stored
+from procession.job import NewJob, Stored, new_jid
 from procession.middleware import Enqueuing, around_enqueues
 from procession.unique import Unique
 
@@ -237,7 +237,7 @@ class _Said:
 
 def _kept(call: Call[Any], default: Durability) -> tuple[UUID, str]:
     """The jid and the document of a row."""
-    job = new_job(call)
+    job = new_job(call, new_jid())
     if job.delay and not (call.registered.unique.debounce or call.options.get("debounce")):
         job = replace(job, delay=0, at=wall() + job.delay)
     if job.expires_in:
