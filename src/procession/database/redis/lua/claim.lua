@@ -3,7 +3,7 @@
 -- flags: allow-oom
 -- args: now:int worker token after limit:int lease:int ageing:int *queues
 -- reply: now next_due fence called rows…; a row is jid, since when it was ready, attempt, crashes, number of the queue (and 32768 with a deadline, and the deadline), spec; its fence is one more each
--- uses: record held lanes limits ageing finish unique
+-- uses: one_claim record held lanes limits ageing finish unique
 -- seldom: take add held_of load packed each_chunk unpacked write_tallies pop_aged
 
 local claimed, reply, taken = {}, {now, 0, '0', 0}, 0
