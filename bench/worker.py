@@ -8,12 +8,12 @@ costs. The least of the rounds is what a busy machine disturbs least. Nothing is
 from __future__ import annotations
 
 import argparse
-import asyncio
 import gc
 import logging
 import time
 from statistics import median
 
+import uvloop
 from bodies import TEXT, anoop
 from observe import server_seconds
 from redis import Redis
@@ -42,7 +42,7 @@ def main() -> None:
             gc.collect()
             gc.freeze()  # as a worker process does once its app is imported
             used, began = server_seconds(server), time.process_time()
-            asyncio.run(worker.run())
+            uvloop.run(worker.run())  # as `procession worker` does
             worker_us.append((time.process_time() - began) * 1e6 / JOBS)
             server_us.append((server_seconds(server) - used) * 1e6 / JOBS)
             if not asked.history:

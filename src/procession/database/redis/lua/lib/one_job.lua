@@ -10,9 +10,9 @@ if #jobs == 6 and jobs[4] == '0' and #jobs[6] <= LONG_SPEC then
   local rows = call('HMGET', minute, counted[1], counted[2])
   if rows[1] and rows[2] then
     for i, raw in ipairs(rows) do
-      local at, number = 1, 0
+      local at = 1
       while at < #raw and byte(raw, at) ~= ENQUEUED do at = at + SLOT_BYTES end
-      if at < #raw then number = select(2, struct.unpack(SLOT, raw, at)) end
+      local number = at < #raw and struct.unpack('>I4', raw, at + 1) or 0
       rows[i] = sub(raw, 1, at - 1) .. struct.pack(SLOT, ENQUEUED, math.min(number + 1, MOST_COUNTED)) .. sub(raw, at + SLOT_BYTES)
     end
     local place = call('HINCRBY', T .. ':meta', 'places', 1) % 65536
