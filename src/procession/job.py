@@ -2,6 +2,7 @@
 
 Every record is frozen: nobody edits a job. A queue worker returns an `Outcome`, and the database applies the
 move that it names if the table in `moves.py` and the claim token (the fence) allow it.
+None can be part of a cycle of references, so the collector is spared those that are many (`gc=False`).
 Nothing here waits, reads a clock or knows a database.
 """
 

@@ -85,7 +85,8 @@ def _crash(stage: Stage, at: str, within: int = 60, times: int = 20) -> None:
     while producer.is_alive() and len(told.read_text().splitlines()) < times:
         time.sleep(0.05)
     producer.stop()
-    for family in families:
+    stage.until(lambda: (counts := stage.app.counts()).running + counts.queued == 0, 40)
+    for family in families:  # that hold nothing now: it would come back after a lease, which is not what is asked here
         stage.vanish(family)
     crashes = [line.split() for line in told.read_text().splitlines()]
     stage.events += [Event(float(at), "crashed", frozenset({int(pid)})) for pid, at in crashes]

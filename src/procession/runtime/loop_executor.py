@@ -46,8 +46,9 @@ class LoopExecutor(Waiting):
 
     def fill(self) -> None:
         """See `Waiting.fill`."""
-        free = len(self._tasks) < self.size and not self._coming
-        if self.waiting and free and self.performance.may_begin(monotonic()):
+        if self._coming or not self.waiting or len(self._tasks) >= self.size:
+            return
+        if self.performance.may_begin(monotonic()):
             self._coming = True
             self._new_task(self._perform_those_waiting())
 
