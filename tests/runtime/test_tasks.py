@@ -13,11 +13,24 @@ from weakref import WeakKeyDictionary
 import pytest
 
 from procession import Procession
+from procession.enqueuer import Call
+from procession.job import Job
 from procession.runtime.loop_executor import TURN
 from procession.runtime.queue_worker import QueueWorker
 from tests.runtime.working import until, working
 
 Leave = Callable[["asyncio.Task[Any]"], Any]
+
+
+def performed(app: Procession, calls: list[Call[Any]], seconds: float = 20) -> list[Job]:
+    """What becomes of these jobs, all waiting when the worker comes."""
+    handles = app.enqueue_many(calls)
+
+    async def main() -> list[Job]:
+        async with working(app, queues=["q"]):
+            return [await handle.wait_async(seconds) for handle in handles]
+
+    return asyncio.run(main())
 
 
 def current() -> asyncio.Task[Any]:
@@ -52,33 +65,21 @@ def test_jobs_that_never_wait_share_a_task_and_what_waits_keeps_its_own(app: Pro
         assert current() is mine
         assert mine.get_name() == "slow"
 
-    calls = [swift.bind(), swift.bind(), slow.bind(), swift.bind()]
-    handles = app.enqueue_many(calls)
-
-    async def main() -> None:
-        async with working(app, queues=["q"]):
-            for handle in handles:
-                assert (await handle.wait_async(20)).state == "processed"
-
-    asyncio.run(main())
+    jobs = performed(app, [swift.bind(), swift.bind(), slow.bind(), swift.bind()])
+    assert {job.state for job in jobs} == {"processed"}
     assert names == ["swift", "swift", "slow", "swift"]
     assert numbers[0] == numbers[1]
 
 
 def test_jobs_that_wait_run_at_the_same_time(app: Procession) -> None:
-    async def main() -> None:
-        everybody = asyncio.Barrier(30)
+    everybody = asyncio.Barrier(30)
 
-        @app.job(name="meets", queue="q")
-        async def meets() -> None:
-            await everybody.wait()
+    @app.job(name="meets", queue="q")
+    async def meets() -> None:
+        await everybody.wait()
 
-        handles = app.enqueue_many([meets.bind() for _ in range(30)])
-        async with working(app, queues=["q"]):
-            for handle in handles:
-                assert (await handle.wait_async(2)).state == "processed"
-
-    asyncio.run(main())
+    jobs = performed(app, [meets.bind() for _ in range(30)], seconds=2)
+    assert {job.state for job in jobs} == {"processed"}
 
 
 LEFT: dict[str, Leave] = {
@@ -114,15 +115,8 @@ def test_a_task_in_which_a_job_left_anything_performs_no_other(app: Procession, 
         if left == "a callback":
             assert TOLD == [1]
 
-    handles = app.enqueue_many([leaves.bind(), follows.bind()])
-
-    async def main() -> None:
-        async with working(app, queues=["q"]):
-            for handle in handles:
-                job = await handle.wait_async(20)
-                assert (job.state, job.attempt) == ("processed", 1), job.error
-
-    asyncio.run(main())
+    for job in performed(app, [leaves.bind(), follows.bind()]):
+        assert (job.state, job.attempt) == ("processed", 1), job.error
     assert not tainted
 
 
@@ -140,14 +134,8 @@ def test_each_job_has_a_context_of_its_own(app: Procession) -> None:
         if n % 3 == 0:
             who.reset(token)
 
-    handles = app.enqueue_many([sets.bind(n) for n in range(1, 9)])
-
-    async def main() -> None:
-        async with working(app, queues=["q"]):
-            for handle in handles:
-                assert (await handle.wait_async(20)).state == "processed"
-
-    asyncio.run(main())
+    jobs = performed(app, [sets.bind(n) for n in range(1, 9)])
+    assert {job.state for job in jobs} == {"processed"}
     assert sorted(seen) == [(0, n) for n in range(1, 9)]
 
 
@@ -212,14 +200,8 @@ def test_a_job_that_blocks_at_first_and_then_waits_has_used_up_its_time(app: Pro
         time.sleep(0.06)  # noqa: ASYNC251
         await asyncio.sleep(20)
 
-    handle = late.enqueue()
-
-    async def main() -> None:
-        async with working(app, queues=["q"]):
-            job = await handle.wait_async(10)
-            assert "ran longer than its timeout" in str(job.error)
-
-    asyncio.run(main())
+    (job,) = performed(app, [late.bind()], seconds=10)
+    assert "ran longer than its timeout" in str(job.error)
 
 
 def test_a_worker_names_the_job_that_holds_up_its_loop_though_it_never_waited(app: Procession) -> None:

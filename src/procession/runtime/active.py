@@ -132,7 +132,7 @@ class Waiting:
         """`fill`, when the loop turns."""
         if not self._filling:
             self._filling = True
-            self.loop.call_soon(self._filled)
+            self.loop.call_soon(self._fill_now)
 
     def about_to_begin(self) -> int:
         """How many of those that wait have a place that is being made."""
@@ -144,7 +144,7 @@ class Waiting:
         if self._watch is not None:
             self._watch.cancel()
 
-    def _filled(self) -> None:
+    def _fill_now(self) -> None:
         self._filling = False
         self.fill()
 

@@ -55,7 +55,7 @@ class Line:
         raise OSError(f"no address for {place}")
 
     def exchange(self, commands: Sequence[Command], deadline: Deadline) -> list[Any]:
-        """Send commands in one go and read a reply for each; an error of the server is a value among them."""
+        """Send commands, then read a reply for each; an error of the server is a value among them."""
         self.replies = replies = []
         try:
             for piece in packed(commands):
