@@ -1,6 +1,6 @@
 """Outcomes that wait to be settled: kept until the store has accepted or refused each one, however long it is away.
 
-Bounded by what a queue worker may hold: nothing is claimed while the outbox is full, so it never outgrows its places.
+Bounded: nothing is claimed while it overflows, so it holds at most what one trip carries and what runs by then.
 """
 
 from __future__ import annotations
@@ -19,6 +19,11 @@ class Outbox:
 
     def __len__(self) -> int:
         return len(self._waiting)
+
+    @property
+    def overflows(self) -> bool:
+        """There is more than one trip carries. Then another follows that one by itself, and asks what waited for it."""
+        return len(self._waiting) > BATCH
 
     def put(self, outcome: Outcome) -> None:
         """Add one outcome."""

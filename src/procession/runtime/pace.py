@@ -9,9 +9,9 @@ from __future__ import annotations
 from procession.clock import monotonic
 
 SOON = 0.02
-"""Seconds of work that are claimed ahead."""
-MOST = 800
-"""Most jobs that wait so."""
+"""Seconds of work that are claimed ahead, and within which a pace is forgotten."""
+MOST = 1_800
+"""Most jobs that wait so. Half of them are settled in one trip, so it has to carry them (`outbox.BATCH`)."""
 SHORTEST = 0.001
 """Seconds of which at least a rate is made."""
 UNKNOWN = 1.0
@@ -43,7 +43,9 @@ class Pace:
         now = monotonic()
         passed = now - self._since
         if passed >= SHORTEST:
-            self._rate = (self._rate + self._ended / passed) / 2
+            rate = self._ended / passed
+            kept = self._rate + (rate - self._rate) * min(passed / SOON, 1.0)
+            self._rate = max(rate, kept)  # a worker that waits for a trip is as fast as it was before
             self._ended, self._since = 0, now
         can = self._places / (self._usual or SHORTEST)
         return min(MOST, int(min(self._rate, can) * SOON))

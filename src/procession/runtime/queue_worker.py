@@ -261,8 +261,10 @@ class QueueWorker:
             trip, empty, claimed = self._set_out(claiming=claiming), False, False
             while trip is not None:
                 answers = trip.named(await trip.answers)
+                self._performer.notes.noted(trip.notes)
+                self._outbox.settled(len(trip.outcomes))
                 following = self._following(trip, answers)
-                empty = self._worked_on(trip, answers, received=following is not None)
+                empty = self._worked_on(trip, answers, taken=following is not None)
                 claimed = claimed or trip.claim is not None
                 trip = following
             self._listener.turned(hungry=self._hungry, claimed=claimed)
@@ -304,18 +306,11 @@ class QueueWorker:
         coming = len(answers["claims"].jobs)
         if coming < trip.claim.limit or not self._places(coming):
             return None
-        self._received(trip, answers)
+        self._taken(trip.claim, answers["claims"])
         return self._set_out(coming=coming)
 
-    def _received(self, trip: Trip, answers: dict[str, Any]) -> None:
-        """What the next trip has to know of the answers to this one."""
-        self._performer.notes.noted(trip.notes)
-        self._outbox.settled(len(trip.outcomes))
-        if trip.claim is not None:
-            self._taken(trip.claim, answers["claims"])
-
-    def _worked_on(self, trip: Trip, answers: dict[str, Any], *, received: bool) -> bool:
-        """Work on the answers. True when a claim found nothing."""
+    def _worked_on(self, trip: Trip, answers: dict[str, Any], *, taken: bool) -> bool:
+        """Work on the answers; the claim is `taken` when the next trip knows of it. True when it found nothing."""
         if trip.outcomes:
             self._settled(trip.outcomes, answers["settled"])
         if "beat" in answers or trip.claim is not None:
@@ -325,11 +320,13 @@ class QueueWorker:
             self._performer.refill()
         if "promoted" in answers:
             self._due(answers["promoted"])
-        if not received:
-            self._received(trip, answers)
         if len(self._outbox):
             self._wake.set()
-        return trip.claim is not None and self._begin(answers["claims"])
+        if trip.claim is None:
+            return False
+        if not taken:
+            self._taken(trip.claim, answers["claims"])
+        return self._begin(answers["claims"])
 
     def _settled(self, outcomes: list[Outcome], accepted: list[bool]) -> None:
         for outcome, kept in zip(outcomes, accepted, strict=True):
@@ -398,10 +395,9 @@ class QueueWorker:
         return not claims.jobs
 
     def _places(self, coming: int = 0) -> int:
-        places = self._performer.room(coming)
-        if places and not self.orders.quiet and len(self._outbox) < 10 * self.concurrency:
-            return places
-        return 0
+        if self.orders.quiet or self._outbox.overflows:
+            return 0
+        return self._performer.room(coming)
 
     def _ahead(self) -> Claim | None:
         """The claim behind a wait. None while anything is performed, which might hold up our loop and whatever comes
