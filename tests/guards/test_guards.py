@@ -18,8 +18,8 @@ import pytest
 
 from procession.database.redis import scripts
 from procession.database.redis.asking import asking, of_bells
-from procession.database.redis.line import Line
 from procession.database.redis.line_async import AsyncLine
+from procession.database.redis.lookout import wait
 from procession.moves import Move
 from procession.runtime.claiming import Claiming
 from procession.runtime.heartbeat import LeaseKeeper, compare
@@ -354,7 +354,7 @@ CONNECTIONS = (
     ),
     function(
         "a thread's call has a deadline",
-        Line._wait, "what.poll(deadline.left() * 1_000)", "what.poll()",
+        wait, "what.poll(deadline.left() * 1_000)", "what.poll()",
         scenarios.a_silent_store_is_given_up_by_a_thread,
     ),
     function(

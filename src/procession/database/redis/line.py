@@ -14,6 +14,7 @@ from typing import Any
 
 from procession.clock import Deadline
 from procession.database.redis.address import Place
+from procession.database.redis.lookout import Lookout, wait
 from procession.database.redis.wire import AGAIN, MORE, READ_SIZE, Command, new_socket, packed, poller, reader
 
 
@@ -29,6 +30,7 @@ class Line:
         self._reader = reader()
         self._buffer = bytearray(READ_SIZE)
         self._incoming, self._outgoing = poller(connected, select.POLLIN), poller(connected, select.POLLOUT)
+        self._answer = Lookout(self._incoming)
 
     @classmethod
     def open(
@@ -90,21 +92,16 @@ class Line:
             try:
                 data = data[self._socket.send(data) :]
             except AGAIN as need:
-                self._wait(self._incoming if isinstance(need, ssl.SSLWantReadError) else self._outgoing, deadline)
+                wait(self._incoming if isinstance(need, ssl.SSLWantReadError) else self._outgoing, deadline)
 
     def _receive(self, deadline: Deadline) -> None:
         if not isinstance(self._socket, ssl.SSLSocket):
-            self._wait(self._incoming, deadline)
+            self._answer.wait(deadline)
         try:
             count = self._socket.recv_into(self._buffer)
         except AGAIN as need:
-            self._wait(self._outgoing if isinstance(need, ssl.SSLWantWriteError) else self._incoming, deadline)
+            wait(self._outgoing if isinstance(need, ssl.SSLWantWriteError) else self._incoming, deadline)
             return
         if not count:
             raise EOFError("the server closed the connection")
         self._reader.feed(self._buffer, 0, count)  # type: ignore[arg-type]  # the driver takes any buffer
-
-    @staticmethod
-    def _wait(what: select.poll, deadline: Deadline) -> None:
-        if not what.poll(deadline.left() * 1_000):
-            raise TimeoutError("no answer in time")
