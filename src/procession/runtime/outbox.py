@@ -8,7 +8,7 @@ from __future__ import annotations
 from procession.job import Outcome
 
 BATCH = 1_000
-"""Most outcomes that one settle carries."""
+"""Most outcomes that one settle carries, and most jobs that one claim takes."""
 
 
 class Outbox:

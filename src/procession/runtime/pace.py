@@ -11,7 +11,7 @@ from procession.clock import monotonic
 SOON = 0.02
 """Seconds of work that are claimed ahead, and within which a pace is forgotten."""
 MOST = 1_800
-"""Most jobs that wait so. Half of them are settled in one trip, so it has to carry them (`outbox.BATCH`)."""
+"""Most jobs that wait so: two trips of them, of which one is under way while the other is performed."""
 SHORTEST = 0.001
 """Seconds of which at least a rate is made."""
 UNKNOWN = 1.0

@@ -42,7 +42,7 @@ from procession.runtime.notetaker import EVERY
 from procession.runtime.obituaries import Obituaries
 from procession.runtime.orders import Orders
 from procession.runtime.outage import LONGEST_PAUSE, Patient
-from procession.runtime.outbox import Outbox
+from procession.runtime.outbox import BATCH, Outbox
 from procession.runtime.performer import Capacity, Performer
 from procession.runtime.pulse import Beating
 from procession.runtime.scheduler import pruning
@@ -397,7 +397,7 @@ class QueueWorker:
     def _places(self, coming: int = 0) -> int:
         if self.orders.quiet or self._outbox.overflows:
             return 0
-        return self._performer.room(coming)
+        return min(self._performer.room(coming), BATCH)  # what is claimed in one trip is settled in one
 
     def _ahead(self) -> Claim | None:
         """The claim behind a wait. None while anything is performed, which might hold up our loop and whatever comes
