@@ -79,7 +79,7 @@ def function(
 STORE = (
     script(
         "a claim writes who has the job in the same script that takes it out of its queue",
-        "claim.lua", "        write(jid, running .. sub(raw, 9, spec_at - 1) .. past .. spec)\n", "",
+        "claim.lua", "running .. enqueued .. (whose or sub(raw, 15, spec_at - 1)) .. past .. spec", "raw",
         test_faults.test_a_worker_that_dies_right_after_its_claim_is_found,
     ),
     script(
@@ -170,13 +170,18 @@ STORE = (
     ),
     script(
         "an entry that its record does not name any more is stepped over",
-        "lib/lanes.lua", " and high == its_high and low == its_low", "",
+        "lib/lanes.lua", "(untouched or is_filed(raw, entries[i], QUEUED))", "string.byte(raw, 2) == QUEUED",
         test_faults.test_a_job_cancelled_and_retried_is_handed_out_once_and_in_its_new_place,
     ),
     script(
         "the fence: only the current claim's success counts",
-        "settle.lua", "      and find(raw, before, past + 6, true) == past + 6 then", "      then",
+        "settle.lua", "    if find(raw, before, past + 6, true) ~= past + 6 then return false end\n", "",
         test_faults.test_a_claim_that_was_given_back_settles_nothing_afterwards, move=Move.PROCESS,
+    ),
+    script(
+        "the fence: a job that is like another one settled before it counts by its own claim",
+        "settle.lua", " and find(raw, tail, 15, true) == 15", "",
+        test_faults.test_of_jobs_that_are_alike_each_settles_by_its_own_claim, taken_back=1,
     ),
     script(
         "the fence: only the current claim's other outcomes count",
@@ -206,7 +211,7 @@ STORE = (
     ),
     script(
         "one jid is one job, however often it is enqueued",
-        "enqueue.lua", "if raw or there[jid] then", "if false then",
+        "enqueue.lua", "if raws[i] or there[jid] then", "if false then",
         test_queue.test_enqueuing_a_jid_twice_makes_one_job,
     ),
     script(

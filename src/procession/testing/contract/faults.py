@@ -39,6 +39,18 @@ def test_a_claim_that_was_given_back_settles_nothing_afterwards(database: Databa
     assert settle(database, ask, current, Move.PROCESS, worker="v")
 
 
+@pytest.mark.parametrize("taken_back", [0, 1, 2])
+def test_of_jobs_that_are_alike_each_settles_by_its_own_claim(database: Database, ask: Ask, taken_back: int) -> None:
+    ask(database.enqueue([new(), new(), new()]))
+    held = claim(database, ask).jobs
+    assert settle(database, ask, held[taken_back], Move.RELEASE)
+    assert len(claim(database, ask).jobs) == 1  # the same worker has it, by another claim
+    outcomes = [Outcome(jid=it.jid, token=it.token, move=Move.PROCESS) for it in held]
+    assert ask(database.settle("w", outcomes)) == [number != taken_back for number in range(3)]
+    states = [find(database, ask, it.jid).state for it in held]
+    assert [state is State.RUNNING for state in states] == [number == taken_back for number in range(3)]
+
+
 @pytest.mark.parametrize("move", [Move.PROCESS, Move.FAIL])
 def test_an_outcome_of_an_earlier_claim_is_refused_after_the_job_ended(
     database: Database, ask: Ask, move: Move

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import pytest
 
 from procession.database import Database
+from procession.database.shelf import Query
 from procession.job import Crash, Job, NewJob, Outcome, State, new_jid
 from procession.moves import Move
 from procession.testing.contract.fixtures import Clock
@@ -190,6 +192,36 @@ def test_only_the_current_claim_counts(database: Database, ask: Ask) -> None:
     current = claim(database, ask, worker="v").jobs[0]
     assert not settle(database, ask, stale, Move.FAIL)
     assert settle(database, ask, current, Move.PROCESS, worker="v")
+
+
+def test_jobs_of_all_kinds_are_claimed_and_settled_together(database: Database, ask: Ask, clock: Clock) -> None:
+    long = b'{"name":"app.f","args":{"text":"' + b"x" * 3_000 + b'"}}'
+    plain: list[dict[str, Any]] = [{}, {}, {"queue": "a"}, {"priority": 3}, {}]
+    odd: list[dict[str, Any]] = [{"spec": long}, {"expires_in": 60_000}, {"deadline": 60_000}, {"delay": 10}]
+    jobs = [new(**fields) for fields in (*plain, *odd, *plain, *odd)]
+    ask(database.enqueue(jobs))
+    clock.pass_(20)
+    ask(database.promote(10))
+    queues = ("mail", "a")
+    for once in claim(database, ask, 3, queues=queues).jobs:  # some have run before
+        assert settle(database, ask, once, Move.RELEASE if once.queue == "a" else Move.RETRY)
+    clock.pass_(20)
+    ask(database.promote(10))
+    claimed = claim(database, ask, 100, queues=queues).jobs
+    assert {it.jid: it.spec for it in claimed} == {it.jid: it.spec for it in jobs}
+    assert len({it.attempt for it in claimed}) == 2
+    outcomes = [
+        Outcome(jid=it.jid, token=it.token, move=Move.PROCESS, value=b"%d" % number if number % 3 == 0 else None)
+        for number, it in enumerate(claimed)
+    ]
+    assert ask(database.settle("w", [*outcomes, *outcomes[:3]])) == [True] * (len(jobs) + 3)
+    for number, (it, job) in enumerate(zip(claimed, ask(database.find([it.jid for it in claimed])), strict=True)):
+        assert job is not None
+        assert (job.state, job.attempt, job.queue, job.worker) == (State.PROCESSED, it.attempt, it.queue, "w")
+        assert (job.start_at, job.finish_at) == (clock.now, clock.now)
+        assert job.result == (msgspec.Raw(b"%d" % number) if number % 3 == 0 else None)
+    assert ask(database.counts()).processed == len(jobs)
+    assert len(ask(database.page(Query(state=State.PROCESSED))).jobs) == len(jobs)
 
 
 def test_a_settle_repeated_is_accepted_and_counted_once(database: Database, ask: Ask) -> None:

@@ -56,11 +56,12 @@ elseif not left then
   for i, queue in ipairs(queues) do
     if in_turn and taken < limit and not paused[i] then
       local facts, spec_at = struct.pack('>HBH', 1, 0, i - 1), 17 + #queue
-      local function take_raw(jid, raw)
-        if find(raw, '\0\0\0\0', 5, true) ~= 5 then return take(jid, unpacked(raw), i - 1) end
-        local spec = sub(raw, spec_at)
-        write(jid, running .. sub(raw, 9, spec_at - 1) .. past .. spec)
-        row(jid, sub(raw, 9, 14), facts, spec)
+      local function take_raw(jid, raw, whose)
+        if not whose and find(raw, UNTOUCHED, 5, true) ~= 5 then return take(jid, unpacked(raw), i - 1) end
+        local enqueued, spec = sub(raw, 9, 14), sub(raw, spec_at)
+        fields[wrote + 1], fields[wrote + 2] = jid, running .. enqueued .. (whose or sub(raw, 15, spec_at - 1)) .. past .. spec
+        wrote, taken = wrote + 2, taken + 1
+        claimed[taken], reply[4 + taken] = jid, jid .. enqueued .. facts .. spec
         return true
       end
       if ageing > 0 then pop_aged(queue, limit - taken, ageing, take_raw) else pop_live(queue, limit - taken, take_raw) end

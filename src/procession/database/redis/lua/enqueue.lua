@@ -40,13 +40,19 @@ local function run_of(first, queue, priority, number, planned)
   local whose = struct.pack('>I6bBc0', now, priority, #queue, queue)
   local queued, enqueued, usual = 0, 0, nil
   for i = 1, number do jids[i] = jobs[first + (i - 1) * width] end
-  for i, raw in ipairs(values(JOBS, jids)) do
+  local raws = values(JOBS, jids)
+  for i = 1, number do
     local jid, at = jids[i], first + (i - 1) * width
+    local spec = jobs[at + 1]
     answered = answered + 1
-    if raw or there[jid] then
+    if raws[i] or there[jid] then
       answers[answered] = 0
+    elseif usual and #spec <= LONG_SPEC then  -- as the one before it
+      local n = lane.n + 1
+      lane.n, lane[n], fields[wrote + 1], fields[wrote + 2], wrote = n, jid .. suffix, jid, usual .. spec, wrote + 2
+      there[jid], answers[answered], queued, enqueued = true, 1, queued + 1, enqueued + 1
     else
-      local spec, flags, due, expires = jobs[at + 1], 0, 0, 0
+      local flags, due, expires = 0, 0, 0
       if #spec > LONG_SPEC then
         redis.call('HSET', SPECS, jid, spec)
         spec, flags = '', APART
@@ -66,9 +72,10 @@ local function run_of(first, queue, priority, number, planned)
           ring(queue)
         end
       else
-        if usual then file(lane, jid) else into_lane(jid, queue, priority, false) end
-        usual = usual or fresh .. suffix .. '\0\0\0\0' .. whose
-        write(jid, flags == 0 and usual .. spec or fresh .. suffix .. string.char(0, 0, 0, flags) .. whose .. spec)
+        into_lane(jid, queue, priority, false)
+        local record = fresh .. suffix .. string.char(0, 0, 0, flags) .. whose
+        usual = flags == 0 and record or nil
+        write(jid, record .. spec)
         queued = queued + 1
       end
       there[jid], answers[answered] = true, 1

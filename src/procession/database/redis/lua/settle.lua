@@ -75,45 +75,59 @@ local function settle_packed(outcome)
   return r and KEPT[r.state] and r.token ~= '' and r.token == string.sub(token, 1, 4)
 end
 
--- What most come to: processed. The record is cut after `started` and before the spec; what lies between is the same for all jobs
--- of one claim that have neither plan nor an earlier history.
+-- What most come to: processed. The record of a job that has neither plan nor an earlier history is cut after `enqueued` and before
+-- its spec: what lies between, and in front, is the same for all jobs of one claim that are alike. The first of them makes the
+-- pattern by which the next is known and joined anew; what fits none is settled like any other outcome.
 local function settle_processed(token, joined, results_at)
-  local jids, kept, sub, byte, find = {}, pushing('RPUSH', KEPT[PROCESSED]), string.sub, string.byte, string.find
-  local before, after = sub(history(0, 0, worker, token, ''), 7), sub(history(0, now, worker, sub(token, 1, 4), ''), 7)
-  local processed, plain, per_queue, queue, watched = string.char(VERSION, PROCESSED) .. suffix, 0, {}, '', is_watched()
+  local jids, others, sub, find = {}, {}, string.sub, string.find
   for i = 1, #joined / 16 do jids[i] = sub(joined, 16 * i - 15, 16 * i) end
-  for i, raw in ipairs(values(JOBS, jids)) do
-    local jid, value, past, state, flags = jids[i], results_at and outcomes[results_at + i] or '', 0, nil, nil
-    if raw and #raw > 15 then
-      local _
-      _, state, _, _, _, _, _, flags, _, _, _, _, _, _, _, past = byte(raw, 1, 16)
-      past = past + 17
-    end
-    if state == RUNNING and flags == HAS_HISTORY and known[jid] == nil and not done[jid]
-      and find(raw, before, past + 6, true) == past + 6 then
-      local middle = sub(raw, 5, past + 5)
+  local raws, kept, watched, all_new = values(JOBS, jids), pushing('RPUSH', KEPT[PROCESSED]), is_watched(), next(known) == nil
+  local before, after = sub(history(0, 0, worker, token, ''), 7), sub(history(0, now, worker, sub(token, 1, 4), ''), 7)
+  local head, tail, its_head, its_tail, spec_at, queue, alike, plain, per_queue = nil, nil, nil, nil, nil, nil, 0, 0, {}
+
+  local function made_from(raw)
+    if #raw < 16 or string.byte(raw, 2) ~= RUNNING or string.byte(raw, 8) ~= HAS_HISTORY then return false end
+    local past = 17 + string.byte(raw, 16)
+    if find(raw, before, past + 6, true) ~= past + 6 then return false end
+    if queue then per_queue[queue] = (per_queue[queue] or 0) + alike end
+    queue, alike, spec_at = sub(raw, 17, past - 1), 0, past + 6 + #before
+    head, tail = sub(raw, 1, 8), sub(raw, 15, spec_at - 1)
+    its_head, its_tail = string.char(VERSION, PROCESSED) .. suffix .. sub(raw, 5, 8), sub(raw, 15, past + 5) .. after
+    return true
+  end
+
+  local wrote_now, pushed, accepted = wrote, kept.n, answered
+  for i = 1, #jids do
+    local jid, raw = jids[i], raws[i]
+    if raw and not done[jid] and (all_new or known[jid] == nil)
+      and (head and find(raw, head, 1, true) == 1 and find(raw, tail, 15, true) == 15 or made_from(raw)) then
+      local value, its = results_at and outcomes[results_at + i] or '', its_head
       if value ~= '' then
         results[#results + 1] = jid
         results[#results + 1] = value
-        middle = sub(raw, 5, 7) .. string.char(HAS_HISTORY + HAS_RESULT) .. sub(raw, 9, past + 5)
+        its = sub(its, 1, 7) .. string.char(HAS_HISTORY + HAS_RESULT)
       end
-      write(jid, processed .. middle .. after .. sub(raw, past + 6 + #before))
-      file(kept, jid)
+      fields[wrote_now + 1], fields[wrote_now + 2] = jid, its .. sub(raw, 9, 14) .. its_tail .. sub(raw, spec_at)
+      wrote_now, pushed, alike, plain = wrote_now + 2, pushed + 1, alike + 1, plain + 1
+      kept[pushed], done[jid], answers[accepted + i] = jid .. suffix, token, '1'
       if watched then ring_watchers(jid) end
-      if past - 17 ~= #queue or find(raw, queue, 17, true) ~= 17 then queue = sub(raw, 17, past - 1) end
-      plain, per_queue[queue], done[jid] = plain + 1, (per_queue[queue] or 0) + 1, token
-      answer(true)
-    elseif done[jid] then
-      answer(done[jid] == token)
     else
-      answer(settle_packed(struct.pack(OUTCOME, jid, #token, token, 7, 'process', 0, 0, '', #value, value, 0, '')))
+      others[#others + 1] = i
     end
   end
+  wrote, kept.n, answered = wrote_now, pushed, accepted + #jids
   if plain > 0 then
+    per_queue[queue] = (per_queue[queue] or 0) + alike
     for queue, number in pairs(per_queue) do happened('processed', queue, number) end
     count('kept_processed', plain)
     frees(token, plain)
     ends(PROCESSED, plain)
+  end
+  for _, i in ipairs(others) do
+    local jid, value = jids[i], results_at and outcomes[results_at + i] or ''
+    local ours = done[jid] == token
+    if not done[jid] then ours = settle_packed(struct.pack(OUTCOME, jid, #token, token, 7, 'process', 0, 0, '', #value, value, 0, '')) end
+    answers[accepted + i] = ours and '1' or '0'
   end
 end
 

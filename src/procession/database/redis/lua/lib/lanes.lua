@@ -2,6 +2,7 @@
 -- entries has an older part, `:front`, while it is compacted; it is emptied first.
 
 local TOMBSTONES = 100
+local UNTOUCHED = '\0\0\0\0'  -- attempt, crashes and flags of a job that has neither run nor been planned
 
 local function lane_key(queue, priority)
   return T .. ':lane:' .. queue .. ':' .. priority
@@ -63,23 +64,26 @@ local function is_live(r, place, queue, priority)
   return r and r.state == QUEUED and r.place == place and r.queue == queue and r.priority == tonumber(priority)
 end
 
--- Pop up to `limit` live jobs of one queue, the highest priority first, and hand each to `take(jid, raw)`, which answers true when
--- it took one of the places. `lanes` says which priorities instead, and in which order. Answers how many were taken.
+-- Pop up to `limit` live jobs of one queue, the highest priority first, and hand each to `take(jid, raw, whose)`, which answers true
+-- when it took one of the places; `whose` is what stands between `enqueued` and the spec of one that is untouched, else false.
+-- `lanes` says which priorities instead, and in which order. Answers how many were taken.
 local function pop_live(queue, limit, take, lanes)
-  local taken, stepped, live, sub, byte, find = 0, 0, 0, string.sub, string.byte, string.find
+  local taken, stepped, live, sub, find, place, head = 0, 0, 0, string.sub, string.find, nil, nil
   for _, priority in ipairs(lanes or priorities(queue)) do
     local whose = sign(queue, priority)
     while taken < limit and stepped < TOMBSTONES do
       local wanted = math.min(limit - taken, 1000)
       local entries = pop(lane_key(queue, priority), wanted)
       local jids = {}
-      for i, entry in ipairs(entries) do jids[i] = sub(entry, 1, 16) end
-      for i, raw in ipairs(values(JOBS, jids)) do
-        local version, state, high, low = byte(raw or '', 1, 4)  -- `is_queued`, whose calls would be 7 % of a claim
-        local its_high, its_low = byte(entries[i], 17, 18)
-        if version == VERSION and state == QUEUED and high == its_high and low == its_low and find(raw, whose, 15, true) == 15 then
+      for i = 1, #entries do jids[i] = sub(entries[i], 1, 16) end
+      local raws = values(JOBS, jids)
+      for i = 1, #entries do
+        local raw, its_place = raws[i], sub(entries[i], 17)
+        if its_place ~= place then place, head = its_place, string.char(VERSION, QUEUED) .. its_place .. UNTOUCHED end
+        local untouched = raw and find(raw, head, 1, true) == 1
+        if raw and (untouched or is_filed(raw, entries[i], QUEUED)) and find(raw, whose, 15, true) == 15 then
           live = live + 1
-          if take(jids[i], raw) then taken = taken + 1 else stepped = stepped + 1 end
+          if take(jids[i], raw, untouched and whose) then taken = taken + 1 else stepped = stepped + 1 end
         else
           stepped = stepped + 1
         end
