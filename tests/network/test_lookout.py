@@ -90,4 +90,4 @@ def test_its_time_limit_is_kept(ends: Ends) -> None:
     ends.answer()
     with pytest.raises(TimeoutError):
         ends.lookout.wait(Deadline(0.1))
-    assert Lookout.waiting == 0
+    assert not Lookout.waiting

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import select
 from collections.abc import Callable
+from typing import ClassVar
 
 from procession.clock import Deadline, monotonic
 
@@ -23,9 +24,10 @@ _give_way: Callable[[], None] = getattr(os, "sched_yield", lambda: None)
 
 
 class Lookout:
-    """What one line waits with. `waiting` counts the threads that wait for an answer."""
+    """What one line waits with."""
 
-    waiting = 0
+    waiting: ClassVar[set[Lookout]] = set()
+    """Those that wait for an answer now, each in a thread of its own."""
 
     def __init__(self, incoming: select.poll) -> None:
         self._incoming = incoming
@@ -36,12 +38,12 @@ class Lookout:
         """Until something came. Raises TimeoutError when the time is over."""
         began = monotonic()
         in_streak = self._is_near and began - self._came_at < STREAK
-        Lookout.waiting += 1
+        self.waiting.add(self)
         try:
-            if not (in_streak and Lookout.waiting == 1 and self._sees_it(began + LOOK)):
+            if not (in_streak and len(self.waiting) == 1 and self._sees_it(began + LOOK)):
                 wait(self._incoming, deadline)
         finally:
-            Lookout.waiting -= 1
+            self.waiting.discard(self)
         self._came_at = monotonic()
         self._is_near = self._came_at - began < LOOK
 
