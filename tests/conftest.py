@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
@@ -17,18 +16,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.signals import as_usual
+
 pytest_plugins = ["pytester"]
 
 NUMBERS = count(1)
 
 
 def pytest_configure() -> None:
-    """The seed of this run's chaos, the same in all test processes; and signals as a terminal hands them down: `nohup`,
-    and a shell that puts a command into the background, leave some ignored, and every process inherits that."""
+    """The seed of this run's chaos, the same in all test processes; and signals as every test expects them."""
     os.environ.setdefault("CHAOS_SEED", str(random.randrange(1_000_000)))
-    for number, usual in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
-        if signal.getsignal(number) is signal.SIG_IGN:
-            signal.signal(number, usual)
+    as_usual()
 
 
 def pytest_report_header() -> str:

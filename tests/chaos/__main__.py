@@ -27,6 +27,7 @@ from tests.chaos.controls import play_all
 from tests.chaos.play import play
 from tests.chaos.scenario import SCENARIOS, chosen
 from tests.chaos.table import table, write
+from tests.signals import as_usual
 
 
 def main() -> int:
@@ -44,6 +45,7 @@ def main() -> int:
         for it in SCENARIOS.values():
             print(f"{it.name:32} {it.about}")
         return 0
+    as_usual()
     for name in [name for name in os.environ if name.startswith("PROCESSION_")]:
         del os.environ[name]
     seed = random.randrange(1_000_000) if asked.seed is None else asked.seed
