@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+from uuid import UUID
 
 import pytest
 from redis import Redis
@@ -13,9 +14,15 @@ from procession.database import Policy
 from procession.database.redis import RedisDatabase
 from procession.database.redis.keys import tag
 from procession.database.redis.records import CANCEL, HAS_ERRORS, HAS_HISTORY, HAS_PLAN, HEAD, STATES
-from procession.job import State
+from procession.job import NewJob, State
 
 NOW = 1_800_000_000_000
+A, B, C, D, E = (bytes([n]) * 16 for n in range(1, 6))
+
+
+def new(jid: bytes, **fields: Any) -> NewJob:
+    """A job to be enqueued."""
+    return NewJob(jid=UUID(bytes=jid), spec=b'{"name":"app.f","args":{}}', **{"queue": "mail", **fields})
 
 
 class Keyspace:

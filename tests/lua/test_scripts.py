@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from uuid import UUID
 
 import pytest
-from redis import Redis
 
 from procession.database import Query
 from procession.database.redis import scripts
-from procession.database.redis.linking import statements
-from procession.database.redis.records import enqueue_arguments
-from procession.job import Crash, NewJob, Outcome, State
+from procession.job import Crash, Outcome, State
 from procession.moves import MOVES, Move
-from tests.lua.conftest import NOW, Keyspace
+from tests.lua.conftest import NOW, A, B, C, D, E, Keyspace, new
 
-A, B, C, D, E = (bytes([n]) * 16 for n in range(1, 6))
 TOKEN = b"t" * 16
-
-
-def new(jid: bytes, **fields: object) -> NewJob:
-    return NewJob(jid=UUID(bytes=jid), spec=b'{"name":"app.f","args":{}}', **{"queue": "mail", **fields})
 
 
 def out(jid: bytes, move: Move, token: bytes = TOKEN, **fields: object) -> Outcome:
@@ -51,100 +42,6 @@ def test_enqueue_writes_spec_record_lane_depth_and_rings_once(keys: Keyspace) ->
     assert keys.members("jobs") == {A, B, C}
     assert keys.counters() == {"enqueued": 3, "queued": 3}
     assert keys.rings("mail") == 1
-
-
-def test_one_job_alone_leaves_what_it_would_leave_by_the_way_of_all_others(keys: Keyspace) -> None:
-    whole = scripts.script("enqueue").text
-    alone = next(it.text for it in statements(whole) if it.text.startswith("if #jobs == 6 "))
-    rest = whole.replace(alone, "")
-    steps = [
-        (NOW, new(A)), (NOW + 1, new(B)), (NOW + 2, new(C, priority=-5)), (NOW + 3, new(D, queue="other")),
-        (NOW + 60_000, new(E)), (NOW + 60_001, new(bytes(16), queue="other")), (NOW + 60_002, new(A)),
-    ]  # fmt: skip
-    left, alone_taken = [], []
-    for text, name in ((whole, b"{one}"), (rest, b"{all}")):
-        replies = []
-        for now, job in steps:
-            before = _calls(keys.server, "hsetnx")
-            replies.append(keys.server.eval(text, 1, name, now, *enqueue_arguments([job])))
-            alone_taken.append(_calls(keys.server, "hsetnx") - before)
-            keys.server.delete(name + b":bell:mail")
-        keys.server.hdel(name + b":meta", "places")  # a job that is known takes a place here, and leaves it unused
-        left.append((replies, {key.removeprefix(name): keys.server.dump(key) for key in _keys(keys.server, name)}))
-        keys.server.delete(*_keys(keys.server, name))
-    assert left[0] == left[1]
-    assert alone_taken == [0, 1, 1, 0, 0, 0, 1] + [0] * 7, "not taken in the first of a minute, nor of a queue in it"
-
-
-Step = tuple[list[NewJob], Callable[[Redis, bytes], object] | None, str]
-"""What is enqueued, what else happens, and which claim then comes: the "next", the first of a "new worker", the same
-"again", or one that follows a "stranger"."""
-LANE = b":lane:mail:0"
-ALONE: list[tuple[Step, int, bool]] = [
-    # …, how many jobs it takes, and whether that is the way of one job
-    (([new(A)], None, "new worker"), 1, False),
-    (([new(B)], None, "next"), 1, True),
-    (([new(C, priority=-5)], None, "next"), 1, True),
-    (([new(D, queue="other")], lambda it, name: it.rpush(name + b":bell:@w", "1"), "next"), 1, True),
-    (([], None, "next"), 0, False),
-    (([new(E), new(bytes(16))], None, "next"), 2, False),
-    (([new(b"1" * 16)], None, "again"), 2, False),
-    (([], None, "stranger"), 0, False),
-    (([], None, "next"), 0, False),
-    (([], lambda it, name: it.hset(name + b":paused", "mail", "0 "), "next"), 0, False),
-    (([], lambda it, name: it.hdel(name + b":paused", "mail"), "next"), 1, True),
-    (([new(b"2" * 16)], lambda it, name: it.delete(name + b":leases", name + b":workers"), "next"), 1, True),
-    (([new(b"3" * 16), new(b"4" * 16, queue="other")], None, "next"), 2, False),
-    (([new(b"5" * 16, expires_in=60_000)], None, "next"), 1, False),
-    (([new(b"6" * 16, priority=1), new(b"7" * 16)], None, "next"), 2, False),
-    (([new(b"8" * 16)], lambda it, name: it.hdel(name + b":jobs", b"8" * 16), "next"), 0, False),
-    (([new(b"9" * 16)], lambda it, name: it.rename(name + LANE, name + LANE + b":front"), "next"), 1, False),
-    (([new(b"a" * 16)], lambda it, name: it.rpush(name + LANE + b":front", b"b" * 18), "next"), 1, False),
-    (([new(b"c" * 16)], lambda it, name: it.hset(name + b":jobs", b"c" * 16, b"damaged"), "next"), 0, False),
-    (([new(b"d" * 16)], lambda it, name: _moved(it, name, "mail", "other"), "next"), 0, False),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("ageing", [0, 60_000])
-def test_a_claim_of_one_job_leaves_what_it_would_leave_by_the_way_of_all_others(keys: Keyspace, ageing: int) -> None:
-    whole, add = scripts.script("claim").text, scripts.script("enqueue").text
-    alone = next(it.text for it in statements(whole) if it.text.startswith("if after ~= '' "))
-    left, alone_taken = [], []
-    for text, name in ((whole, b"{one}"), (whole.replace(alone, ""), b"{all}")):
-        replies, last = [], b""
-        for at, ((jobs, happens, which), _, _) in enumerate(ALONE):
-            now = NOW + 1_000 * at
-            if jobs:
-                keys.server.eval(add, 1, name, now, *enqueue_arguments(jobs))
-            if happens is not None:
-                happens(keys.server, name)
-            token = last if which == "again" else b"%16d" % at
-            after = {"new worker": b"", "stranger": b"nobody's"}.get(which, last)
-            before = _calls(keys.server, "del")
-            replies.append(keys.server.eval(text, 1, name, now, "w", token, after, 10, 15_000, ageing, "mail", "other"))
-            alone_taken.append(_calls(keys.server, "del") > before)
-            assert (replies[-1].pop(2) == b"0") == (len(replies[-1]) == 3), "the fence, of the server's own time"
-            last = last if which == "stranger" else token
-        keys.server.hdel(name + b":meta", "fence")
-        left.append((replies, {key.removeprefix(name): keys.server.dump(key) for key in _keys(keys.server, name)}))
-        keys.server.delete(*_keys(keys.server, name))
-    assert left[0] == left[1]
-    assert [len(reply) - 3 for reply in left[0][0]] == [taken for _, taken, _ in ALONE]
-    assert alone_taken == [alone for _, _, alone in ALONE] + [False] * len(ALONE)
-
-
-def _moved(server: Redis, name: bytes, queue: str, other: str) -> None:
-    for key in (":lane:%s:0", ":lanes:%s"):
-        server.rename(name + (key % queue).encode(), name + (key % other).encode())
-
-
-def _keys(server: Redis, name: bytes) -> list[bytes]:
-    return server.keys(name.decode() + "*")
-
-
-def _calls(server: Redis, command: str) -> int:
-    """How often the server has run a command."""
-    return int(server.info("commandstats").get(f"cmdstat_{command}", {"calls": 0})["calls"])
 
 
 def test_enqueue_of_a_known_jid_changes_nothing(keys: Keyspace) -> None:

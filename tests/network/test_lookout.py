@@ -45,7 +45,7 @@ class Ends:
 
 @pytest.fixture
 def ends(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ends]:
-    monkeypatch.setattr(lookout, "LOOK", 0.05)
+    monkeypatch.setattr(lookout, "LOOK", 0.5)
     monkeypatch.setattr(lookout, "STREAK", 60.0)
     made = Ends()
     yield made
@@ -58,7 +58,7 @@ def test_an_answer_is_looked_for_once_the_last_one_was_near(ends: Ends) -> None:
 
 def test_who_looked_in_vain_sleeps_and_does_not_look_for_the_next(ends: Ends) -> None:
     ends.answer()
-    assert not ends.answer(after=0.2)
+    assert not ends.answer(after=1.0)
     assert ends.looks[0] == 0
     assert len(ends.looks) > 2
     assert not ends.answer()

@@ -9,17 +9,14 @@
 local claimed, reply, taken = {}, {now, 0, '0', 0}, 0
 local UNKNOWN = '\0\0\0\0\0\0'
 
-local function row(jid, ready, facts, spec)
-  taken = taken + 1
-  claimed[taken], reply[4 + taken] = jid, jid .. ready .. facts .. spec
-end
-
 -- A row of a job that was taken apart.
 local function add(jid, ready, r, number)
   local deadline = r.rules and deadline_of(jid) or 0
   local facts = struct.pack('>HBH', r.attempt, r.crashes, deadline > 0 and number + 32768 or number)
   if deadline > 0 then facts = facts .. struct.pack('>I6', deadline) end
-  row(jid, ready, facts, r.apart and redis.call('HGET', SPECS, jid) or r.spec)
+  local spec = r.apart and redis.call('HGET', SPECS, jid) or r.spec
+  taken = taken + 1
+  claimed[taken], reply[4 + taken] = jid, jid .. ready .. facts .. spec
 end
 
 -- A job that has run, been planned or lies apart is taken apart.
