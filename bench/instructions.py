@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-SPEC = b'{"name":"noop","args":{"number":12345,"text":"a string of 20 chars"}}'
+SPEC = b'["noop",{"number":12345,"text":"a string of 20 chars"}]'
 SINGLES = 25
 
 

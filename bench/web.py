@@ -79,7 +79,7 @@ class Filler:
     def _new(self, queue: str, delay: int) -> NewJob:
         self._made += 1
         name = NAMES[self._made % len(NAMES)]
-        spec = {"name": name, "args": {"user": self._made, "to": f"user{self._made}@example.org"}, "v": 1}
+        spec = (name, {"user": self._made, "to": f"user{self._made}@example.org"})
         return NewJob(jid=new_jid(), spec=msgspec.json.encode(spec), queue=queue, delay=delay)
 
     def _enqueue(self, number: int, queue: str = "", delay: int = 0) -> None:

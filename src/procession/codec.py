@@ -24,7 +24,7 @@ from msgspec import UNSET, Struct, UnsetType
 from procession.depends import Dependency
 from procession.errors import BadArguments, ConfigError, NotEncodable, TooLarge
 from procession.fingerprint import place
-from procession.job import Failure, Spec
+from procession.job import NO_OPTIONS, Failure, Spec
 
 LARGEST = 256 * 1024
 """Most bytes of one call's arguments, and of one result."""
@@ -395,8 +395,8 @@ _failure_decoder = msgspec.json.Decoder(Failure)
 
 
 def encode_spec(spec: Spec) -> bytes:
-    """What was asked for, as the JSON that is stored."""
-    return msgspec.json.encode(spec)
+    """What was asked for, as the JSON that is stored; options only where there are some."""
+    return msgspec.json.encode(spec if spec.options != NO_OPTIONS else (spec.name, spec.args))
 
 
 def decode_spec(raw: bytes) -> Spec:

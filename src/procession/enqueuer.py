@@ -25,7 +25,7 @@ from procession.errors import (
     Unavailable,
     WrongVersion,
 )
-from procession.job import NewJob, Spec, Stored, new_jids, parse_jid
+from procession.job import NewJob, Spec, SpecOptions, Stored, new_jids, parse_jid
 from procession.limits import Limit, Limited, limited
 from procession.names import check_headers, check_queue, check_tags
 from procession.registry import Registered, check_priority
@@ -102,9 +102,7 @@ def new_job(call: Call[Any], jid: UUID, queue: str | None = None) -> NewJob:
     text = text[:LONGEST_KEY]
     limit = limit_of(call, options)
     limited_by = limit.text(call.arguments) if limit else ""
-    asked = Spec(
-        name=it.name,
-        args=msgspec.Raw(_stored(call, whose)),
+    asked = SpecOptions(
         attempts=options.get("attempts"),
         timeout=None if timeout is None else milliseconds(timeout, "timeout"),
         tags=check_tags(options["tags"]) if "tags" in options else it.tags,
@@ -114,7 +112,7 @@ def new_job(call: Call[Any], jid: UUID, queue: str | None = None) -> NewJob:
     )
     return NewJob(
         jid=jid,
-        spec=encode_spec(asked),
+        spec=encode_spec(Spec(it.name, msgspec.Raw(_stored(call, whose)), asked)),
         queue=check_queue(queue or options.get("queue") or it.queue),
         priority=check_priority(options["priority"]) if "priority" in options else it.priority,
         unique=key,

@@ -51,12 +51,9 @@ FINAL = frozenset({State.PROCESSED, State.FAILED, State.CANCELLED})
 RESERVED_QUEUES = frozenset(state.value for state in FINAL)
 
 
-class Spec(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """What was asked for: written once as JSON that a person can read, never rewritten, opaque to the store."""
+class SpecOptions(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """What else was asked for of one job, as far as the store need not know it. What is left out is not stored."""
 
-    name: str
-    args: Raw
-    """A JSON object: parameter name -> encoded value (see `codec.py`)."""
     attempts: int | None = None
     """How many runs are allowed; None leaves it to the job's own retry policy."""
     timeout: int | None = None
@@ -68,8 +65,19 @@ class Spec(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What travels beside the arguments, for those who stand around the job: a trace's context, a request's id."""
     limit: str = ""
     """The limit that it comes under, likewise."""
-    v: int = 1
-    """Version of this format."""
+
+
+NO_OPTIONS = SpecOptions()
+
+
+class Spec(Struct, frozen=True, array_like=True, gc=False):
+    """What was asked for: written once as JSON that a person can read, such as `["shop.send",{"to":"ada"}]` or
+    `["shop.send",{"to":"ada"},{"attempts":3}]`, never rewritten, opaque to the store."""
+
+    name: str
+    args: Raw
+    """A JSON object: parameter name -> encoded value (see `codec.py`)."""
+    options: SpecOptions = NO_OPTIONS
 
 
 class NewJob(Struct, frozen=True, kw_only=True, gc=False):

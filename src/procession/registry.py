@@ -15,7 +15,7 @@ from procession.codec import Signature, encode_spec
 from procession.context import current_job
 from procession.depends import Needs, injecting, needed
 from procession.errors import ConfigError
-from procession.job import PRIORITIES, Failure, Spec
+from procession.job import PRIORITIES, Failure, Spec, SpecOptions
 from procession.limits import Limit, Limited, limited
 from procession.middleware import around_runs
 from procession.names import check_queue, check_tags, job_name
@@ -127,7 +127,7 @@ def register(source: Any, **options: Unpack[JobOptions]) -> Registered:
     executor = _executor(function.__qualname__, inside, options)
     expires = options.get("expires")
     stable, checked = job_name(source, options.get("name")), check_tags(options.get("tags", ()))
-    head, _, tail = encode_spec(Spec(name=stable, args=Raw(b"@args"), tags=checked)).rpartition(b"@args")
+    head, _, tail = encode_spec(Spec(stable, Raw(b"@args"), SpecOptions(tags=checked))).rpartition(b"@args")
     signature = Signature.of(function, bound=bound)
     return Registered(
         name=stable,

@@ -17,7 +17,7 @@ from msgspec import Raw
 from procession.codec import checked_plain, encode_spec
 from procession.database import Database, Revision, Walk
 from procession.errors import ConfigError, Sealed
-from procession.job import Job, Spec
+from procession.job import Job, Spec, SpecOptions
 from procession.limits import Slot
 from procession.registry import Registered, Registry
 from procession.sealing import is_sealed, opened
@@ -55,9 +55,8 @@ def revision(job: Job, registry: Registry, args: Mapping[str, Any]) -> Revision:
     encoded = checked_plain(args) if registered is None else registered.signature.checked(args)
     text, key = _unique(job, plain, registered, encoded)
     limit, slot = _limit(job, plain, registered, encoded)
-    asked = Spec(
-        name=job.name,
-        args=Raw(encoded if sealing is None else sealing.seal(encoded, job.jid, "args")),
+    stored = Raw(encoded if sealing is None else sealing.seal(encoded, job.jid, "args"))
+    asked = SpecOptions(
         attempts=job.attempts,
         timeout=job.timeout,
         tags=job.tags,
@@ -65,7 +64,8 @@ def revision(job: Job, registry: Registry, args: Mapping[str, Any]) -> Revision:
         limit=limit if slot is None or sealing is None else sealing.seal_text(limit, job.jid, "limit"),
         headers=job.headers,
     )
-    return Revision(jid=job.jid, finish_at=job.finish_at, spec=encode_spec(asked), key=key, slot=slot)
+    spec = encode_spec(Spec(job.name, stored, asked))
+    return Revision(jid=job.jid, finish_at=job.finish_at, spec=spec, key=key, slot=slot)
 
 
 def _limit(job: Job, plain: Job, registered: Registered | None, encoded: bytes) -> tuple[str, Slot | None]:

@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from procession.codec import encode_spec
 from procession.cron import Cron, Dst, Every, Rule, between, upcoming
 from procession.errors import ConfigError, Sealed
-from procession.job import NewJob, Spec, jid_of
+from procession.job import NewJob, Spec, SpecOptions, jid_of
 from procession.limits import slot_of
 from procession.sealing import PREFIX, Sealing, Timed, is_sealed
 
@@ -125,13 +125,11 @@ class Schedule(Struct, frozen=True, kw_only=True, omit_defaults=True):
         its = jid or run_jid(self.name, slot)
         args = self.args if sealing is None else Raw(sealing.seal(bytes(self.args), its, "args"))
         limit = self.limit if sealing is None else sealing.seal_text(self.limit, its, "limit")
-        asked = Spec(
-            name=self.job, args=args, attempts=self.attempts, timeout=self.timeout, tags=self.tags, limit=limit
-        )
+        asked = SpecOptions(attempts=self.attempts, timeout=self.timeout, tags=self.tags, limit=limit)
         chance = _digest(self.name, slot)
         return NewJob(
             jid=its,
-            spec=encode_spec(asked),
+            spec=encode_spec(Spec(self.job, args, asked)),
             queue=self.queue,
             priority=self.priority,
             at=slot + chance % (self.jitter + 1) if jid is None else 0,

@@ -196,9 +196,9 @@ def unreadable_jobs(stage: Stage) -> None:
     bad = stage.enqueue(100, expected=State.FAILED)
     with stage.server.client() as client:
         for n, order in enumerate(bad):
-            rubbish = (b"", b"{", b'{"name": 7}', bytes(range(256)), b'{"name": "note", "args": [1]}')[n % 5]
+            rubbish = (b"", b"[", b"[7,{}]", bytes(range(256)), b'["note",[1]]')[n % 5]
             record = client.hget("{chaos:0}:jobs", order.jid.bytes)
-            client.hset("{chaos:0}:jobs", order.jid.bytes, record[: record.rindex(b'{"name"')] + rubbish)
+            client.hset("{chaos:0}:jobs", order.jid.bytes, record[: record.rindex(b'["')] + rubbish)
     stage.workers(2)
 
 

@@ -39,7 +39,7 @@ class Store:
         return f"{self.tag}:{name}"
 
     def enqueue(self, number: int, **fields: Any) -> list[UUID]:
-        jobs = [NewJob(**{"jid": new_jid(), "spec": b'{"name":"f","args":{}}', "queue": "mail", **fields})
+        jobs = [NewJob(**{"jid": new_jid(), "spec": b'["f",{}]', "queue": "mail", **fields})
                 for _ in range(number)]  # fmt: skip
         self.ask(self.database.enqueue(jobs))
         self.made += [job.jid for job in jobs]

@@ -158,7 +158,7 @@ def test_a_job_whose_record_and_spec_are_gone_is_dropped_where_it_is_met_and_the
 
 
 def test_a_long_spec_whose_record_is_gone_becomes_a_failed_job_that_a_person_can_retry(store: Store) -> None:
-    jid = store.enqueue(1, spec=b'{"name":"f","args":{"text":"%s"}}' % (b"x" * 2_000))[0]
+    jid = store.enqueue(1, spec=b'["f",{"text":"%s"}]' % (b"x" * 2_000))[0]
     store.server.hdel(store.key("jobs"), jid.bytes)
     assert "record lost" in store.kinds()
     store.walk(mend=True)
@@ -170,7 +170,7 @@ def test_a_long_spec_whose_record_is_gone_becomes_a_failed_job_that_a_person_can
 
 
 def test_a_missing_long_spec_is_named_and_only_that_job_is_undecodable(store: Store) -> None:
-    jid = store.enqueue(1, spec=b'{"name":"f","args":{"text":"%s"}}' % (b"x" * 2_000))[0]
+    jid = store.enqueue(1, spec=b'["f",{"text":"%s"}]' % (b"x" * 2_000))[0]
     store.server.hdel(store.key("specs"), jid.bytes)
     assert store.kinds() == {"no spec"}
     assert store.kinds(mend=True) == {"no spec"}

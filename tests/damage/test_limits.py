@@ -17,7 +17,7 @@ LIMIT = b"l" * 16
 
 def enqueue(store: Store, number: int, most: int = 1) -> list[UUID]:
     jobs = [
-        NewJob(jid=new_jid(), spec=b'{"name":"f","args":{}}', queue="limited", slot=Slot(limit=LIMIT, most=most))
+        NewJob(jid=new_jid(), spec=b'["f",{}]', queue="limited", slot=Slot(limit=LIMIT, most=most))
         for _ in range(number)
     ]
     store.ask(store.database.enqueue(jobs))

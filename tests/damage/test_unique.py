@@ -17,7 +17,7 @@ KEY = b"k" * 16
 
 def enqueue(store: Store, key: bytes = KEY) -> UUID:
     """A unique job; the jid that has the key."""
-    job = NewJob(jid=new_jid(), spec=b'{"name":"f","args":{}}', queue="mail", unique=Unique(key=key), deadline=9**9)
+    job = NewJob(jid=new_jid(), spec=b'["f",{}]', queue="mail", unique=Unique(key=key), deadline=9**9)
     jid: UUID = store.ask(store.database.enqueue([job]))[0].jid
     return jid
 

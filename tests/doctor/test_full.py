@@ -16,7 +16,7 @@ from procession.moves import Move
 from procession.testing.contract.invariants import check_invariants
 
 LEASE = 15_000
-SPEC = b'{"name":"f","args":{"text":"%s"}}' % (b"x" * 900)
+SPEC = b'["f",{"text":"%s"}]' % (b"x" * 900)
 
 
 def new(**fields: Any) -> NewJob:

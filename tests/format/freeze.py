@@ -20,7 +20,7 @@ from procession.codec import encode_spec
 from procession.database import Database
 from procession.database import open as open_database
 from procession.database.redis.keys import tag
-from procession.job import NewJob, Outcome, Spec
+from procession.job import NewJob, Outcome, Spec, SpecOptions
 from procession.moves import Move
 
 NOW = 1_800_000_000_000
@@ -38,12 +38,12 @@ def fill(database: Database, ask: Any) -> None:
     """Jobs in every state, with all that may be kept of one; a paused queue; a worker that will not come back."""
 
     def enqueue(*numbers: int, text: str = "", **fields: Any) -> None:
-        spec = encode_spec(Spec(name="f", args=msgspec.Raw(json.dumps({"text": text}).encode()), tags=("t",)))
+        spec = encode_spec(Spec("f", msgspec.Raw(json.dumps({"text": text}).encode()), SpecOptions(tags=("t",))))
         jobs = [NewJob(**{"jid": jid(number), "spec": spec, "queue": "mail", **fields}) for number in numbers]
         ask(database.enqueue(jobs))
 
     def claim(number: int) -> Any:
-        token = number.to_bytes(16, "big")
+        token = number.to_bytes(8, "big")
         return ask(database.claim(["mail"], "w", token, limit=1, lease=LEASE)).jobs[0]
 
     def settle(job: Any, move: Move, **fields: Any) -> None:

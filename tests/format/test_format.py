@@ -32,8 +32,9 @@ def empty(valkey_url: str, namespace: str) -> Iterator[Store]:
     store.server.close()
 
 
-UNRELEASED = 1
-"""The format of a state before the first release: no store of it has to be read, and none is taken for one of ours."""
+UNRELEASED = 2
+"""The formats up to here are of states before the first release: no store of them has to be read, and none is taken for
+one of ours."""
 
 
 def test_this_release_reads_its_own_format_and_the_one_before() -> None:
@@ -80,7 +81,7 @@ def test_a_newer_format_is_refused_by_client_and_worker_and_nothing_is_changed(e
     empty.server.hset(empty.key("meta"), "format", "999")
     before = frozen(empty.server, empty.tag)
     app = Procession(empty.database.url, namespace=empty.database.namespace)
-    with pytest.raises(WrongVersion, match=r"format 999, this release reads 2; upgrade procession"):
+    with pytest.raises(WrongVersion, match=r"format 999, this release reads 3; upgrade procession"):
         app.stats()
     with pytest.raises(WrongVersion):
         app.repair(apply=True)

@@ -251,7 +251,7 @@ def the_claim_that_a_failover_forgot_settles_nothing(url: str, namespace: str, s
 
 def a_job_that_is_final_already_is_not_waited_for(app: Procession) -> None:
     """To wait is to look first: a bell that rang before nobody hears again."""
-    job = NewJob(jid=new_jid(), spec=b'{"name":"f","args":{}}', queue="q")
+    job = NewJob(jid=new_jid(), spec=b'["f",{}]', queue="q")
     app.ask(app.database.enqueue([job]))
     app.cancel(job.jid)
 

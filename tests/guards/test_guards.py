@@ -79,7 +79,7 @@ def function(
 STORE = (
     script(
         "a claim writes who has the job in the same script that takes it out of its queue",
-        "claim.lua", "running .. enqueued .. (whose or sub(raw, 15, spec_at - 1)) .. past .. spec", "raw",
+        "claim.lua", "running .. enqueued .. (whose or sub(raw, 15, spec_at - 1)) .. since .. spec", "raw",
         test_faults.test_a_worker_that_dies_right_after_its_claim_is_found,
     ),
     script(
@@ -175,7 +175,7 @@ STORE = (
     ),
     script(
         "the fence: only the current claim's success counts",
-        "settle.lua", "    if find(raw, before, past + 6, true) ~= past + 6 then return false end\n", "",
+        "settle.lua", "    if find(raw, before, at + 6, true) ~= at + 6 then return false end\n", "",
         test_faults.test_a_claim_that_was_given_back_settles_nothing_afterwards, move=Move.PROCESS,
     ),
     script(
@@ -325,7 +325,7 @@ RUNTIME = (
     ),
     function(
         "the token of a claim is random, no counter that a failover sets back",
-        Claiming.__init__, "= os.urandom(16), os.urandom(16)", "= os.urandom(16), bytes(16)",
+        Claiming.__init__, "= _new_token(), _new_token()", "= _new_token(), bytes(8)",
         scenarios.the_claim_that_a_failover_forgot_settles_nothing,
     ),
     function(

@@ -22,7 +22,7 @@ A, B, C, D, E = (bytes([n]) * 16 for n in range(1, 6))
 
 def new(jid: bytes, **fields: Any) -> NewJob:
     """A job to be enqueued."""
-    return NewJob(jid=UUID(bytes=jid), spec=b'{"name":"app.f","args":{}}', **{"queue": "mail", **fields})
+    return NewJob(jid=UUID(bytes=jid), spec=b'["app.f",{}]', **{"queue": "mail", **fields})
 
 
 class Keyspace:
@@ -44,10 +44,10 @@ class Keyspace:
         """Write a job's record by hand."""
         record = {
             "priority": 0, "attempt": 0, "crashes": 0, "cancel": 0, "errors": 0, "times": (NOW - 50, 0, 0, 0, 0),
-            "queue": "mail", "worker": "", "token": b"", "reason": "", "spec": b'{"name":"app.f","args":{}}', **fields,
+            "queue": "mail", "worker": "", "token": b"", "reason": "", "spec": b'["app.f",{}]', **fields,
         }  # fmt: skip
         enqueued, due, started, finished, expires = (at.to_bytes(6, "big") for at in record["times"])
-        history = started + finished
+        history = started if state is State.RUNNING else started + finished
         for text in (record["worker"], record["token"], record["reason"]):
             raw = text if isinstance(text, bytes) else text.encode()
             history += bytes([len(raw)]) + raw

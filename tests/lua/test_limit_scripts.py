@@ -18,7 +18,7 @@ LIMIT = b"l" * 16
 
 def enqueue(keys: Keyspace, number: int, **words: Any) -> list[bytes]:
     jobs = [
-        NewJob(jid=new_jid(), spec=b'{"name":"f","args":{}}', queue="mail", slot=Slot(limit=LIMIT, most=1), **words)
+        NewJob(jid=new_jid(), spec=b'["f",{}]', queue="mail", slot=Slot(limit=LIMIT, most=1), **words)
         for _ in range(number)
     ]
     keys.connection.ask(keys.database.enqueue(jobs))
@@ -66,7 +66,7 @@ def test_a_job_without_a_limit_asks_for_none(keys: Keyspace, deadline: int) -> N
         return {name: stats.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in ("zlexcount", "zrangebylex")}
 
     before = calls()
-    job = NewJob(jid=new_jid(), spec=b'{"name":"f","args":{}}', queue="mail", deadline=deadline)
+    job = NewJob(jid=new_jid(), spec=b'["f",{}]', queue="mail", deadline=deadline)
     keys.connection.ask(keys.database.enqueue([job]))
     perform(keys)
     assert calls() == before

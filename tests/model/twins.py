@@ -216,7 +216,7 @@ class Twins(RuleBasedStateMachine):
         self.made += 1
         jid = UUID(int=self.made + (1 << 100))
         words["window"] = words["window"] or (1_000 if words["until"] is None else 0)
-        spec = b'{"name":"f","args":{"n":%d}%s}' % (self.made, named(slot))
+        spec = b'["f",{"n":%d}%s]' % (self.made, named(slot))
         plan: dict[str, Any] = {"queue": queue, "delay": delay, "deadline": deadline, "slot": slot}
         job = NewJob(jid=jid, spec=spec, unique=Unique(**words), **plan)
         stored = self.both(lambda database: database.enqueue([job]))[0]
@@ -231,7 +231,7 @@ class Twins(RuleBasedStateMachine):
             self.ask_enqueue(self.jid(at), queue=queue)
 
     def ask_enqueue(self, jid: UUID, **options: Any) -> None:
-        job = NewJob(jid=jid, spec=b'{"name":"f","args":{}%s}' % named(options.get("slot")), **options)
+        job = NewJob(jid=jid, spec=b'["f",{}%s]' % named(options.get("slot")), **options)
         there = self.both(lambda database: database.find([jid]))[0] is not None
         assert self.both(lambda database: database.enqueue([job]))[0].new is not there
 
@@ -264,7 +264,7 @@ class Twins(RuleBasedStateMachine):
         jid = self.jid(at)
         (found,) = self.both(lambda database: database.find([jid]))
         read = found.finish_at if found is not None and as_read else 1
-        asked = Revision(jid=jid, finish_at=read, spec=b'{"name":"f","args":{"n":1}}', key=key)
+        asked = Revision(jid=jid, finish_at=read, spec=b'["f",{"n":1}]', key=key)
         self.both(lambda database: database.revise([asked]))
 
     @rule(at=jobs_at)
@@ -352,7 +352,7 @@ class Twins(RuleBasedStateMachine):
 
 def named(slot: Slot | None) -> bytes:
     """What the spec of a job under a limit says more."""
-    return b"" if slot is None else b',"limit":"%s"' % slot.limit[:1]
+    return b"" if slot is None else b',{"limit":"%s"}' % slot.limit[:1]
 
 
 def outcome_of(jid: UUID, token: bytes, move: Move, delay: int = 0) -> Outcome:

@@ -96,7 +96,7 @@ def test_what_cannot_be_packed_is_an_error_for_the_callers_of_its_trip_and_for_n
 
 
 def _plain() -> NewJob:
-    return NewJob(jid=new_jid(), spec=b'{"name":"note","args":{"n":0}}', queue="q")
+    return NewJob(jid=new_jid(), spec=b'["note",{"n":0}]', queue="q")
 
 
 @pytest.fixture(autouse=True)

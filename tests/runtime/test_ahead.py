@@ -53,7 +53,7 @@ def test_a_claim_that_reaches_the_store_behind_the_word_of_a_death_takes_nothing
     valkey_url: str, namespace: str
 ) -> None:
     app = Procession(valkey_url, namespace=namespace)
-    job = _new((b'{"name":"f","args":', b"}"), b"{}")
+    job = _new((b'["f",', b"]"), b"{}")
     app.ask(app.database.enqueue([job]))
     messenger = Envoy(app.database, lease=15_000, budget=2.0)
     messenger.died("w", Crash(how="signal 9"))

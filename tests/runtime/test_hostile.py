@@ -33,16 +33,16 @@ def raw(spec: bytes, **fields: Any) -> NewJob:
     return NewJob(**{"jid": new_jid(), "spec": spec, "queue": "q", **fields})
 
 
-DEEP = b'{"name":"add","args":{"n":' + b"[" * 100_000 + b"]" * 100_000 + b"}}"
+DEEP = b'["add",{"n":' + b"[" * 100_000 + b"]" * 100_000 + b"}]"
 HOSTILE = {
     "no JSON": b"\xff\xfe\x00",
     "nothing": b"",
-    "cut short": b'{"name":"add","args":{"n":',
-    "not an object": b'["add",{"n":1}]',
-    "no name": b'{"args":{"n":1}}',
-    "a lone surrogate": b'{"name":"\\ud800","args":{}}',
+    "cut short": b'["add",{"n":',
+    "not a list": b'{"name":"add","args":{"n":1}}',
+    "no name": b'[{"n":1}]',
+    "a lone surrogate": b'["\\ud800",{}]',
     "nested deeply": DEEP,
-    "one megabyte": b'{"name":"add","args":{"n":"' + b"x" * 1_000_000,
+    "one megabyte": b'["add",{"n":"' + b"x" * 1_000_000,
     "fifty megabytes": b"\x00" * 50_000_000,
 }
 
@@ -50,7 +50,7 @@ HOSTILE = {
 @pytest.mark.parametrize("what", HOSTILE)
 def test_a_spec_that_cannot_be_read_fails_alone_and_its_bytes_are_kept(app: Procession, what: str) -> None:
     app.job(lambda n: n + 1, name="add", queue="q", retry=QUICK)
-    bad, good = raw(HOSTILE[what]), raw(b'{"name":"add","args":{"n":1}}')
+    bad, good = raw(HOSTILE[what]), raw(b'["add",{"n":1}]')
     app.ask(app.database.enqueue([bad, good]))
     burst(app)
     job = app.find_job(bad.jid)
@@ -70,7 +70,7 @@ def test_arguments_that_do_not_fit_fail_the_attempt_and_the_worker_lives(app: Pr
         return n + 1
 
     app.job(add, name="add", queue="q", retry=False)
-    bad, good = raw(b'{"name":"add","args":%s}' % args), raw(b'{"name":"add","args":{"n":9007199254740993}}')
+    bad, good = raw(b'["add",%s]' % args), raw(b'["add",{"n":9007199254740993}]')
     app.ask(app.database.enqueue([bad, good]))
     burst(app)
     job = app.find_job(bad.jid)
@@ -82,20 +82,20 @@ def test_arguments_that_do_not_fit_fail_the_attempt_and_the_worker_lives(app: Pr
 
 def test_one_unreadable_job_of_a_hundred_that_are_due_holds_up_none(app: Procession) -> None:
     app.job(lambda n: n, name="same", queue="q", retry=QUICK)
-    jobs = [raw(b'{"name":"same","args":{"n":%d}}' % n, delay=200) for n in range(100)]
-    jobs[40] = raw(b'{"name":"sa\x00', delay=200)
+    jobs = [raw(b'["same",{"n":%d}]' % n, delay=200) for n in range(100)]
+    jobs[40] = raw(b'["sa\x00', delay=200)
     app.ask(app.database.enqueue(jobs))
     asyncio.run(_until_all_ended(app, 100))
     found = app.ask(app.database.find([job.jid for job in jobs]))
     assert [job.state for job in found].count(State.PROCESSED) == 99
-    assert (found[40].state, found[40].reason, found[40].raw) == (State.FAILED, "undecodable", b'{"name":"sa\x00')
+    assert (found[40].state, found[40].reason, found[40].raw) == (State.FAILED, "undecodable", b'["sa\x00')
     app.close()
 
 
 def test_a_result_that_cannot_be_encoded_fails_that_job_and_the_worker_is_fine(app: Procession) -> None:
     app.job(lambda: object(), name="odd", queue="q", retry=False)
     app.job(lambda: 7, name="fine", queue="q")
-    odd, fine = raw(b'{"name":"odd","args":{}}'), raw(b'{"name":"fine","args":{}}')
+    odd, fine = raw(b'["odd",{}]'), raw(b'["fine",{}]')
     app.ask(app.database.enqueue([odd, fine]))
     burst(app)
     job = app.find_job(odd.jid)
@@ -124,7 +124,7 @@ def test_a_name_that_no_worker_knows_waits_is_shown_and_runs_when_a_worker_knows
     old.job(lambda: "a", name="a", queue="q")
     new.job(lambda: "a", name="a2", aliases=["a"], queue="q")
     new.job(lambda: "b", name="b", queue="q")
-    jobs = [raw(b'{"name":"%s","args":{}}' % name) for name in (b"a", b"b", b"b", b"a")]
+    jobs = [raw(b'["%s",{}]' % name) for name in (b"a", b"b", b"b", b"a")]
     old.ask(old.database.enqueue(jobs))
     burst(old, queues=["q"])
     states = [job.state for job in old.ask(old.database.find([job.jid for job in jobs]))]
@@ -136,12 +136,12 @@ def test_a_name_that_no_worker_knows_waits_is_shown_and_runs_when_a_worker_knows
     waiting = old.jobs("delayed").jobs[0]
     assert (waiting.attempt, waiting.failures) == (0, ())
 
-    by_new = raw(b'{"name":"a","args":{}}')  # enqueued by the old release, performed by the new one through its alias
+    by_new = raw(b'["a",{}]')  # enqueued by the old release, performed by the new one through its alias
     new.ask(new.database.enqueue([by_new]))
     burst(new, queues=["q"])
     assert new.handle(by_new.jid).result(5) == "a"
 
-    renamed = raw(b'{"name":"a2","args":{}}')  # rolled back: only the old release is left
+    renamed = raw(b'["a2",{}]')  # rolled back: only the old release is left
     old.ask(old.database.enqueue([renamed]))
     burst(old, queues=["q"])
     job = old.find_job(renamed.jid)

@@ -12,7 +12,7 @@ from msgspec import Raw
 from procession import BadArguments, Limit, Procession
 from procession.codec import encode_spec
 from procession.errors import ConfigError, Sealed
-from procession.job import Job, Spec, State, new_jid
+from procession.job import Job, Spec, SpecOptions, State, new_jid
 from procession.registry import Registry
 from procession.revising import revision
 from procession.sealing import Zlib
@@ -105,9 +105,9 @@ def test_sealed_arguments_are_replaced_only_where_they_can_be_opened(namespace: 
 
 def test_all_that_was_asked_but_the_arguments_is_asked_again() -> None:
     values: dict[str, Any] = {"int": 3, "str": "x", "tuple": ("t",), "dict": {"h": "x"}}
-    kinds = {"name": "str", "attempts": "int", "timeout": "int", "tags": "tuple", "headers": "dict", "limit": "str"}
+    kinds = {"attempts": "int", "timeout": "int", "tags": "tuple", "headers": "dict", "limit": "str"}
     asked = {name: values[kind] for name, kind in kinds.items()}
-    job = Job(jid=new_jid(), args={"n": 1}, queue="q", state=State.FAILED, **asked)
-    wanted = Spec(args=Raw(b'{"n":2}'), **asked)
+    job = Job(jid=new_jid(), name="x", args={"n": 1}, queue="q", state=State.FAILED, **asked)
+    wanted = Spec("x", Raw(b'{"n":2}'), SpecOptions(**asked))
     assert revision(job, Registry(), {"n": 2}).spec == encode_spec(wanted)
-    assert {*Spec.__struct_fields__} == {*kinds, "args", "unique", "v"}, "a new field belongs in revision()"
+    assert {*SpecOptions.__struct_fields__} == {*kinds, "unique"}, "a new field belongs in revision()"

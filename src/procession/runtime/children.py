@@ -8,20 +8,18 @@ the whole group, beside us, does not make the first request look like the second
 from __future__ import annotations
 
 import json
-import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
-from uuid import uuid4
 
 from procession.clock import monotonic
 from procession.job import Crash
 from procession.runtime.blackbox import BlackBox, Ended, ended
 from procession.runtime.child import DISMISSED
+from procession.runtime.identity import new_worker_id
 from procession.runtime.pulse import Felt
 
 KILL_AFTER = 10.0
@@ -37,7 +35,7 @@ class Child:
     """
 
     def __init__(self, asked: Mapping[str, Any], *, grace: float) -> None:
-        self.worker_id = f"{socket.gethostname()[:60]}:{os.getpid()}:{uuid4().hex[:12]}"
+        self.worker_id = new_worker_id()
         self.started = monotonic()
         self.pulse = Felt()
         self.box = BlackBox()

@@ -29,6 +29,11 @@ class Claim(NamedTuple):
     order: list[str]
 
 
+def _new_token() -> bytes:
+    """Eight bytes by chance: one claim of one worker, told apart from all others of a shard."""
+    return os.urandom(8)
+
+
 class Claiming:
     """See above. Times in milliseconds."""
 
@@ -38,7 +43,7 @@ class Claiming:
         self._turns = turns
         self._lease = lease
         self._ageing = ageing
-        self._last_token, self._token = os.urandom(16), os.urandom(16)
+        self._last_token, self._token = _new_token(), _new_token()
         self._ahead: Claim | None = None
 
     def in_turn(self, limit: int) -> Claim:
@@ -75,7 +80,7 @@ class Claiming:
         return [*strangers]
 
     def _renew(self) -> None:
-        self._last_token, self._token = self._token, os.urandom(16)
+        self._last_token, self._token = self._token, _new_token()
         self._ahead = None
 
     def _claim(self, limit: int, lease: int) -> Claim:

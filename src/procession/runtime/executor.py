@@ -110,10 +110,11 @@ def resolve(claimed: Claimed, registry: Registry, worker: str) -> Run | Verdict:
     if claimed.left is not None and claimed.left <= 0:
         return _ended(claimed, Move.FAIL, DEADLINE, JobTimeout("the deadline of this job has passed"), worker)
     retry = registry.policies.retry_of(registered.retry, claimed.queue)
-    attempts = spec.attempts if spec.attempts is not None else retry.attempts
-    timeout, hard = limits(spec.timeout if spec.timeout is not None else registered.timeout, registered.hard_timeout)
+    asked = spec.options
+    attempts = asked.attempts if asked.attempts is not None else retry.attempts
+    timeout, hard = limits(asked.timeout if asked.timeout is not None else registered.timeout, registered.hard_timeout)
     context = CurrentJob(
-        claimed.jid, registered.name, claimed.queue, claimed.attempt, claimed.fence, worker, spec.headers
+        claimed.jid, registered.name, claimed.queue, claimed.attempt, claimed.fence, worker, asked.headers
     )
     deadline = None if claimed.left is None else monotonic() + claimed.left / 1_000
     return Run(claimed, registered, spec.args, attempts, context, timeout, hard, deadline, retry)

@@ -20,7 +20,7 @@ from procession.codec import encode_failure, encode_spec
 from procession.database import Database, Death
 from procession.errors import StoreRefused, Unavailable
 from procession.events import Event
-from procession.job import Claimed, Failure, Job, Outcome, Spec, State
+from procession.job import Claimed, Failure, Job, Outcome, Spec, SpecOptions, State
 from procession.moves import Move
 from procession.registry import Registry
 from procession.runtime.announcing import Announcer
@@ -106,7 +106,7 @@ class Obituaries:
 
     def _run_of(self, job: Job) -> Run | None:
         """What stands for the run that is gone; None where its name is not known."""
-        spec = encode_spec(Spec(name=job.name, args=Raw(encode(job.args)), tags=job.tags))
+        spec = encode_spec(Spec(job.name, Raw(encode(job.args)), SpecOptions(tags=job.tags)))
         it = Claimed(job.jid, b"", job.queue, spec, job.attempt, job.crashes, fence=0)
         run = resolve(it, self._registry, self._worker)
         return run if isinstance(run, Run) else None

@@ -74,8 +74,8 @@ def noted(app: Procession, job: NewJob, now: int, by: UUID | None, schedule: str
     due = max(now + job.delay if job.delay else job.at or now, now)
     return Enqueued(
         jid=job.jid, name=spec.name, arguments=arguments, queue=job.queue, priority=job.priority,
-        delay=timedelta(milliseconds=due - now), due_at=datetime.fromtimestamp(due / 1_000, UTC), tags=spec.tags,
-        by=by, schedule=schedule, raw=raw, job=job,
+        delay=timedelta(milliseconds=due - now), due_at=datetime.fromtimestamp(due / 1_000, UTC),
+        tags=spec.options.tags, by=by, schedule=schedule, raw=raw, job=job,
     )  # fmt: skip
 
 
@@ -142,7 +142,7 @@ def _otherwise(asked: Wanted, it: Enqueued, option: str) -> str:
     """Compare what the option comes to with what was stored: both are made by the enqueuer."""
     should = new_job(Call(asked.registered, it.raw, asked.options), it.jid)
     if option in _IN_SPEC:
-        mine, its = (getattr(decode_spec(job.spec), _IN_SPEC[option]) for job in (should, it.job))
+        mine, its = (getattr(decode_spec(job.spec).options, _IN_SPEC[option]) for job in (should, it.job))
         return "" if mine == its else f"{option} is {its!r}"
     for field in _FIELDS.get(option, ()):
         mine, its = getattr(should, field), getattr(it.job, field)

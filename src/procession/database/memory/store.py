@@ -385,6 +385,5 @@ def job_of(record: Record) -> Job:
     with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         spec = decode_spec(record.spec)
         args = msgspec.json.decode(spec.args, type=dict[str, Any])
-        fields |= {"unique": spec.unique, "headers": spec.headers, "limit": spec.limit}
-        return Job(name=spec.name, args=args, attempts=spec.attempts, timeout=spec.timeout, tags=spec.tags, **fields)
+        return Job(name=spec.name, args=args, **msgspec.structs.asdict(spec.options), **fields)
     return Job(name="", args={}, raw=record.spec, **fields)

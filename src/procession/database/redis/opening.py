@@ -17,8 +17,8 @@ from procession.database.redis.target import Target
 from procession.database.redis.wire import BROKEN, Command
 from procession.errors import ProcessionError, StoreRefused, Unavailable, WrongVersion
 
-FORMAT = b"2"
-"""Version of the stored format that this release writes. Format 1 was that of a state before the first release."""
+FORMAT = b"3"
+"""Version of the stored format that this release writes. 1 and 2 were those of states before the first release."""
 READABLE = (FORMAT,)
 """What it reads: this one and the one before. `tests/format` holds a frozen store of each."""
 

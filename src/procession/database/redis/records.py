@@ -63,8 +63,11 @@ def unpack(record: bytes) -> tuple[dict[str, Any], bytes]:
         fields.update(due_at=_time(due), expires_at=_time(expires))
         at += PLAN.size
     if flags & HAS_HISTORY:
-        started, finished = PLAN.unpack_from(record, at)
-        at += PLAN.size
+        started, finished = record[at : at + 6], b""
+        at += 6
+        if fields["state"] is not State.RUNNING:
+            finished = record[at : at + 6]
+            at += 6
         texts = []
         for _ in range(3):
             texts.append(record[at + 1 : at + 1 + record[at]])
@@ -156,5 +159,4 @@ def _job(jid: bytes, record: bytes, apart: bytes | None, errors: bytes | None, r
         args = _args.decode(asked.args)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Job(name="", args={}, raw=spec, **fields)
-    fields |= {"unique": asked.unique, "headers": asked.headers, "limit": asked.limit}
-    return Job(name=asked.name, args=args, attempts=asked.attempts, timeout=asked.timeout, tags=asked.tags, **fields)
+    return Job(name=asked.name, args=args, **msgspec.structs.asdict(asked.options), **fields)

@@ -18,7 +18,7 @@ from procession.unique import Unique
 Ask = Callable[..., Any]
 
 
-LONG = b'{"name":"' + b"f" * 2_000 + b'"}'
+LONG = b'["' + b"f" * 2_000 + b'",{}]'
 
 
 @pytest.mark.parametrize("fields", [{}, {"unique": Unique(key=b"k" * 16)}, {"spec": LONG}])

@@ -42,7 +42,7 @@ def drive(ask: Ask) -> Drive:
 
 
 def spec(name: str, n: int = 0) -> bytes:
-    return b'{"name":"%s","args":{"n":%d}}' % (name.encode(), n)
+    return b'["%s",{"n":%d}]' % (name.encode(), n)
 
 
 def everything(database: Database, drive: Drive, text: str, limit: int = 50) -> list[UUID]:
@@ -281,7 +281,7 @@ def test_why_a_blocked_job_waits_and_a_filter_finds_it(
     database: Database, ask: Ask, told: Told, clock: Clock, drive: Drive
 ) -> None:
     slot = Slot(limit=b"l" * 16, most=2)
-    spec = b'{"name":"app.f","args":{},"limit":"app.f/7"}'
+    spec = b'["app.f",{},{"limit":"app.f/7"}]'
     jobs = [new(spec=spec, slot=slot, queue=queue) for queue in ("mail", "slow", "mail", "mail")]
     ask(database.enqueue(jobs))
     first, second, third, fourth = (job.jid for job in jobs)

@@ -24,7 +24,7 @@ LIMIT, OTHER = b"l" * 16, b"m" * 16
 def new(limit: bytes | None = LIMIT, most: int = 1, **words: Any) -> NewJob:
     """A new job under a limit."""
     slot = None if limit is None else Slot(limit=limit, most=most)
-    return NewJob(**{"jid": new_jid(), "spec": b'{"name":"app.f","args":{}}', "queue": "mail", "slot": slot, **words})
+    return NewJob(**{"jid": new_jid(), "spec": b'["app.f",{}]', "queue": "mail", "slot": slot, **words})
 
 
 def enqueue(database: Database, ask: Ask, *jobs: NewJob) -> list[UUID]:
@@ -341,7 +341,7 @@ def test_a_blocked_job_holds_its_unique_key_and_takes_over_new_arguments_and_due
     database: Database, ask: Ask, clock: Clock
 ) -> None:
     jids = enqueue(database, ask, new(), keyed(), new())
-    second = keyed(spec=b'{"name":"app.f","args":{"n":2}}')
+    second = keyed(spec=b'["app.f",{"n":2}]')
     assert ask(database.enqueue([second])) == [Stored(jids[1], False)]
     assert find(database, ask, jids[1]).args == {"n": 2}
     assert states(database, ask, jids) == "qbb"

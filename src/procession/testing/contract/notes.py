@@ -103,7 +103,7 @@ def test_the_newest_2000_lines_and_256_kb_of_a_job_are_kept(database: Database, 
 
 def test_notes_go_away_with_their_job(database: Database, ask: Ask, clock: Clock) -> None:
     for how in ("remove", "prune"):
-        job = running(database, ask, spec=b'{"name":"app.f","args":{"text":"%b"}}' % (b"x" * 2_000))
+        job = running(database, ask, spec=b'["app.f",{"text":"%b"}]' % (b"x" * 2_000))
         ask(database.note([note(job, 1, "a", progress=0.5)]))
         settle(database, ask, job, Move.FAIL, reason="no", failure=b'{"attempt":1,"type":"E","message":"no"}')
         assert texts(database, ask, job) == [(1, "a")]

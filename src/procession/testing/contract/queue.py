@@ -22,7 +22,7 @@ FAILURE = b'{"attempt":1,"type":"ValueError","message":"no"}'
 
 
 def new(**fields: Any) -> NewJob:
-    return NewJob(**{"jid": new_jid(), "spec": b'{"name":"app.f","args":{"n":1}}', "queue": "mail", **fields})
+    return NewJob(**{"jid": new_jid(), "spec": b'["app.f",{"n":1}]', "queue": "mail", **fields})
 
 
 def claim(
@@ -195,7 +195,7 @@ def test_only_the_current_claim_counts(database: Database, ask: Ask) -> None:
 
 
 def test_jobs_of_all_kinds_are_claimed_and_settled_together(database: Database, ask: Ask, clock: Clock) -> None:
-    long = b'{"name":"app.f","args":{"text":"' + b"x" * 3_000 + b'"}}'
+    long = b'["app.f",{"text":"' + b"x" * 3_000 + b'"}]'
     plain: list[dict[str, Any]] = [{}, {}, {"queue": "a"}, {"priority": 3}, {}]
     odd: list[dict[str, Any]] = [{"spec": long}, {"expires_in": 60_000}, {"deadline": 60_000}, {"delay": 10}]
     jobs = [new(**fields) for fields in (*plain, *odd, *plain, *odd)]

@@ -20,7 +20,7 @@ from procession.testing.contract.unique import new as unique
 
 Ask = Callable[..., Any]
 OTHER = b"o" * 16
-EDITED = b'{"name":"app.f","args":{"n":2}}'
+EDITED = b'["app.f",{"n":2}]'
 
 
 def failed(database: Database, ask: Ask, job: Any) -> Job:
@@ -44,7 +44,7 @@ def test_a_finished_job_runs_again_as_what_is_asked_now_and_keeps_its_errors(
 ) -> None:
     before = failed(database, ask, new())
     clock.pass_(1_000)
-    spec = b'{"name":"app.f","args":{"text":"%s"}}' % (b"x" * size)
+    spec = b'["app.f",{"text":"%s"}]' % (b"x" * size)
     assert revise(database, ask, before.jid, before.finish_at, spec)
     after = find(database, ask, before.jid)
     assert after is not None

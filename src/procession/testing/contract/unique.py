@@ -22,7 +22,7 @@ KEY = b"k" * 16
 def new(key: bytes = KEY, *, text: str = "1", jid: Any = None, **words: Any) -> NewJob:
     """A new job with a unique key; words of `Unique` go there."""
     rules = {word: words.pop(word) for word in ("until", "window", "conflict", "at_most") if word in words}
-    spec = b'{"name":"app.f","args":{"n":' + text.encode() + b"}}"
+    spec = b'["app.f",{"n":' + text.encode() + b"}]"
     return NewJob(jid=jid or new_jid(), spec=spec, queue="mail", unique=Unique(key=key, **rules), **words)
 
 

@@ -47,7 +47,7 @@ if last == token or held then
 elseif not left then
   redis.call('HSET', T .. ':tokens', worker, token)
   local running = struct.pack('>BBHHBB', VERSION, RUNNING, 0, 1, 0, HAS_HISTORY)
-  local past, sub, find = history(now, 0, worker, token, ''), string.sub, string.find
+  local since, sub, find = running_since(now, worker, token, ''), string.sub, string.find
   local in_turn = not last or after == '' or after == last
   local paused = values(T .. ':paused', queues)
   for i, queue in ipairs(queues) do
@@ -56,7 +56,7 @@ elseif not left then
       local function take_raw(jid, raw, whose)
         if not whose and find(raw, UNTOUCHED, 5, true) ~= 5 then return take(jid, unpacked(raw), i - 1) end
         local enqueued, spec = sub(raw, 9, 14), sub(raw, spec_at)
-        fields[wrote + 1], fields[wrote + 2] = jid, running .. enqueued .. (whose or sub(raw, 15, spec_at - 1)) .. past .. spec
+        fields[wrote + 1], fields[wrote + 2] = jid, running .. enqueued .. (whose or sub(raw, 15, spec_at - 1)) .. since .. spec
         wrote, taken = wrote + 2, taken + 1
         claimed[taken], reply[4 + taken] = jid, jid .. enqueued .. facts .. spec
         return true

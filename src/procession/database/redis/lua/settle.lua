@@ -82,17 +82,17 @@ local function settle_processed(token, joined, results_at)
   local jids, others, sub, find = {}, {}, string.sub, string.find
   for i = 1, #joined / 16 do jids[i] = sub(joined, 16 * i - 15, 16 * i) end
   local raws, kept, watched, all_new = values(JOBS, jids), pushing('RPUSH', KEPT[PROCESSED]), is_watched(), next(known) == nil
-  local before, after = sub(history(0, 0, worker, token, ''), 7), sub(history(0, now, worker, sub(token, 1, 4), ''), 7)
+  local before, after = sub(running_since(0, worker, token, ''), 7), sub(past(0, now, worker, sub(token, 1, 4), ''), 7)
   local head, tail, its_head, its_tail, spec_at, queue, alike, plain, per_queue = nil, nil, nil, nil, nil, nil, 0, 0, {}
 
   local function made_from(raw)
     if #raw < 16 or string.byte(raw, 2) ~= RUNNING or string.byte(raw, 8) ~= HAS_HISTORY then return false end
-    local past = 17 + string.byte(raw, 16)
-    if find(raw, before, past + 6, true) ~= past + 6 then return false end
+    local at = 17 + string.byte(raw, 16)
+    if find(raw, before, at + 6, true) ~= at + 6 then return false end
     if queue then per_queue[queue] = (per_queue[queue] or 0) + alike end
-    queue, alike, spec_at = sub(raw, 17, past - 1), 0, past + 6 + #before
+    queue, alike, spec_at = sub(raw, 17, at - 1), 0, at + 6 + #before
     head, tail = sub(raw, 1, 8), sub(raw, 15, spec_at - 1)
-    its_head, its_tail = string.char(VERSION, PROCESSED) .. suffix .. sub(raw, 5, 8), sub(raw, 15, past + 5) .. after
+    its_head, its_tail = string.char(VERSION, PROCESSED) .. suffix .. sub(raw, 5, 8), sub(raw, 15, at + 5) .. after
     return true
   end
 

@@ -6,7 +6,7 @@
 --    5  attempt (2), crashes, flags
 --    9  enqueued (6), priority, length of the queue's name, the name: never change
 --       plan: due (6), expires (6)                                           when its flag is set
---       history: started (6), finished (6), worker, token, reason            when its flag is set; a length before each text
+--       history: started (6), finished (6) unless it runs, worker, token, reason   when its flag is set; a length before each text
 --       rules (unique key, deadline) lie in the hash `rules`                 when its flag is set
 --       spec, as it was asked for; one over 1 kB lies in `specs`, so that no move rewrites it
 --
@@ -26,7 +26,7 @@ local NOTES = T .. ':notes'
 local META = T .. ':meta'
 local COUNTERS = T .. ':counters'
 local VERSION, LONG_SPEC = 1, 1024
-local HEAD, PLAN, HISTORY = '>BBHHBBI6bBc0', '>I6I6', '>I6I6Bc0Bc0Bc0'
+local HEAD, PLAN, RUN, PAST = '>BBHHBBI6bBc0', '>I6I6', '>I6Bc0Bc0Bc0', '>I6I6Bc0Bc0Bc0'
 local HAS_PLAN, HAS_HISTORY, CANCEL, HAS_ERRORS, HAS_RESULT, APART, HAS_RULES, HAS_NOTES = 1, 2, 4, 8, 16, 32, 64, 128
 
 local clock = now == 0 and redis.call('TIME')
@@ -36,7 +36,11 @@ local function taken_apart(raw)
   local version, state, place, attempt, crashes, flags, enqueued, priority, queue, at = struct.unpack(HEAD, raw)
   local due, expires, started, finished, worker, token, reason = 0, 0, 0, 0, '', '', ''
   if flags % 2 == 1 then due, expires, at = struct.unpack(PLAN, raw, at) end
-  if flags % 4 >= 2 then started, finished, worker, token, reason, at = struct.unpack(HISTORY, raw, at) end
+  if flags % 4 >= 2 and state == RUNNING then
+    started, worker, token, reason, at = struct.unpack(RUN, raw, at)
+  elseif flags % 4 >= 2 then
+    started, finished, worker, token, reason, at = struct.unpack(PAST, raw, at)
+  end
   return version == VERSION and NAMES[state] and {
     state = state, priority = priority, attempt = attempt, crashes = crashes, place = place, enqueued = enqueued, queue = queue,
     due = due, expires = expires, started = started, finished = finished, worker = worker, token = token, reason = reason,
@@ -51,15 +55,21 @@ local function unpacked(raw)
   return readable and r or nil
 end
 
-local function history(started, finished, worker, token, reason)
-  return struct.pack(HISTORY, started, finished, #worker, worker, #token, token, #reason, reason)
+local function running_since(started, worker, token, reason)
+  return struct.pack(RUN, started, #worker, worker, #token, token, #reason, reason)
+end
+
+local function past(started, finished, worker, token, reason)
+  return struct.pack(PAST, started, finished, #worker, worker, #token, token, #reason, reason)
 end
 
 local function packed(r)
-  local flags, plan, past = 0, '', ''
+  local flags, plan, history = 0, '', ''
   if r.due > 0 or r.expires > 0 then flags, plan = HAS_PLAN, struct.pack(PLAN, r.due, r.expires) end
   if r.started > 0 or r.finished > 0 or r.worker ~= '' or r.token ~= '' or r.reason ~= '' then
-    flags, past = flags + HAS_HISTORY, history(r.started, r.finished, r.worker, r.token, r.reason)
+    flags = flags + HAS_HISTORY
+    history = r.state == RUNNING and running_since(r.started, r.worker, r.token, r.reason)
+      or past(r.started, r.finished, r.worker, r.token, r.reason)
   end
   if r.cancel then flags = flags + CANCEL end
   if r.errors then flags = flags + HAS_ERRORS end
@@ -68,7 +78,7 @@ local function packed(r)
   if r.rules then flags = flags + HAS_RULES end
   if r.notes then flags = flags + HAS_NOTES end
   return struct.pack(HEAD, VERSION, r.state, r.place, r.attempt, r.crashes, flags, r.enqueued, r.priority, #r.queue, r.queue)
-    .. plan .. past .. r.spec
+    .. plan .. history .. r.spec
 end
 
 -- One command per chunk of many arguments: `unpack` fails above about 8,000 values.

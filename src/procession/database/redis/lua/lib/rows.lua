@@ -12,7 +12,7 @@ local function is_sound(raw)
   local at = 17 + length
   if flags % 2 == 1 then at = at + 12 end
   if flags % 4 >= 2 then
-    at = at + 12
+    at = at + (state == RUNNING and 6 or 12)
     for _ = 1, 3 do
       local text = byte(raw, at)
       if not text then return false end
