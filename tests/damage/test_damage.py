@@ -41,6 +41,8 @@ DAMAGES: dict[str, tuple[Damage, set[str]]] = {
     ),
     "the descriptions of workers": (gone("workers"), set()),
     "the tokens": (gone("tokens"), set()),
+    "a token cut short": (lambda it: it.server.hset(it.key("tokens"), "dead", "y"), set()),
+    "the names of workers": (gone("names"), {"no lease", "not held", "held without a run"}),
     "a token of nobody": (lambda it: it.server.hset(it.key("tokens"), "x", "y"), {"token without worker"}),
     "the index of due times": (gone("due"), {"not due"}),
     "one due time, altered": (

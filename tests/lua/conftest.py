@@ -40,6 +40,14 @@ class Keyspace:
     def key(self, name: str | bytes) -> bytes:
         return f"{self.tag}:".encode() + (name if isinstance(name, bytes) else name.encode())
 
+    def number(self, worker: str) -> bytes:
+        """The number of a worker as records have it, its name known for it."""
+        if not worker:
+            return bytes(4)
+        number = sum(worker.encode())
+        self.server.hset(self.key("names"), str(number), worker)
+        return number.to_bytes(4, "big")
+
     def put(self, jid: bytes, state: State, **fields: Any) -> None:
         """Write a job's record by hand."""
         record = {
@@ -48,7 +56,8 @@ class Keyspace:
         }  # fmt: skip
         enqueued, due, started, finished, expires = (at.to_bytes(6, "big") for at in record["times"])
         history = started if state is State.RUNNING else started + finished
-        for text in (record["worker"], record["token"], record["reason"]):
+        history += self.number(record["worker"])
+        for text in (record["token"], record["reason"]):
             raw = text if isinstance(text, bytes) else text.encode()
             history += bytes([len(raw)]) + raw
         queue = record["queue"].encode()
@@ -73,6 +82,7 @@ class Keyspace:
         for jid in jids:
             self.put(jid, State.RUNNING, worker=worker, token=token, **{"attempt": 1, **fields})
         self.server.hset(self.key(f"held:{worker}"), token, len(jids).to_bytes(4, "big") + b"".join(jids))
+        self.server.hset(self.key("tokens"), worker, self.number(worker) + token)
         self.server.zadd(self.key("leases"), {worker: NOW + 15_000})
         self.server.hincrby(self.key("counters"), "running", len(jids))
 

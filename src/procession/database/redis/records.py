@@ -46,7 +46,8 @@ def _time(raw: bytes) -> int:
 
 
 def unpack(record: bytes) -> tuple[dict[str, Any], bytes]:
-    """The head of a record as fields named as in `Job`, and the spec behind it (empty when it lies apart)."""
+    """The head of a record as fields named as in `Job`, but for the worker, and the spec behind it (empty when it lies
+    apart)."""
     _version, state, _place, attempt, crashes, flags, enqueued, priority, length = HEAD.unpack_from(record)
     at = HEAD.size + length
     fields: dict[str, Any] = {
@@ -63,18 +64,13 @@ def unpack(record: bytes) -> tuple[dict[str, Any], bytes]:
         fields.update(due_at=_time(due), expires_at=_time(expires))
         at += PLAN.size
     if flags & HAS_HISTORY:
-        started, finished = record[at : at + 6], b""
-        at += 6
-        if fields["state"] is not State.RUNNING:
-            finished = record[at : at + 6]
-            at += 6
-        texts = []
-        for _ in range(3):
-            texts.append(record[at + 1 : at + 1 + record[at]])
-            at += 1 + record[at]
-        worker, _token, reason = texts
-        fields.update(start_at=_time(started), finish_at=_time(finished))
-        fields.update(worker=worker.decode(), reason=reason.decode(errors="replace"))
+        ended = 0 if fields["state"] is State.RUNNING else 6
+        fields.update(start_at=_time(record[at : at + 6]), finish_at=_time(record[at + 6 : at + 6 + ended]))
+        at += 10 + ended  # past the number of its worker, whose name comes beside the record
+        at += 1 + record[at]  # and past the token
+        reason = record[at + 1 : at + 1 + record[at]]
+        at += 1 + len(reason)
+        fields["reason"] = reason.decode(errors="replace")
     return fields, record[at:]
 
 
@@ -148,11 +144,19 @@ def rows_from(columns: list[Any]) -> Iterator[tuple[bytes, Any, Any]]:
         yield jid, position, record and _job(jid, record, *part)
 
 
-def _job(jid: bytes, record: bytes, apart: bytes | None, errors: bytes | None, result: bytes | None, notes: Any) -> Job:
+def _job(
+    jid: bytes,
+    record: bytes,
+    apart: bytes | None,
+    errors: bytes | None,
+    result: bytes | None,
+    notes: Any,
+    worker: bytes | None,
+) -> Job:
     fields, spec = unpack(record)
     spec = apart or spec
     failures = tuple(_failure.decode(line) for line in (errors or b"").split(b"\n") if line)
-    fields["progress"] = progress_from(notes)
+    fields["progress"], fields["worker"] = progress_from(notes), (worker or b"").decode()
     fields.update(jid=UUID(bytes=jid), failures=failures, result=msgspec.Raw(result) if result else None)
     try:
         asked = _spec.decode(spec)

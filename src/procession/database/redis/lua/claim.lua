@@ -35,7 +35,8 @@ local function take(jid, r, number)
 end
 
 -- A token names one claim: what comes late, after the worker's next claim, answers what is held under it and takes nothing.
-local last, held = redis.call('HGET', T .. ':tokens', worker), redis.call('HGET', held_key(worker), token)
+local number, last = number_and_token(worker)
+local held = redis.call('HGET', held_key(worker), token)
 local left = not last and has_left(worker)
 if last == token or held then
   local numbers = {}
@@ -45,7 +46,7 @@ if last == token or held then
     add(jid, UNKNOWN, r, numbers[r.queue] or 32767)
   end
 elseif not left then
-  redis.call('HSET', T .. ':tokens', worker, token)
+  redis.call('HSET', T .. ':tokens', worker, struct.pack('>I4', number or new_number(worker)) .. token)
   local running = struct.pack('>BBHHBB', VERSION, RUNNING, 0, 1, 0, HAS_HISTORY)
   local since, sub, find = running_since(now, worker, token, ''), string.sub, string.find
   local in_turn = not last or after == '' or after == last

@@ -20,7 +20,7 @@ for _, jid in ipairs(redis.call('HKEYS', T .. ':notes')) do redis.call('UNLINK',
 local last = redis.call('HGET', T .. ':meta', 'minute')
 if last then redis.call('UNLINK', minute_key(last)) end
 for _, name in ipairs({
-  'jobs', 'specs', 'errors', 'results', 'due', 'depth', 'paused', 'leases', 'workers', 'tokens', 'left', 'counters',
+  'jobs', 'specs', 'errors', 'results', 'due', 'depth', 'paused', 'leases', 'workers', 'tokens', 'names', 'left', 'counters',
   'processed', 'failed', 'cancelled', 'processed:front', 'failed:front', 'cancelled:front', 'watching', 'meta', 'doubts',
   'notes', 'unique', 'rules', 'deadlines', 'slots', 'blocked', 'limits', 'schedules', 'schedules:state', 'schedules:due',
   'schedules:declared', 'groups', 'groups:seen', 'trail',

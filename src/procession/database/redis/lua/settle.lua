@@ -12,6 +12,7 @@ local FINALS = {process = PROCESSED, fail = FAILED, discard = CANCELLED}
 local UNCHARGED = {snooze = true, release = true, postpone = true}
 local answers, answered, results, ended, freed, done = {}, 0, {}, {}, {}, {}
 local first_due
+local its_number = number_and_token(worker)
 
 local function answer(accepted)
   answered = answered + 1
@@ -82,11 +83,12 @@ local function settle_processed(token, joined, results_at)
   local jids, others, sub, find = {}, {}, string.sub, string.find
   for i = 1, #joined / 16 do jids[i] = sub(joined, 16 * i - 15, 16 * i) end
   local raws, kept, watched, all_new = values(JOBS, jids), pushing('RPUSH', KEPT[PROCESSED]), is_watched(), next(known) == nil
-  local before, after = sub(running_since(0, worker, token, ''), 7), sub(past(0, now, worker, sub(token, 1, 4), ''), 7)
+  local before, after
+  if its_number then before, after = sub(running_since(0, worker, token, ''), 7), sub(past(0, now, worker, sub(token, 1, 4), ''), 7) end
   local head, tail, its_head, its_tail, spec_at, queue, alike, plain, per_queue = nil, nil, nil, nil, nil, nil, 0, 0, {}
 
   local function made_from(raw)
-    if #raw < 16 or string.byte(raw, 2) ~= RUNNING or string.byte(raw, 8) ~= HAS_HISTORY then return false end
+    if not before or #raw < 16 or string.byte(raw, 2) ~= RUNNING or string.byte(raw, 8) ~= HAS_HISTORY then return false end
     local at = 17 + string.byte(raw, 16)
     if find(raw, before, at + 6, true) ~= at + 6 then return false end
     if queue then per_queue[queue] = (per_queue[queue] or 0) + alike end

@@ -10,6 +10,31 @@ local function has_left(worker)
   return at and now < at + LATE
 end
 
+-- `tokens` holds of each worker its number and the token of its last claim. Both are nil for one that has claimed nothing yet.
+local function number_and_token(worker)
+  local entry = redis.call('HGET', T .. ':tokens', worker)
+  if not entry or #entry < 5 then return end
+  local number = struct.unpack('>I4', entry)
+  known_as(worker, number)
+  return number, string.sub(entry, 5)
+end
+
+-- A worker gets its number with its first claim, one more than any that is known, even when their count was lost. The name of the one
+-- that came so many before it is forgotten then, unless that one is alive.
+local NAMED = 65536
+local function new_number(worker)
+  local number = redis.call('HINCRBY', META, 'workers', 1)
+  local old = redis.call('HGET', WORKER_NAMES, number - NAMED)
+  if old and not redis.call('ZSCORE', T .. ':leases', old) then redis.call('HDEL', WORKER_NAMES, number - NAMED) end
+  if redis.call('HSETNX', WORKER_NAMES, number, worker) == 0 then
+    for _, other in ipairs(redis.call('HKEYS', WORKER_NAMES)) do number = math.max(number, tonumber(other) + 1) end
+    redis.call('HSET', META, 'workers', number)
+    redis.call('HSET', WORKER_NAMES, number, worker)
+  end
+  known_as(worker, number)
+  return number
+end
+
 local function held_key(worker)
   return T .. ':held:' .. worker
 end

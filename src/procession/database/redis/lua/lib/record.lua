@@ -6,7 +6,8 @@
 --    5  attempt (2), crashes, flags
 --    9  enqueued (6), priority, length of the queue's name, the name: never change
 --       plan: due (6), expires (6)                                           when its flag is set
---       history: started (6), finished (6) unless it runs, worker, token, reason   when its flag is set; a length before each text
+--       history: started (6), finished (6) unless it runs, the worker's number (4), token, reason   when its flag is set; a length before
+--       each text
 --       rules (unique key, deadline) lie in the hash `rules`                 when its flag is set
 --       spec, as it was asked for; one over 1 kB lies in `specs`, so that no move rewrites it
 --
@@ -24,13 +25,26 @@ local RULES = T .. ':rules'
 local DEADLINES = T .. ':deadlines'
 local NOTES = T .. ':notes'
 local META = T .. ':meta'
+local WORKER_NAMES = T .. ':names'
 local COUNTERS = T .. ':counters'
 local VERSION, LONG_SPEC = 1, 1024
-local HEAD, PLAN, RUN, PAST = '>BBHHBBI6bBc0', '>I6I6', '>I6Bc0Bc0Bc0', '>I6I6Bc0Bc0Bc0'
+local HEAD, PLAN, RUN, PAST = '>BBHHBBI6bBc0', '>I6I6', '>I6I4Bc0Bc0', '>I6I6I4Bc0Bc0'
 local HAS_PLAN, HAS_HISTORY, CANCEL, HAS_ERRORS, HAS_RESULT, APART, HAS_RULES, HAS_NOTES = 1, 2, 4, 8, 16, 32, 64, 128
 
 local clock = now == 0 and redis.call('TIME')
 if clock then now = clock[1] * 1000 + math.floor(clock[2] / 1000) end
+
+-- A record has a worker's number in place of its name, which is long and the same in all that it ran; 0 is nobody. The name of one
+-- that was forgotten is its number behind a question mark, so that such a record stays what it is when it is written again.
+local numbers, worker_names = {[''] = 0}, {[0] = ''}
+local function known_as(worker, number)
+  numbers[worker], worker_names[number] = number, worker
+end
+
+local function name_of(number)
+  if not worker_names[number] then known_as(redis.call('HGET', WORKER_NAMES, number) or '?' .. number, number) end
+  return worker_names[number]
+end
 
 local function taken_apart(raw)
   local version, state, place, attempt, crashes, flags, enqueued, priority, queue, at = struct.unpack(HEAD, raw)
@@ -38,8 +52,10 @@ local function taken_apart(raw)
   if flags % 2 == 1 then due, expires, at = struct.unpack(PLAN, raw, at) end
   if flags % 4 >= 2 and state == RUNNING then
     started, worker, token, reason, at = struct.unpack(RUN, raw, at)
+    worker = name_of(worker)
   elseif flags % 4 >= 2 then
     started, finished, worker, token, reason, at = struct.unpack(PAST, raw, at)
+    worker = name_of(worker)
   end
   return version == VERSION and NAMES[state] and {
     state = state, priority = priority, attempt = attempt, crashes = crashes, place = place, enqueued = enqueued, queue = queue,
@@ -56,11 +72,11 @@ local function unpacked(raw)
 end
 
 local function running_since(started, worker, token, reason)
-  return struct.pack(RUN, started, #worker, worker, #token, token, #reason, reason)
+  return struct.pack(RUN, started, numbers[worker], #token, token, #reason, reason)
 end
 
 local function past(started, finished, worker, token, reason)
-  return struct.pack(PAST, started, finished, #worker, worker, #token, token, #reason, reason)
+  return struct.pack(PAST, started, finished, numbers[worker], #token, token, #reason, reason)
 end
 
 local function packed(r)

@@ -2,18 +2,23 @@
 -- bytes and not taken apart, each kind of thing is read with one command for all, and the answer has a list for each kind and not
 -- one for each job; the list of what no job has is empty.
 
-local rows = {{}, {}, {}, {}, {}, {}, {}}  -- jids, records, positions, specs, errors, results, notes
+local rows = {{}, {}, {}, {}, {}, {}, {}, {}}  -- jids, records, positions, specs, errors, results, notes, workers
+
+-- Where a record's plan and history end but for the texts of the latter, and whether it has one.
+local function texts_at(raw)
+  local state, flags, at = string.byte(raw, 2), string.byte(raw, 8), 17 + string.byte(raw, 16)
+  if flags % 2 == 1 then at = at + 12 end
+  if flags % 4 < 2 then return at, false end
+  return at + (state == RUNNING and 10 or 16), true
+end
 
 -- True when a record is whole as far as its spec, as `record.lua` lays it out. One that is damaged is shown to nobody.
 local function is_sound(raw)
   local byte, version, state = string.byte, string.byte(raw, 1, 2)
-  local flags, length = byte(raw, 8), byte(raw, 16)
-  if version ~= VERSION or not NAMES[state] or not length then return false end
-  local at = 17 + length
-  if flags % 2 == 1 then at = at + 12 end
-  if flags % 4 >= 2 then
-    at = at + (state == RUNNING and 6 or 12)
-    for _ = 1, 3 do
+  if version ~= VERSION or not NAMES[state] or not byte(raw, 16) then return false end
+  local at, has_history = texts_at(raw)
+  if has_history then
+    for _ = 1, 2 do
       local text = byte(raw, at)
       if not text then return false end
       at = at + 1 + text
@@ -46,11 +51,22 @@ local function fill(column, key, flag)
   rows[column] = found
 end
 
+local function fill_workers()
+  local found = {}
+  for i, raw in ipairs(rows[2]) do
+    local at, has_history = 0, false
+    if raw then at, has_history = texts_at(raw) end
+    found[i] = has_history and name_of(struct.unpack('>I4', raw, at - 4))
+  end
+  rows[8] = found
+end
+
 -- The rows, with what lies apart of their jobs.
 local function filled()
   fill(4, SPECS, APART)
   fill(5, ERRORS, HAS_ERRORS)
   fill(6, RESULTS, HAS_RESULT)
   fill(7, NOTES, HAS_NOTES)
+  fill_workers()
   return rows
 end
