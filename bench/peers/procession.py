@@ -27,8 +27,8 @@ burn_in_process = app.job(name="burn", queue="processes", executor="process")(bu
 
 def left(store: object) -> int:
     """Jobs not settled yet, read past the library so that every contestant is watched alike."""
-    queued, running = store.hmget(f"{{{TAG}:0}}:counters", "queued", "running")  # type: ignore[attr-defined]
-    return int(queued or 0) + int(running or 0)
+    running = store.hget(f"{{{TAG}:0}}:counters", "running")  # type: ignore[attr-defined]
+    return sum(map(int, store.hvals(f"{{{TAG}:0}}:depth"))) + int(running or 0)  # type: ignore[attr-defined]
 
 
 def enqueue_one(count: int) -> None:

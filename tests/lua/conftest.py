@@ -75,7 +75,6 @@ class Keyspace:
             self.server.rpush(self.key(f"lane:{queue}:{priority}"), jid + b"\0\0")
         self.server.zadd(self.key(f"lanes:{queue}"), {str(priority): -priority})
         self.server.hincrby(self.key("depth"), queue, len(jids))
-        self.server.hincrby(self.key("counters"), "queued", len(jids))
 
     def running(self, *jids: bytes, worker: str = "w", token: bytes = b"t" * 16, **fields: Any) -> None:
         """Write running jobs with their worker's lease."""
@@ -115,7 +114,8 @@ class Keyspace:
 
     def counters(self) -> dict[str, int]:
         found = self.server.hgetall(self.key("counters"))
-        return {name.decode(): int(number) for name, number in found.items() if int(number)}
+        queued = {b"queued": sum(map(int, self.server.hvals(self.key("depth"))))}
+        return {name.decode(): int(number) for name, number in (found | queued).items() if int(number)}
 
     def rings(self, name: str) -> int:
         return self.server.llen(self.key(f"bell:{name}"))

@@ -121,7 +121,8 @@ class Queue(Protocol):
           and its worker fails it.
         - A worker that has left takes nothing for a minute, and gets no lease: this question is late.
         - A claim that leaves work behind in a queue rings its bell again.
-        - It hears the worker's own bell (`called`), so that a worker with work to claim need not wait at bells.
+        - It hears the worker's own bell (`called`), so that a worker with work to claim need not wait at bells; but for
+          `lease=0`, which is a claim behind a wait at that bell.
         - `fence` is larger than any number handed out before in this shard.
         """
         ...

@@ -181,7 +181,7 @@ function parts.keys()
     elseif queue and not redis.call('ZSCORE', lanes_key(queue), priority) then
       recount(queue)
     end
-    if redis.call('TTL', key) < 0 and (string.match(name, '^bell:') or string.match(name, '^watch')) then
+    if redis.call('TTL', key) < 0 and (string.match(name, '^bell:@') or string.match(name, '^watch')) then
       if wrong('no expiry', '', name) then redis.call('EXPIRE', key, 60) end
     end
     tallies[name] = redis.call('TYPE', key).ok

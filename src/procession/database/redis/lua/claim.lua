@@ -84,6 +84,6 @@ if not left and redis.call('ZADD', T .. ':leases', 'GT', now + lease, worker) ==
   redis.call('HSETNX', T .. ':workers', worker, now .. ' {}')
 end
 commit()
-if redis.call('LPOP', T .. ':bell:@' .. worker) then reply[4] = 1 end
+if lease > 0 and redis.call('LPOP', T .. ':bell:@' .. worker) then reply[4] = 1 end
 reply[2] = tonumber(redis.call('ZRANGE', DUE, 0, 0, 'WITHSCORES')[2] or 0)
 return reply

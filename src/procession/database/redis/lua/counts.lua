@@ -5,7 +5,10 @@
 -- reply: names and numbers in turn
 -- uses: record
 
-local reply = redis.call('HGETALL', T .. ':counters')
+local reply, queued = redis.call('HGETALL', T .. ':counters'), 0
+for _, depth in ipairs(redis.call('HVALS', T .. ':depth')) do queued = queued + depth end
+reply[#reply + 1] = 'queued'
+reply[#reply + 1] = queued
 reply[#reply + 1] = 'delayed'
 reply[#reply + 1] = redis.call('ZCARD', DUE)
 reply[#reply + 1] = 'blocked'

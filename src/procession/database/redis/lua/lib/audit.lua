@@ -138,7 +138,6 @@ local function recount(shelf, take)
       if wrong('counter', '', 'kept_' .. shelf) then redis.call('HSET', COUNTERS, 'kept_' .. shelf, number) end
     elseif wrong('depth', '', shelf) then
       redis.call('HSET', DEPTH, shelf, number)
-      count('queued', number - (said or 0))
     end
   end
   return number
@@ -263,16 +262,11 @@ local function check_records(cursor, number, lease, check_filed)
   return page[1], #page[2] / 2
 end
 
--- Sums of what is there now. The counters of events only rise and cannot be checked. To be called with nothing uncommitted.
+-- What is there now. The counters of events only rise and cannot be checked. To be called with nothing uncommitted.
 local function check_counters()
-  local truth = {queued = 0, running = 0}
-  for _, depth in ipairs(redis.call('HVALS', DEPTH)) do truth.queued = truth.queued + tonumber(depth) end
-  for _, worker in ipairs(redis.call('ZRANGE', LEASES, 0, -1)) do
-    truth.running = truth.running + held_count(worker)
-  end
-  for name, number in pairs(truth) do
-    if tonumber(redis.call('HGET', COUNTERS, name) or 0) ~= number and wrong('counter', '', name) then
-      redis.call('HSET', COUNTERS, name, number)
-    end
+  local running = 0
+  for _, worker in ipairs(redis.call('ZRANGE', LEASES, 0, -1)) do running = running + held_count(worker) end
+  if tonumber(redis.call('HGET', COUNTERS, 'running') or 0) ~= running and wrong('counter', '', 'running') then
+    redis.call('HSET', COUNTERS, 'running', running)
   end
 end

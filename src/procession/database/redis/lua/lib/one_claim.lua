@@ -28,13 +28,14 @@ if #last_claim > 4 and string.sub(last_claim, 5) == after then
     call('HSET', T .. ':tokens', worker, its_number .. token)
     call('HSET', T .. ':held:' .. worker, token, '\0\0\0\1' .. jid)
     call('HINCRBY', T .. ':depth', queue, -1)
-    call('HINCRBY', T .. ':counters', 'queued', -1)
     call('HINCRBY', T .. ':counters', 'running', 1)
     time = time or call('TIME')
     local fence = string.format('%.0f', math.max(time[1] * 1000000 + time[2], (call('HGET', T .. ':meta', 'fence') or 0) + 1))
     call('HSET', T .. ':meta', 'fence', fence)
-    if call('ZADD', T .. ':leases', 'GT', now + lease, worker) == 1 then call('HSETNX', T .. ':workers', worker, now .. ' {}') end
-    local called = call('LPOP', T .. ':bell:@' .. worker) and 1 or 0
+    if lease > 0 and call('ZADD', T .. ':leases', 'GT', now + lease, worker) == 1 then
+      call('HSETNX', T .. ':workers', worker, now .. ' {}')
+    end
+    local called = lease > 0 and call('LPOP', T .. ':bell:@' .. worker) and 1 or 0
     local next_due = tonumber(call('ZRANGE', T .. ':due', 0, 0, 'WITHSCORES')[2] or 0)
     return {now, next_due, fence, called, jid .. sub(raw, 9, 14) .. struct.pack('>HBH', 1, 0, number) .. spec}
   end

@@ -22,14 +22,10 @@ if #jobs == 6 and jobs[4] == '0' and #jobs[6] <= LONG_SPEC then
       call('ZADD', T .. ':lanes:' .. queue, -priority, priority)
     end
     call('HINCRBY', T .. ':depth', queue, 1)
-    call('HINCRBY', T .. ':counters', 'queued', 1)
     call('HINCRBY', T .. ':counters', 'enqueued', 1)
     call('HSET', minute, counted[1], rows[1], counted[2], rows[2])
     local bell = T .. ':bell:' .. queue
-    if call('LLEN', bell) == 0 then
-      call('RPUSH', bell, '1')
-      call('EXPIRE', bell, BELL_FADES)
-    end
+    if call('LLEN', bell) == 0 then call('RPUSH', bell, '1') end
     return {1}
   end
 end

@@ -190,7 +190,6 @@ end
 
 local function deepen(queue, by)
   depths[queue] = (depths[queue] or 0) + by
-  count('queued', by)
 end
 
 -- What happened is counted by minute and by hour: one hash for each, a series → counts by slot, five bytes a slot that is not 0.
@@ -317,7 +316,8 @@ local function begin_minute()
   tallies = {}
 end
 
--- A bell holds at most one ring; a ring that nobody waited for is heard by the next who waits, or fades in a minute.
+-- A bell holds at most one ring. One that nobody waited for is heard by the next who waits; that of a caller or a worker fades in a
+-- minute, for its name does not come again.
 local BELL_FADES = 60  -- seconds
 local function ring(name)
   rung[name] = true
@@ -391,7 +391,7 @@ local function commit()
     local bell = T .. ':bell:' .. name
     if redis.call('LLEN', bell) == 0 then
       redis.call('RPUSH', bell, '1')
-      redis.call('EXPIRE', bell, BELL_FADES)
+      if string.byte(name) == 64 then redis.call('EXPIRE', bell, BELL_FADES) end  -- @
     end
   end
   dirty, changed, gone, fields, wrote, pushes, depths, deltas, rung = {}, {}, {}, {}, 0, {}, {}, {}, {}
