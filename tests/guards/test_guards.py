@@ -79,7 +79,7 @@ def function(
 STORE = (
     script(
         "a claim writes who has the job in the same script that takes it out of its queue",
-        "claim.lua", "running .. enqueued .. (whose or sub(raw, 15, spec_at - 1)) .. since .. spec", "raw",
+        "claim.lua", "jid, its_head .. enqueued_and_spec", "jid, raw",
         test_faults.test_a_worker_that_dies_right_after_its_claim_is_found,
     ),
     script(
@@ -109,8 +109,8 @@ STORE = (
     ),
     script(
         "an attempt is counted at the claim",
-        "claim.lua", "local facts, spec_at = struct.pack('>HBH', 1, 0, i - 1), 17 + #queue",
-        "local facts, spec_at = struct.pack('>HBH', 0, 0, i - 1), 17 + #queue",
+        "claim.lua", "local facts, from, before, its_head = struct.pack('>HBH', 1, 0, i - 1), 11 + #queue, nil, nil",
+        "local facts, from, before, its_head = struct.pack('>HBH', 0, 0, i - 1), 11 + #queue, nil, nil",
         test_queue.test_a_claimed_job_is_running_with_owner_and_counted_attempt,
     ),
     script(
@@ -170,7 +170,7 @@ STORE = (
     ),
     script(
         "an entry that its record does not name any more is stepped over",
-        "lib/lanes.lua", "(untouched or is_filed(raw, entries[i], QUEUED))", "string.byte(raw, 2) == QUEUED",
+        "lib/lanes.lua", "untouched or is_queued(raw, entries[i], whose)", "raw and string.byte(raw, 2) == QUEUED",
         test_faults.test_a_job_cancelled_and_retried_is_handed_out_once_and_in_its_new_place,
     ),
     script(
@@ -180,7 +180,7 @@ STORE = (
     ),
     script(
         "the fence: a job that is like another one settled before it counts by its own claim",
-        "settle.lua", " and find(raw, tail, 15, true) == 15", "",
+        "settle.lua", "head = sub(raw, 1, from - 1)", "head = sub(raw, 1, 8)",
         test_faults.test_of_jobs_that_are_alike_each_settles_by_its_own_claim, taken_back=1,
     ),
     script(

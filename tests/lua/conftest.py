@@ -63,10 +63,9 @@ class Keyspace:
         queue = record["queue"].encode()
         flags = HAS_PLAN + HAS_HISTORY + CANCEL * record["cancel"] + HAS_ERRORS * record["errors"]
         head = HEAD.pack(
-            1, STATES.index(state) + 1, 0, record["attempt"], record["crashes"], flags, enqueued, record["priority"],
-            len(queue),
+            1, STATES.index(state) + 1, 0, record["attempt"], record["crashes"], flags, record["priority"], len(queue)
         )  # fmt: skip
-        self.server.hset(self.key("jobs"), jid, head + queue + due + expires + history + record["spec"])
+        self.server.hset(self.key("jobs"), jid, head + queue + history + enqueued + due + expires + record["spec"])
 
     def queued(self, *jids: bytes, queue: str = "mail", priority: int = 0) -> None:
         """Write queued jobs with their lane, depth and counter."""

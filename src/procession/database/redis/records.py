@@ -17,7 +17,7 @@ from procession.database.redis.notes import progress_from
 from procession.database.redis.rules import rules_of
 from procession.job import Claimed, Failure, Job, NewJob, Outcome, Spec, State, jid_of
 
-HEAD = struct.Struct(">BBHHBB6sbB")
+HEAD = struct.Struct(">BBHHBBbB")
 PLAN = struct.Struct(">6s6s")
 HAS_PLAN, HAS_HISTORY, CANCEL, HAS_ERRORS, HAS_RESULT, APART, HAS_RULES, HAS_NOTES = 1, 2, 4, 8, 16, 32, 64, 128
 STATES = (
@@ -30,11 +30,11 @@ STATES = (
     State.CANCELLED,
 )
 
-CLAIMED = struct.Struct(">QQHIHBH")
-"""What a claim answers of each job, in front of its spec: jid (8 + 8), ready since (2 + 4), attempt, crashes, number of
-the queue."""
+CLAIMED = struct.Struct(">QQHBHHI")
+"""What a claim answers of each job, in front of its spec: jid (8 + 8), attempt, crashes, number of the queue, ready
+since (2 + 4)."""
 HAS_DEADLINE = 32_768
-"""Added to the number of the queue: the deadline follows, as an instant in six bytes."""
+"""Added to the number of the queue: the deadline follows it, as an instant in six bytes."""
 
 _spec = msgspec.json.Decoder(Spec)
 _args = msgspec.json.Decoder(dict[str, Any])
@@ -48,7 +48,7 @@ def _time(raw: bytes) -> int:
 def unpack(record: bytes) -> tuple[dict[str, Any], bytes]:
     """The head of a record as fields named as in `Job`, but for the worker, and the spec behind it (empty when it lies
     apart)."""
-    _version, state, _place, attempt, crashes, flags, enqueued, priority, length = HEAD.unpack_from(record)
+    _version, state, _place, attempt, crashes, flags, priority, length = HEAD.unpack_from(record)
     at = HEAD.size + length
     fields: dict[str, Any] = {
         "state": STATES[state - 1],
@@ -56,13 +56,8 @@ def unpack(record: bytes) -> tuple[dict[str, Any], bytes]:
         "attempt": attempt,
         "crashes": crashes,
         "cancel_asked": bool(flags & CANCEL),
-        "enqueued_at": _time(enqueued),
         "queue": record[HEAD.size : at].decode(),
     }
-    if flags & HAS_PLAN:
-        due, expires = PLAN.unpack_from(record, at)
-        fields.update(due_at=_time(due), expires_at=_time(expires))
-        at += PLAN.size
     if flags & HAS_HISTORY:
         ended = 0 if fields["state"] is State.RUNNING else 6
         fields.update(start_at=_time(record[at : at + 6]), finish_at=_time(record[at + 6 : at + 6 + ended]))
@@ -71,6 +66,12 @@ def unpack(record: bytes) -> tuple[dict[str, Any], bytes]:
         reason = record[at + 1 : at + 1 + record[at]]
         at += 1 + len(reason)
         fields["reason"] = reason.decode(errors="replace")
+    fields["enqueued_at"] = _time(record[at : at + 6])
+    at += 6
+    if flags & HAS_PLAN:
+        due, expires = PLAN.unpack_from(record, at)
+        fields.update(due_at=_time(due), expires_at=_time(expires))
+        at += PLAN.size
     return fields, record[at:]
 
 
@@ -127,10 +128,10 @@ def _packed(it: Outcome) -> bytes:
 
 def claimed_from(row: bytes, fence: int, token: bytes, queues: Sequence[str], now: int, zero: int) -> Claimed:
     """One row of a claim's answer; `queues` as asked for, `now` the store's clock, `zero` as `Claimed.zero_at`."""
-    high, low, since, its_low, attempt, crashes, number = CLAIMED.unpack_from(row)
+    high, low, attempt, crashes, number, since, its_low = CLAIMED.unpack_from(row)
     since, at, left = since << 32 | its_low, CLAIMED.size, None
-    if number & HAS_DEADLINE:
-        number, at, left = number - HAS_DEADLINE, at + 6, int.from_bytes(row[at : at + 6]) - now
+    if number & HAS_DEADLINE:  # what was read is the deadline
+        number, left, since, at = number - HAS_DEADLINE, since - now, _time(row[at : at + 6]), at + 6
     waited = max(now - since, 0) if since else None
     jid, queue = jid_of(high << 64 | low), queues[int(number)]
     return Claimed(jid, token, queue, row[at:], attempt, crashes, fence, left, waited, zero)

@@ -2,7 +2,7 @@
 -- moves: claim expire free
 -- flags: allow-oom
 -- args: now:int worker token after limit:int lease:int ageing:int *queues
--- reply: now next_due fence called rows…; a row is jid, since when it was ready, attempt, crashes, number of the queue (and 32768 with a deadline, and the deadline), spec; its fence is one more each
+-- reply: now next_due fence called rows…; a row is jid, attempt, crashes, number of the queue (and 32768 with a deadline, and the deadline), since when it was ready, spec; its fence is one more each
 -- uses: one_claim record held lanes limits ageing finish unique
 -- seldom: take add held_of load packed each_chunk unpacked write_tallies pop_aged
 
@@ -16,7 +16,7 @@ local function add(jid, ready, r, number)
   if deadline > 0 then facts = facts .. struct.pack('>I6', deadline) end
   local spec = r.apart and redis.call('HGET', SPECS, jid) or r.spec
   taken = taken + 1
-  claimed[taken], reply[4 + taken] = jid, jid .. ready .. facts .. spec
+  claimed[taken], reply[4 + taken] = jid, jid .. facts .. ready .. spec
 end
 
 -- A job that has run, been planned or lies apart is taken apart.
@@ -53,13 +53,15 @@ elseif not left then
   local paused = values(T .. ':paused', queues)
   for i, queue in ipairs(queues) do
     if in_turn and taken < limit and not paused[i] then
-      local facts, spec_at = struct.pack('>HBH', 1, 0, i - 1), 17 + #queue
+      local facts, from, before, its_head = struct.pack('>HBH', 1, 0, i - 1), 11 + #queue, nil, nil
       local function take_raw(jid, raw, whose)
-        if not whose and find(raw, UNTOUCHED, 5, true) ~= 5 then return take(jid, unpacked(raw), i - 1) end
-        local enqueued, spec = sub(raw, 9, 14), sub(raw, spec_at)
-        fields[wrote + 1], fields[wrote + 2] = jid, running .. enqueued .. (whose or sub(raw, 15, spec_at - 1)) .. since .. spec
+        if #raw < from + 5 or not whose and find(raw, UNTOUCHED, 5, true) ~= 5 then return take(jid, unpacked(raw), i - 1) end
+        whose = whose or sub(raw, 9, from - 1)
+        if whose ~= before then before, its_head = whose, running .. whose .. since end
+        local enqueued_and_spec = sub(raw, from)
+        fields[wrote + 1], fields[wrote + 2] = jid, its_head .. enqueued_and_spec
         wrote, taken = wrote + 2, taken + 1
-        claimed[taken], reply[4 + taken] = jid, jid .. enqueued .. facts .. spec
+        claimed[taken], reply[4 + taken] = jid, jid .. facts .. enqueued_and_spec
         return true
       end
       if ageing > 0 then pop_aged(queue, limit - taken, ageing, take_raw) else pop_live(queue, limit - taken, take_raw) end

@@ -37,7 +37,7 @@ end
 
 local function run_of(first, queue, priority, number, planned)
   local width, jids = planned and 6 or 2, {}
-  local whose = struct.pack('>I6bBc0', now, priority, #queue, queue)
+  local whose = struct.pack('>bBc0I6', priority, #queue, queue, now)
   local queued, enqueued, usual = 0, 0, nil
   for i = 1, number do jids[i] = jobs[first + (i - 1) * width] end
   local raws = values(JOBS, jids)

@@ -17,7 +17,7 @@ end
 
 -- True for a job of the queue that was asked for, or of any.
 local function is_meant(raw)
-  return raw and (queue == '' or (string.byte(raw, 16) == #queue and string.find(raw, queue, 17, true) == 17))
+  return raw and (queue == '' or (string.byte(raw, 10) == #queue and string.find(raw, queue, 11, true) == 11))
 end
 
 -- The place of a blocked job is that of its limit, then its turn.

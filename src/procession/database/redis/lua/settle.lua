@@ -76,25 +76,26 @@ local function settle_packed(outcome)
   return r and KEPT[r.state] and r.token ~= '' and r.token == string.sub(token, 1, 4)
 end
 
--- What most come to: processed. The record of a job that has neither plan nor an earlier history is cut after `enqueued` and before
--- its spec: what lies between, and in front, is the same for all jobs of one claim that are alike. The first of them makes the
--- pattern by which the next is known and joined anew; what fits none is settled like any other outcome.
+-- What most come to: processed. The record of a job that has neither plan nor an earlier history is cut in front of `enqueued`: what
+-- stands there is the same for all jobs of one claim that are alike. The first of them makes the pattern by which the next is known and
+-- joined anew; what fits none is settled like any other outcome.
 local function settle_processed(token, joined, results_at)
   local jids, others, sub, find = {}, {}, string.sub, string.find
   for i = 1, #joined / 16 do jids[i] = sub(joined, 16 * i - 15, 16 * i) end
   local raws, kept, watched, all_new = values(JOBS, jids), pushing('RPUSH', KEPT[PROCESSED]), is_watched(), next(known) == nil
   local before, after
   if its_number then before, after = sub(running_since(0, worker, token, ''), 7), sub(past(0, now, worker, sub(token, 1, 4), ''), 7) end
-  local head, tail, its_head, its_tail, spec_at, queue, alike, plain, per_queue = nil, nil, nil, nil, nil, nil, 0, 0, {}
+  local head, its_head, its_head_with_result, from, queue, alike, plain, per_queue = nil, nil, nil, nil, nil, 0, 0, {}
 
   local function made_from(raw)
-    if not before or #raw < 16 or string.byte(raw, 2) ~= RUNNING or string.byte(raw, 8) ~= HAS_HISTORY then return false end
-    local at = 17 + string.byte(raw, 16)
+    if not before or #raw < 10 or string.byte(raw, 2) ~= RUNNING or string.byte(raw, 8) ~= HAS_HISTORY then return false end
+    local at = 11 + string.byte(raw, 10)
     if find(raw, before, at + 6, true) ~= at + 6 then return false end
     if queue then per_queue[queue] = (per_queue[queue] or 0) + alike end
-    queue, alike, spec_at = sub(raw, 17, at - 1), 0, at + 6 + #before
-    head, tail = sub(raw, 1, 8), sub(raw, 15, spec_at - 1)
-    its_head, its_tail = string.char(VERSION, PROCESSED) .. suffix .. sub(raw, 5, 8), sub(raw, 15, at + 5) .. after
+    queue, alike, from = sub(raw, 11, at - 1), 0, at + 6 + #before
+    head = sub(raw, 1, from - 1)
+    local first, flags, rest = string.char(VERSION, PROCESSED) .. suffix .. sub(raw, 5, 7), HAS_HISTORY, sub(raw, 9, at + 5) .. after
+    its_head, its_head_with_result = first .. string.char(flags) .. rest, first .. string.char(flags + HAS_RESULT) .. rest
     return true
   end
 
@@ -102,14 +103,14 @@ local function settle_processed(token, joined, results_at)
   for i = 1, #jids do
     local jid, raw = jids[i], raws[i]
     if raw and not done[jid] and (all_new or known[jid] == nil)
-      and (head and find(raw, head, 1, true) == 1 and find(raw, tail, 15, true) == 15 or made_from(raw)) then
+      and (head and find(raw, head, 1, true) == 1 or made_from(raw)) and #raw > from + 4 then
       local value, its = results_at and outcomes[results_at + i] or '', its_head
       if value ~= '' then
         results[#results + 1] = jid
         results[#results + 1] = value
-        its = sub(its, 1, 7) .. string.char(HAS_HISTORY + HAS_RESULT)
+        its = its_head_with_result
       end
-      fields[wrote_now + 1], fields[wrote_now + 2] = jid, its .. sub(raw, 9, 14) .. its_tail .. sub(raw, spec_at)
+      fields[wrote_now + 1], fields[wrote_now + 2] = jid, its .. sub(raw, from)
       wrote_now, pushed, alike, plain = wrote_now + 2, pushed + 1, alike + 1, plain + 1
       kept[pushed], done[jid], answers[accepted + i] = jid .. suffix, token, '1'
       if watched then ring_watchers(jid) end

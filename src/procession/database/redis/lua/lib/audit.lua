@@ -116,7 +116,7 @@ local function each_live(shelf, take)
         entries = redis.call('LRANGE', key, first, first + 999)
         local raws, jids = raws_of(entries)
         for i, raw in ipairs(raws) do
-          if is_filed(raw, entries[i], list.state) and string.find(raw, list.whose, 15, true) == 15 then take(jids[i]) end
+          if is_filed(raw, entries[i], list.state) and string.find(raw, list.whose, 9, true) == 9 then take(jids[i]) end
         end
         first = first + 1000
       until #entries < 1000
@@ -217,11 +217,11 @@ end
 
 -- A damaged record leaves the shelf where its first bytes, if they are left, let it count.
 local function uncount(raw)
-  local state, name_ends = string.byte(raw, 2), 16 + (string.byte(raw, 16) or 256)
+  local state, name_ends = string.byte(raw, 2), 10 + (string.byte(raw, 10) or 256)
   if KEPT[state] then
     count('kept_' .. NAMES[state], -1)
   elseif state == QUEUED and #raw >= name_ends then
-    deepen(string.sub(raw, 17, name_ends), -1)
+    deepen(string.sub(raw, 11, name_ends), -1)
   end
 end
 
@@ -247,8 +247,8 @@ local function check_records(cursor, number, lease, check_filed)
   local page = redis.call('HSCAN', JOBS, cursor, 'COUNT', number)
   for i = 1, #page[2], 2 do
     local jid, raw = page[2][i], page[2][i + 1]
-    local name_ends = 16 + (byte(raw, 16) or 256)
-    local kind = sub(raw, 1, 2) .. (byte(raw, 2) == QUEUED and sub(raw, 15, name_ends) or '')
+    local name_ends = 10 + (byte(raw, 10) or 256)
+    local kind = sub(raw, 1, 2) .. (byte(raw, 2) == QUEUED and sub(raw, 9, name_ends) or '')
     if not settled[kind] or #raw < name_ends then
       local r = known[jid] or unpacked(raw)
       if r then

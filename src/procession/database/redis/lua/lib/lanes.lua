@@ -51,13 +51,13 @@ local function pop(key, limit)
   return entries
 end
 
--- What the record of each job in a lane has in the bytes from 15 on.
+-- What the record of each job in a lane has in the bytes from 9 on.
 local function sign(queue, priority)
   return struct.pack('>bBc0', priority, #queue, queue)
 end
 
 local function is_queued(raw, entry, whose)
-  return is_filed(raw, entry, QUEUED) and string.find(raw, whose, 15, true) == 15
+  return is_filed(raw, entry, QUEUED) and string.find(raw, whose, 9, true) == 9
 end
 
 local function is_live(r, place, queue, priority)
@@ -65,7 +65,7 @@ local function is_live(r, place, queue, priority)
 end
 
 -- Pop up to `limit` live jobs of one queue, the highest priority first, and hand each to `take(jid, raw, whose)`, which answers true
--- when it took one of the places; `whose` is what stands between `enqueued` and the spec of one that is untouched, else false.
+-- when it took one of the places; `whose` is what stands in front of `enqueued`, from 9 on, in one that is untouched, else false.
 -- `lanes` says which priorities instead, and in which order. Answers how many were taken.
 local function pop_live(queue, limit, take, lanes)
   local taken, stepped, live, sub, find, place, head = 0, 0, 0, string.sub, string.find, nil, nil
@@ -79,9 +79,9 @@ local function pop_live(queue, limit, take, lanes)
       local raws = values(JOBS, jids)
       for i = 1, #entries do
         local raw, its_place = raws[i], sub(entries[i], 17)
-        if its_place ~= place then place, head = its_place, string.char(VERSION, QUEUED) .. its_place .. UNTOUCHED end
+        if its_place ~= place then place, head = its_place, string.char(VERSION, QUEUED) .. its_place .. UNTOUCHED .. whose end
         local untouched = raw and find(raw, head, 1, true) == 1
-        if raw and (untouched or is_filed(raw, entries[i], QUEUED)) and find(raw, whose, 15, true) == 15 then
+        if untouched or is_queued(raw, entries[i], whose) then
           live = live + 1
           if take(jids[i], raw, untouched and whose) then taken = taken + 1 else stepped = stepped + 1 end
         else

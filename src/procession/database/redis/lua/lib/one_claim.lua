@@ -4,7 +4,7 @@
 
 local last_claim = after ~= '' and after ~= token and redis.call('HGET', T .. ':tokens', worker) or ''  -- its number, and a token
 if #last_claim > 4 and string.sub(last_claim, 5) == after then
-  local call, sub, byte, lanes, queue, priority, number = redis.call, string.sub, string.byte, 0, nil, nil, nil
+  local call, sub, lanes, queue, priority, number = redis.call, string.sub, 0, nil, nil, nil
   for i, name in ipairs(queues) do
     local found = call('ZRANGE', T .. ':lanes:' .. name, 0, 1)
     lanes = lanes + #found
@@ -15,16 +15,15 @@ if #last_claim > 4 and string.sub(last_claim, 5) == after then
   local entries = lane and call('LRANGE', lane, 0, 1) or {}
   local entry, jid = entries[1] or '', sub(entries[1] or '', 1, 16)
   local raw = #entries == 1 and call('HGET', T .. ':jobs', jid) or ''
-  local its = struct.pack('>BB', VERSION, QUEUED) .. sub(entry, 17, 18) .. '\0\0\0\0'  -- version, state, place; no attempt, crash, flag
-  if sub(raw, 1, 8) == its and string.find(raw, struct.pack('>bBc0', priority, #queue, queue), 15, true) == 15
-    and call('EXISTS', lane .. ':front', T .. ':paused') == 0 then
+  local whose = queue and struct.pack('>bBc0', priority, #queue, queue) or ''
+  local head = struct.pack('>BB', VERSION, QUEUED) .. sub(entry, 17, 18) .. '\0\0\0\0' .. whose  -- no attempt, crash, flag
+  if #raw > #head + 5 and string.find(raw, head, 1, true) == 1 and call('EXISTS', lane .. ':front', T .. ':paused') == 0 then
     local time = now == 0 and call('TIME')
     if time then now = time[1] * 1000 + math.floor(time[2] / 1000) end
-    local at, its_number = 17 + #queue, sub(last_claim, 1, 4)
-    local spec = sub(raw, at)
+    local its_number, enqueued_and_spec = sub(last_claim, 1, 4), sub(raw, #head + 1)
     call('DEL', lane, T .. ':lanes:' .. queue)
-    call('HSET', T .. ':jobs', jid, struct.pack('>BBHHBB', VERSION, RUNNING, 0, 1, 0, HAS_HISTORY) .. sub(raw, 9, at - 1)
-      .. struct.pack('>I6c4Bc0B', now, its_number, #token, token, 0) .. spec)
+    call('HSET', T .. ':jobs', jid, struct.pack('>BBHHBB', VERSION, RUNNING, 0, 1, 0, HAS_HISTORY) .. whose
+      .. struct.pack('>I6c4Bc0B', now, its_number, #token, token, 0) .. enqueued_and_spec)
     call('HSET', T .. ':tokens', worker, its_number .. token)
     call('HSET', T .. ':held:' .. worker, token, '\0\0\0\1' .. jid)
     call('HINCRBY', T .. ':depth', queue, -1)
@@ -37,6 +36,6 @@ if #last_claim > 4 and string.sub(last_claim, 5) == after then
     end
     local called = lease > 0 and call('LPOP', T .. ':bell:@' .. worker) and 1 or 0
     local next_due = tonumber(call('ZRANGE', T .. ':due', 0, 0, 'WITHSCORES')[2] or 0)
-    return {now, next_due, fence, called, jid .. sub(raw, 9, 14) .. struct.pack('>HBH', 1, 0, number) .. spec}
+    return {now, next_due, fence, called, jid .. struct.pack('>HBH', 1, 0, number) .. enqueued_and_spec}
   end
 end

@@ -1,13 +1,15 @@
 -- The record of a job, one string in the hash `jobs`, and the unit of work that gathers what a script changes.
 --
--- The record is laid out so that the moves which run most cut it and join it anew instead of taking it apart:
+-- The record is laid out so that the moves which run most cut it and join it anew instead of taking it apart, once each: what stands
+-- in front of `enqueued` is the same for all jobs that are alike and were filed, or claimed, together.
 --
 --    1  version, state, place (2)         written by every move
 --    5  attempt (2), crashes, flags
---    9  enqueued (6), priority, length of the queue's name, the name: never change
---       plan: due (6), expires (6)                                           when its flag is set
+--    9  priority, length of the queue's name, the name: never change
 --       history: started (6), finished (6) unless it runs, the worker's number (4), token, reason   when its flag is set; a length before
 --       each text
+--       enqueued (6): never changes
+--       plan: due (6), expires (6)                                           when its flag is set
 --       rules (unique key, deadline) lie in the hash `rules`                 when its flag is set
 --       spec, as it was asked for; one over 1 kB lies in `specs`, so that no move rewrites it
 --
@@ -28,7 +30,7 @@ local META = T .. ':meta'
 local WORKER_NAMES = T .. ':names'
 local COUNTERS = T .. ':counters'
 local VERSION, LONG_SPEC = 1, 1024
-local HEAD, PLAN, RUN, PAST = '>BBHHBBI6bBc0', '>I6I6', '>I6I4Bc0Bc0', '>I6I6I4Bc0Bc0'
+local HEAD, RUN, PAST, ENQUEUED_AT, PLAN = '>BBHHBBbBc0', '>I6I4Bc0Bc0', '>I6I6I4Bc0Bc0', '>I6', '>I6I6'
 local HAS_PLAN, HAS_HISTORY, CANCEL, HAS_ERRORS, HAS_RESULT, APART, HAS_RULES, HAS_NOTES = 1, 2, 4, 8, 16, 32, 64, 128
 
 local clock = now == 0 and redis.call('TIME')
@@ -47,9 +49,8 @@ local function name_of(number)
 end
 
 local function taken_apart(raw)
-  local version, state, place, attempt, crashes, flags, enqueued, priority, queue, at = struct.unpack(HEAD, raw)
-  local due, expires, started, finished, worker, token, reason = 0, 0, 0, 0, '', '', ''
-  if flags % 2 == 1 then due, expires, at = struct.unpack(PLAN, raw, at) end
+  local version, state, place, attempt, crashes, flags, priority, queue, at = struct.unpack(HEAD, raw)
+  local enqueued, due, expires, started, finished, worker, token, reason = 0, 0, 0, 0, 0, '', '', ''
   if flags % 4 >= 2 and state == RUNNING then
     started, worker, token, reason, at = struct.unpack(RUN, raw, at)
     worker = name_of(worker)
@@ -57,6 +58,8 @@ local function taken_apart(raw)
     started, finished, worker, token, reason, at = struct.unpack(PAST, raw, at)
     worker = name_of(worker)
   end
+  enqueued, at = struct.unpack(ENQUEUED_AT, raw, at)
+  if flags % 2 == 1 then due, expires, at = struct.unpack(PLAN, raw, at) end
   return version == VERSION and NAMES[state] and {
     state = state, priority = priority, attempt = attempt, crashes = crashes, place = place, enqueued = enqueued, queue = queue,
     due = due, expires = expires, started = started, finished = finished, worker = worker, token = token, reason = reason,
@@ -93,8 +96,8 @@ local function packed(r)
   if r.apart then flags = flags + APART end
   if r.rules then flags = flags + HAS_RULES end
   if r.notes then flags = flags + HAS_NOTES end
-  return struct.pack(HEAD, VERSION, r.state, r.place, r.attempt, r.crashes, flags, r.enqueued, r.priority, #r.queue, r.queue)
-    .. plan .. history .. r.spec
+  return struct.pack(HEAD, VERSION, r.state, r.place, r.attempt, r.crashes, flags, r.priority, #r.queue, r.queue)
+    .. history .. struct.pack(ENQUEUED_AT, r.enqueued) .. plan .. r.spec
 end
 
 -- One command per chunk of many arguments: `unpack` fails above about 8,000 values.

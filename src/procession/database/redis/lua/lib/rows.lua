@@ -4,26 +4,26 @@
 
 local rows = {{}, {}, {}, {}, {}, {}, {}, {}}  -- jids, records, positions, specs, errors, results, notes, workers
 
--- Where a record's plan and history end but for the texts of the latter, and whether it has one.
+-- Where the texts of a record's history begin, nil for one without.
 local function texts_at(raw)
-  local state, flags, at = string.byte(raw, 2), string.byte(raw, 8), 17 + string.byte(raw, 16)
-  if flags % 2 == 1 then at = at + 12 end
-  if flags % 4 < 2 then return at, false end
-  return at + (state == RUNNING and 10 or 16), true
+  local state, flags, length = string.byte(raw, 2), string.byte(raw, 8), string.byte(raw, 10)
+  return flags % 4 >= 2 and 11 + length + (state == RUNNING and 10 or 16) or nil
 end
 
 -- True when a record is whole as far as its spec, as `record.lua` lays it out. One that is damaged is shown to nobody.
 local function is_sound(raw)
   local byte, version, state = string.byte, string.byte(raw, 1, 2)
-  if version ~= VERSION or not NAMES[state] or not byte(raw, 16) then return false end
-  local at, has_history = texts_at(raw)
-  if has_history then
+  if version ~= VERSION or not NAMES[state] or not byte(raw, 10) then return false end
+  local at = texts_at(raw)
+  if at then
     for _ = 1, 2 do
       local text = byte(raw, at)
       if not text then return false end
       at = at + 1 + text
     end
   end
+  at = (at or 11 + byte(raw, 10)) + 6
+  if byte(raw, 8) % 2 == 1 then at = at + 12 end
   return #raw >= at - 1
 end
 
@@ -54,9 +54,8 @@ end
 local function fill_workers()
   local found = {}
   for i, raw in ipairs(rows[2]) do
-    local at, has_history = 0, false
-    if raw then at, has_history = texts_at(raw) end
-    found[i] = has_history and name_of(struct.unpack('>I4', raw, at - 4))
+    local at = raw and texts_at(raw)
+    found[i] = at and name_of(struct.unpack('>I4', raw, at - 4)) or false
   end
   rows[8] = found
 end
