@@ -27,8 +27,9 @@ burn_in_process = app.job(name="burn", queue="processes", executor="process")(bu
 
 def left(store: object) -> int:
     """Jobs not settled yet, read past the library so that every contestant is watched alike."""
-    running = store.hget(f"{{{TAG}:0}}:counters", "running")  # type: ignore[attr-defined]
-    return sum(map(int, store.hvals(f"{{{TAG}:0}}:depth"))) + int(running or 0)  # type: ignore[attr-defined]
+    names = ("enqueued", "processed", "failed", "cancelled")
+    enqueued, *ended = (int(it or 0) for it in store.hmget(f"{{{TAG}:0}}:counters", *names))  # type: ignore[attr-defined]
+    return enqueued - sum(ended)
 
 
 def enqueue_one(count: int) -> None:
