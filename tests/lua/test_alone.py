@@ -107,3 +107,18 @@ def _keys(server: Redis, name: bytes) -> list[bytes]:
 def _calls(server: Redis, command: str) -> int:
     """How often the server has run a command."""
     return int(server.info("commandstats").get(f"cmdstat_{command}", {"calls": 0})["calls"])
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_claim_behind_a_wait_leaves_the_workers_own_bell_and_its_lease(keys: Keyspace, jobs: int) -> None:
+    ask, claim = keys.connection.ask, keys.database.claim
+    ask(claim(["mail"], "w", b"first", limit=10, lease=15_000, after=b"none"))
+    ask(keys.database.enqueue([new(b"%016d" % at) for at in range(jobs)]))
+    keys.server.rpush(keys.key("bell:@w"), "1")
+    keys.now += 5_000
+    ahead = ask(claim(["mail"], "w", b"ahead", limit=10, lease=0, after=b"first"))
+    assert (len(ahead.jobs), ahead.called, keys.rings("@w")) == (jobs, False, 1)
+    assert keys.server.zscore(keys.key("leases"), "w") == NOW + 15_000
+    in_turn = ask(claim(["mail"], "w", b"in turn", limit=10, lease=15_000, after=b"ahead"))
+    assert (len(in_turn.jobs), in_turn.called, keys.rings("@w")) == (0, True, 0)
+    assert keys.server.zscore(keys.key("leases"), "w") == NOW + 20_000

@@ -6,12 +6,13 @@
 --    1  version, state, place (2)         written by every move
 --    5  attempt (2), crashes, flags
 --    9  priority, length of the queue's name, the name: never change
---       history: started (6), finished (6) unless it runs, the worker's number (4), token, reason   when its flag is set; a length before
---       each text
+--       history, when its flag is set:    started (6), finished (6) unless it runs, number of the worker (4), token and reason, each with
+--                                         its length in front
 --       enqueued (6): never changes
---       plan: due (6), expires (6)                                           when its flag is set
---       rules (unique key, deadline) lie in the hash `rules`                 when its flag is set
+--       plan, when its flag is set:       due (6), expires (6)
 --       spec, as it was asked for; one over 1 kB lies in `specs`, so that no move rewrites it
+--
+-- Rules (unique key, deadline, limit) lie in the hash `rules`; a flag says that there are some.
 --
 -- The layout is known here and in `records.py`; only `enqueue`, `claim` and `settle` cut, by the names of this file.
 
