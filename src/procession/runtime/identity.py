@@ -15,7 +15,7 @@ from procession.runtime.wear import resident
 
 def new_worker_id() -> str:
     """Host, process and chance: unique per start."""
-    return f"{socket.gethostname()[:60]}:{os.getpid()}:{uuid4().hex[:8]}"
+    return f"{socket.gethostname()[:60]}:{os.getpid()}:{uuid4().hex[:12]}"
 
 
 def described(queues: Sequence[str], *, age: float, **said: Any) -> bytes:
