@@ -12,14 +12,11 @@ from procession import Job, Limit, State
 from procession.database import Query
 from tests.chaos.fleet import Family
 from tests.chaos.producer import Order, enqueue_all
-from tests.chaos.scenario import scenario
+from tests.chaos.scenario import STRUCK_OFTEN, scenario
 from tests.chaos.stage import Stage
 
 SLOTS = {"ada": 1, "bob": 1, "all others": 3}
 """Limits by name."""
-STRUCK_OFTEN = {"max_crashes": 20}
-"""A strike falls on who is busy, which may be who was handed the jobs of the one struck last: three such in a row
-would make a job `poison`, as they should, and that is not what is looked for here."""
 
 
 def crowds(stage: Stage) -> list[str]:

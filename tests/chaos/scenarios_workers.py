@@ -7,7 +7,7 @@ import time
 from procession import State
 from tests.chaos.fleet import Family
 from tests.chaos.journal import Event
-from tests.chaos.scenario import scenario
+from tests.chaos.scenario import STRUCK_OFTEN, scenario
 from tests.chaos.stage import Stage
 from tests.chaos.verdict import Marks
 
@@ -96,17 +96,19 @@ def _crash(stage: Stage, at: str, within: int = 60, times: int = 20) -> None:
         stage.complaints.append(f"only {count} of {times} crashes happened")
 
 
-@scenario("workers die between a claim's answer and the job's begin, 20 times", marks=SEEN_TO_DIE)
+@scenario(
+    "workers die between a claim's answer and the job's begin, 20 times", settings=STRUCK_OFTEN, marks=SEEN_TO_DIE
+)
 def die_after_claim(stage: Stage) -> None:
     _crash(stage, "after-claim")
 
 
-@scenario("workers die between the job's end and the settle, 20 times", marks=SEEN_TO_DIE)
+@scenario("workers die between the job's end and the settle, 20 times", settings=STRUCK_OFTEN, marks=SEEN_TO_DIE)
 def die_before_settle(stage: Stage) -> None:
     _crash(stage, "before-settle")
 
 
-@scenario("workers die just after the settle was accepted, 20 times", marks=SEEN_TO_DIE)
+@scenario("workers die just after the settle was accepted, 20 times", settings=STRUCK_OFTEN, marks=SEEN_TO_DIE)
 def die_after_settle(stage: Stage) -> None:
     _crash(stage, "after-settle")
 

@@ -118,6 +118,11 @@ def test_recovery_is_measured_from_the_fault_to_the_next_run() -> None:
 def test_a_fence_that_repeats_or_falls_is_a_breach() -> None:
     runs = {jid: ran(jid, (2.0, 2.5, "end")) for jid in JIDS}
     assert verdict(runs=runs).breaches == ["1 fences repeated, 0 falling"]
+    runs = {jid: ran(jid, (2.0 + n, 2.5 + n, "end")) for n, jid in enumerate(JIDS)}
+    runs[JIDS[0]] += [Run(JIDS[0], 2, 150, 7, 9.0, 9.5, "end")]
+    report = verdict(Marks(run_twice=1), runs=runs, events=[Event(8.9, "woken"), Event(8.8, "cut", frozenset({99}))])
+    assert report.breaches[0] == "0 fences repeated, 1 falling"
+    assert "in process 1 at 2.0 by fence 200, then in 7 at 9.0 by 150; meanwhile: woken at 8.9" in report.breaches[1]
 
 
 def test_the_history_is_read_up_to_a_torn_end(tmp_path: Path) -> None:

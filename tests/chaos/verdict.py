@@ -188,5 +188,22 @@ def _fences(evidence: Evidence) -> list[str]:
     """A fence is handed out once, and each run of a job has a larger one than the run before."""
     fences = Counter(run.fence for runs in evidence.runs.values() for run in runs)
     repeated = sum(count > 1 for count in fences.values())
-    falling = sum(after.fence <= before.fence for runs in evidence.runs.values() for before, after in pairwise(runs))
-    return [f"{repeated} fences repeated, {falling} falling"] if repeated or falling else []
+    falling = [
+        f"job {jid} ran in process {before.pid} at {before.started:.1f} by fence {before.fence},"
+        f" then in {after.pid} at {after.started:.1f} by {after.fence};"
+        f" meanwhile: {_meanwhile(evidence, before, after)}"
+        for jid, runs in evidence.runs.items()
+        for before, after in pairwise(runs)
+        if after.fence <= before.fence
+    ]
+    return [f"{repeated} fences repeated, {len(falling)} falling", *falling] if repeated or falling else []
+
+
+def _meanwhile(evidence: Evidence, before: Run, after: Run) -> str:
+    """The faults of the last half minute before the second of two runs that hit one of their processes, in words."""
+    return ", ".join(
+        f"{event.what} at {event.at:.1f}"
+        for event in evidence.events
+        if after.started - 30 < event.at <= after.started
+        and (not event.victims or event.victims & {before.pid, after.pid})
+    )
