@@ -7,7 +7,8 @@ import time
 
 from procession import Procession
 from procession.clock import monotonic
-from procession.job import Crash, NewJob, new_jid
+from procession.job import Crash, NewJob, Outcome, new_jid
+from procession.moves import Move
 from procession.runtime import pace
 from procession.runtime.deadlines import Deadlines
 from procession.runtime.envoy import Envoy
@@ -41,6 +42,33 @@ def test_what_waits_does_not_begin_while_the_lease_may_have_ended(namespace: str
             assert began == [0]
             worker._beat_alarm.ring()  # the store says what is ours
             await until(lambda: began == [0, 1])
+
+    asyncio.run(main())
+
+
+def test_a_claim_ahead_that_was_made_before_the_last_beat_is_asked_again_and_not_begun(namespace: str) -> None:
+    app = Procession(f"memory://{namespace}", namespace=namespace)
+    began: list[int] = []
+
+    @app.job(queue="q")
+    async def note(n: int) -> None:
+        began.append(n)
+
+    async def main() -> None:
+        async with working(app, queues=["q"]) as worker:
+            await note.enqueue(0).wait_async(10)
+            job = _new(note.bind(1).registered.spec, b'{"n":1}', queue="rung by nobody")
+            app.ask(app.database.enqueue([job]))
+            for made_before, seen in ((1, [0]), (0, [0, 1])):
+                claim, token = worker._claiming.ahead(2)._replace(order=[job.queue]), worker._claiming._token
+                worker._claiming._ahead = claim
+                claims = app.ask(app.database.claim([job.queue], worker.id, token, limit=1, lease=0))
+                if made_before:  # its lease ended, and another worker has it
+                    app.ask(app.database.settle(worker.id, [Outcome(jid=job.jid, token=token, move=Move.RELEASE)]))
+                worker._claiming.compared_at = claims.now - 1 + made_before
+                assert (await worker._came(claim, claims) is None) == bool(made_before)
+                await asyncio.sleep(0.05)
+                assert began == seen
 
     asyncio.run(main())
 

@@ -45,6 +45,8 @@ class Claiming:
         self._ageing = ageing
         self._last_token, self._token = _new_token(), _new_token()
         self._ahead: Claim | None = None
+        self.compared_at = 0
+        """When the store last said what this worker holds, by its clock."""
 
     def in_turn(self, limit: int) -> Claim:
         """The claim of a turn, to be asked until it is answered."""
@@ -70,9 +72,11 @@ class Claiming:
         if self._ahead is claim:
             self._ahead = None
 
-    def unbrought(self, strangers: Sequence[Held], *, claiming: bool) -> list[Held]:
-        """Those that no claim will bring. While the worker claims, what it holds under the present token comes with the
-        answer that is on its way, or else with the next; else that token has served its turn."""
+    def unbrought(self, strangers: Sequence[Held], *, now: int, claiming: bool) -> list[Held]:
+        """Those among what the store says `now` that no claim will bring. While the worker claims, what it holds under
+        the present token comes with the answer that is on its way, or else with the next; else that token has served
+        its turn."""
+        self.compared_at = now
         lost = [held for held in strangers if held.token != self._token]
         if claiming or len(lost) == len(strangers):
             return lost

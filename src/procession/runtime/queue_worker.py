@@ -360,7 +360,7 @@ class QueueWorker:
         for jid in conclusion.lost:
             self._performer.drop(jid)
         claiming = asked or not (self._stop_level or self.orders.quiet)
-        for held in self._claiming.unbrought(conclusion.strangers, claiming=claiming):
+        for held in self._claiming.unbrought(conclusion.strangers, now=beat.now, claiming=claiming):
             self._outbox.put(Outcome(jid=held.jid, token=held.token, move=Move.RELEASE, reason="claim not received"))
             self._wake.set()
         for jid in conclusion.cancelled:
@@ -407,9 +407,13 @@ class QueueWorker:
 
     async def _came(self, claim: Claim, claims: Claims) -> bool | None:
         """A claim ahead has its answer, which waits for the end of the turn under way: what that compares was asked
-        without these jobs."""
+        without these jobs. If it was made before that, our lease may have ended in between: the next claim asks what of
+        it is still ours."""
         async with self._turning:
             if not self._claiming.counts(claim):
+                return None
+            if claims.jobs and claims.now <= self._claiming.compared_at:
+                self._unheard(claim)
                 return None
             self._taken(claim, claims)
             self._begin(claims)
