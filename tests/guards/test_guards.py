@@ -284,7 +284,8 @@ RUNTIME = (
     ),
     function(
         "a job that a worker holds and knows nothing of is given back",
-        QueueWorker._beat, "self._claiming.unbrought(conclusion.strangers, now=beat.now, claiming=claiming)", "[]",
+        QueueWorker._beat, "for held in self._claiming.unbrought(conclusion.strangers, claiming=claiming):",
+        "for held in []:",
         scenarios.a_job_claimed_without_its_worker_knowing_runs_all_the_same,
     ),
     function(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 from procession import Procession
 from procession.clock import monotonic
@@ -17,12 +18,7 @@ from tests.runtime.working import until, working
 
 
 def test_what_waits_does_not_begin_while_the_lease_may_have_ended(namespace: str) -> None:
-    app = Procession(f"memory://{namespace}", namespace=namespace, concurrency=1)
-    began: list[int] = []
-
-    @app.job(queue="q")
-    async def note(n: int) -> None:
-        began.append(n)
+    app, note, began = _noting(namespace, concurrency=1)
 
     async def main() -> None:
         async with working(app, queues=["q"]) as worker:
@@ -47,12 +43,7 @@ def test_what_waits_does_not_begin_while_the_lease_may_have_ended(namespace: str
 
 
 def test_a_claim_ahead_that_was_made_before_the_last_beat_is_asked_again_and_not_begun(namespace: str) -> None:
-    app = Procession(f"memory://{namespace}", namespace=namespace)
-    began: list[int] = []
-
-    @app.job(queue="q")
-    async def note(n: int) -> None:
-        began.append(n)
+    app, note, began = _noting(namespace)
 
     async def main() -> None:
         async with working(app, queues=["q"]) as worker:
@@ -71,6 +62,18 @@ def test_a_claim_ahead_that_was_made_before_the_last_beat_is_asked_again_and_not
                 assert began == seen
 
     asyncio.run(main())
+
+
+def _noting(namespace: str, **settings: Any) -> tuple[Procession, Any, list[int]]:
+    """An app in memory, its job, and with what that began."""
+    app = Procession(f"memory://{namespace}", namespace=namespace, **settings)
+    began: list[int] = []
+
+    @app.job(queue="q")
+    async def note(n: int) -> None:
+        began.append(n)
+
+    return app, note, began
 
 
 def _new(spec: tuple[bytes, bytes], arguments: bytes, queue: str = "q") -> NewJob:

@@ -72,11 +72,9 @@ class Claiming:
         if self._ahead is claim:
             self._ahead = None
 
-    def unbrought(self, strangers: Sequence[Held], *, now: int, claiming: bool) -> list[Held]:
-        """Those among what the store says `now` that no claim will bring. While the worker claims, what it holds under
-        the present token comes with the answer that is on its way, or else with the next; else that token has served
-        its turn."""
-        self.compared_at = now
+    def unbrought(self, strangers: Sequence[Held], *, claiming: bool) -> list[Held]:
+        """Those that no claim will bring. While the worker claims, what it holds under the present token comes with the
+        answer that is on its way, or else with the next; else that token has served its turn."""
         lost = [held for held in strangers if held.token != self._token]
         if claiming or len(lost) == len(strangers):
             return lost

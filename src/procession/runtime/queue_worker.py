@@ -357,10 +357,11 @@ class QueueWorker:
         self._due(beat)
         self.orders.hear(beat.orders)
         conclusion = compare(beat.held, self._performer.held())
+        self._claiming.compared_at = beat.now
         for jid in conclusion.lost:
             self._performer.drop(jid)
         claiming = asked or not (self._stop_level or self.orders.quiet)
-        for held in self._claiming.unbrought(conclusion.strangers, now=beat.now, claiming=claiming):
+        for held in self._claiming.unbrought(conclusion.strangers, claiming=claiming):
             self._outbox.put(Outcome(jid=held.jid, token=held.token, move=Move.RELEASE, reason="claim not received"))
             self._wake.set()
         for jid in conclusion.cancelled:
@@ -406,9 +407,8 @@ class QueueWorker:
         return self._claiming.ahead(places) if places else None
 
     async def _came(self, claim: Claim, claims: Claims) -> bool | None:
-        """A claim ahead has its answer, which waits for the end of the turn under way: what that compares was asked
-        without these jobs. If it was made before that, our lease may have ended in between: the next claim asks what of
-        it is still ours."""
+        """A claim ahead has its answer, which waits for the end of a turn that compares without these jobs. If it was
+        made before the last of these, our lease may have ended in between: the next claim asks what is still ours."""
         async with self._turning:
             if not self._claiming.counts(claim):
                 return None

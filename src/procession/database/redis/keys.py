@@ -26,8 +26,8 @@ KEYS = (
     Key(
         "meta",
         "hash",
-        "format version, last fence and turn, entries filed and shed, when last recovered and audited, how far that is",
-        "12 fields",
+        "format version, last fence, turn and worker, entries filed and shed, last recovery and audit, how far that is",
+        "13 fields",
         "flush",
     ),
     Key("jobs", "hash", "jid → record: a packed head, then the spec as JSON", "one per job", "with its job"),

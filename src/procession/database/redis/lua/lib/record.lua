@@ -39,9 +39,9 @@ if clock then now = clock[1] * 1000 + math.floor(clock[2] / 1000) end
 
 -- A record has a worker's number in place of its name, which is long and the same in all that it ran; 0 is nobody. The name of one
 -- that was forgotten is its number behind a question mark, so that such a record stays what it is when it is written again.
-local numbers, worker_names = {[''] = 0}, {[0] = ''}
+local worker_numbers, worker_names = {[''] = 0}, {[0] = ''}
 local function known_as(worker, number)
-  numbers[worker], worker_names[number] = number, worker
+  worker_numbers[worker], worker_names[number] = number, worker
 end
 
 local function name_of(number)
@@ -76,11 +76,11 @@ local function unpacked(raw)
 end
 
 local function running_since(started, worker, token, reason)
-  return struct.pack(RUN, started, numbers[worker], #token, token, #reason, reason)
+  return struct.pack(RUN, started, worker_numbers[worker], #token, token, #reason, reason)
 end
 
 local function past(started, finished, worker, token, reason)
-  return struct.pack(PAST, started, finished, numbers[worker], #token, token, #reason, reason)
+  return struct.pack(PAST, started, finished, worker_numbers[worker], #token, token, #reason, reason)
 end
 
 local function packed(r)
