@@ -6,6 +6,7 @@ SIGKILL loses none. Times are `time.monotonic()`, one clock for all processes of
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -16,9 +17,12 @@ from uuid import UUID
 from msgspec import Struct
 
 from procession import State, current_job
+from procession.registry import HOUR
 
 JOURNAL = "CHAOS_JOURNAL"
 """The variable that tells job bodies where the file is."""
+TIMEOUT = HOUR / 1_000
+"""Seconds that each of these jobs may run: they leave it at the default."""
 
 
 class Run(Struct):
@@ -32,15 +36,18 @@ class Run(Struct):
     ended: float = 0.0
     how: str = ""
     """`end`, `raise`, `stop` (it was cancelled), or nothing."""
+    looked: float = math.inf
+    """When its worker last saw that the lease was good; a moment before `started`, unless it was stopped in between."""
 
 
-def write(kind: str, note: str = "") -> None:
-    """Called by job bodies: one event of the current run."""
+def write(kind: str) -> None:
+    """Called by job bodies: one event of the current run, and for how long it runs, by its worker's clock."""
     path = os.environ.get(JOURNAL)
     if path is None:
         return
     job = current_job()
-    line = f"{kind} {job.jid} {job.attempt} {job.fence} {os.getpid()} {time.monotonic():.6f} {note}\n"
+    since = TIMEOUT - job.remaining if job.remaining is not None else -math.inf
+    line = f"{kind} {job.jid} {job.attempt} {job.fence} {os.getpid()} {time.monotonic():.6f} {since:.6f}\n"
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
         os.write(descriptor, line.encode())
@@ -81,9 +88,9 @@ class Runs:
         return [run for run in self.read() if run.pid in pids and not run.ended]
 
     def _take(self, line: str) -> None:
-        kind, jid, attempt, fence, pid, at = line.split(" ")[:6]
+        kind, jid, attempt, fence, pid, at, since = line.split(" ")
         if kind == "start":
-            run = Run(UUID(jid), int(attempt), int(fence), int(pid), float(at))
+            run = Run(UUID(jid), int(attempt), int(fence), int(pid), float(at), looked=float(at) - float(since))
             self._open[jid, fence] = run
             self.all.append(run)
         else:

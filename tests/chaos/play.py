@@ -37,7 +37,8 @@ def play(scenario: Scenario, seed: int, *, drain: float = 90.0) -> Report:
         report = judge(scenario.name, seed, evidence(stage), stage.marks())
     finally:
         stage.close()
-    report.skipped, report.notes = stage.skipped, stage.notes
+    report.skipped = stage.skipped
+    report.notes += stage.notes
     report.seconds = round(time.monotonic() - began, 1)
     return report
 

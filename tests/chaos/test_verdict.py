@@ -122,7 +122,21 @@ def test_a_fence_that_repeats_or_falls_is_a_breach() -> None:
     runs[JIDS[0]] += [Run(JIDS[0], 2, 150, 7, 9.0, 9.5, "end")]
     report = verdict(Marks(run_twice=1), runs=runs, events=[Event(8.9, "woken"), Event(8.8, "cut", frozenset({99}))])
     assert report.breaches[0] == "0 fences repeated, 1 falling"
-    assert "in process 1 at 2.0 by fence 200, then in 7 at 9.0 by 150; meanwhile: woken at 8.9" in report.breaches[1]
+    assert "in process 1 at 2.0 by fence 200, then in 7 at 9.0 by 150 " in report.breaches[1]
+    assert "meanwhile: woken at 8.9" in report.breaches[1]
+
+
+def test_a_run_that_was_about_to_begin_as_its_process_was_suspended_is_no_breach() -> None:
+    def late(looked: float, victims: set[int]) -> Report:
+        runs = {jid: ran(jid, (2.0 + n, 2.5 + n, "end")) for n, jid in enumerate(JIDS)}
+        runs[JIDS[0]] += [Run(JIDS[0], 2, 150, 7, 9.0, 9.5, "stop", looked)]
+        events = [Event(4.0, "suspended", frozenset(victims)), Event(8.9, "woken")]
+        return verdict(Marks(run_twice=1), runs=runs, events=events)
+
+    assert late(3.9, {7}).passed
+    assert late(3.9, {7}).notes == ["1 begun late, by a process that was suspended just then"]
+    assert not late(8.95, {7}).passed  # it has looked since it woke
+    assert not late(3.9, {8}).passed
 
 
 def test_the_history_is_read_up_to_a_torn_end(tmp_path: Path) -> None:

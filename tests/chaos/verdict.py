@@ -107,6 +107,7 @@ def judge(name: str, seed: int, evidence: Evidence, marks: Marks) -> Report:
         recovery_max=round(max(recoveries), 2) if recoveries else None,
     )
     report.breaches = [*_breaches(report, marks), *_misjudged(evidence), *_fences(evidence), *evidence.complaints]
+    report.notes = _late(evidence)
     if lost:
         report.breaches.append(f"lost: {', '.join(map(str, sorted(lost)[:5]))} …")
     return report
@@ -189,14 +190,33 @@ def _fences(evidence: Evidence) -> list[str]:
     fences = Counter(run.fence for runs in evidence.runs.values() for run in runs)
     repeated = sum(count > 1 for count in fences.values())
     falling = [
-        f"job {jid} ran in process {before.pid} at {before.started:.1f} by fence {before.fence},"
-        f" then in {after.pid} at {after.started:.1f} by {after.fence};"
+        f"job {before.jid} ran in process {before.pid} at {before.started:.1f} by fence {before.fence},"
+        f" then in {after.pid} at {after.started:.1f} by {after.fence} (its lease seen at {after.looked:.1f});"
         f" meanwhile: {_meanwhile(evidence, before, after)}"
-        for jid, runs in evidence.runs.items()
-        for before, after in pairwise(runs)
-        if after.fence <= before.fence
+        for before, after in _behind(evidence)
+        if not _was_about_to_begin(after, evidence)
     ]
     return [f"{repeated} fences repeated, {len(falling)} falling", *falling] if repeated or falling else []
+
+
+def _late(evidence: Evidence) -> list[str]:
+    late = sum(_was_about_to_begin(run, evidence) for _, run in _behind(evidence))
+    return [f"{late} begun late, by a process that was suspended just then"] if late else []
+
+
+def _behind(evidence: Evidence) -> list[tuple[Run, Run]]:
+    """Two runs of a job, of which the second has no larger fence than the first."""
+    pairs = (pair for runs in evidence.runs.values() for pair in pairwise(runs))
+    return [(before, after) for before, after in pairs if after.fence <= before.fence]
+
+
+def _was_about_to_begin(run: Run, evidence: Evidence) -> bool:
+    """Its process was suspended between its last look at the lease and the first line of the job, where nothing can
+    look any more."""
+    return any(
+        event.what == "suspended" and run.pid in event.victims and run.looked < event.at < run.started
+        for event in evidence.events
+    )
 
 
 def _meanwhile(evidence: Evidence, before: Run, after: Run) -> str:
