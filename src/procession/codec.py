@@ -35,7 +35,7 @@ ERROR_TEXT = 32 * 1024
 MESSAGE_TEXT = 2_000
 CAUSES = 8
 
-PLAIN = (str, int, bool, type(None))
+PLAIN = (str, int, bool, float, type(None))
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
@@ -135,7 +135,7 @@ class Signature:
         given = self._given(args, kwargs)
         plain = self._plain
         for name, value in given.items():
-            if type(value) not in plain[name]:
+            if type(value) not in plain[name] or (type(value) is float and not math.isfinite(value)):
                 raw = self._encode_checked(given)
                 break
         else:
@@ -250,7 +250,7 @@ class Signature:
         try:
             _too_deep(value, "result")
             raw = _encoder.encode(value)
-            if type(value) not in _plain_types(self._returns):
+            if type(value) is float or type(value) not in _plain_types(self._returns):
                 _compare(value, self._result.decode(raw), "result")
         except (NotEncodable, TooLarge):
             raise
@@ -280,7 +280,7 @@ def _joins(kind: Any) -> bool:
 
 
 def _plain_types(kind: Any) -> frozenset[type]:
-    if kind in (str, int, bool):
+    if kind in (str, int, bool, float):
         return frozenset({kind})
     if kind is Any:
         return frozenset(PLAIN)

@@ -89,6 +89,28 @@ def test_plain_values_make_the_round_trip_exactly(to: str, n: int, rest: list[in
     assert signature.decode(signature.encode((to, n, *rest), options)) == ((to, n, *rest), options)
 
 
+def measured(declared: float, anything: Any = None) -> float: ...
+
+
+@settings(deadline=None, derandomize=True)
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_a_float_comes_back_as_the_same_float(number: float) -> None:
+    signature = Signature.of(measured)
+    args, _ = signature.decode(signature.encode((number, number), {}))
+    came = (*args, signature.decode_result(signature.encode_result(number)))
+    assert [it.hex() for it in came] == [number.hex()] * 3
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_a_float_that_json_does_not_have_is_refused(number: float) -> None:
+    signature = Signature.of(measured)
+    for args in ((number,), (1.0, number)):
+        with pytest.raises(NotEncodable, match="args"):
+            signature.encode(args, {})
+    with pytest.raises(NotEncodable, match="result"):
+        signature.encode_result(number)
+
+
 def test_an_int_beyond_64_bits_comes_back_or_is_refused() -> None:
     signature = Signature.of(plain)
     for number in (2**53 + 1, 2**63, 10**30, -(10**30)):
