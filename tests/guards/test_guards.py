@@ -369,8 +369,7 @@ CONNECTIONS = (
     ),
     function(
         "of a trip only what the server did not know is asked again",
-        asking, """[i for i in todo if (error_in(replies[i]) or "").startswith("NOSCRIPT")]""",
-        """[*todo] if any((error_in(replies[i]) or "").startswith("NOSCRIPT") for i in todo) else []""",
+        asking, "todo = again", "todo = [*todo]",
         scenarios.only_what_the_server_did_not_know_is_asked_again,
     ),
 )  # fmt: skip

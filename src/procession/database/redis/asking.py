@@ -84,23 +84,27 @@ def asking(
                     probed = line
                 asked = True
                 tail = confirmation(target, durability, deadline)
-                came = yield Exchange(line, [*(commands[i] for i in todo), *tail], seconds)
+                came = yield Exchange(line, [commands[i] for i in todo] + tail, seconds)
             except ProcessionError:
                 raise
             except BROKEN as error:
                 target.doubt(line.place)
                 raise unavailable(error, target.where, asked=asked) from None
+            again = []
             for i, reply in zip(todo, came, strict=False):
                 replies[i] = reply
-            unknown = [i for i in todo if (error_in(replies[i]) or "").startswith("NOSCRIPT")]
-            for i in unknown:
-                commands[i] = questions[i].whole or commands[i]
-            elsewhere = [i for i in todo if _is_elsewhere(target, line.place, replies[i])]
-            if elsewhere:
-                slot.drop()
-            todo = sorted({*unknown, *elsewhere})
-            if not todo:
+                text = error_in(reply)
+                if text is None:
+                    continue
+                if text.startswith("NOSCRIPT"):
+                    commands[i] = questions[i].whole or commands[i]
+                    again.append(i)
+                elif _is_elsewhere(target, line.place, text):
+                    slot.drop()
+                    again.append(i)
+            if not again:
                 break
+            todo = again
         if durability != "memory" and not any(map(error_in, replies)):
             confirmed(target, durability, came[-1])
         return replies
@@ -111,11 +115,10 @@ def asking(
         raise
 
 
-def _is_elsewhere(target: Target, here: address.Place, reply: Any) -> bool:
-    """True when the question is to be put to another server; `target` then knows what is known of where."""
-    text = error_in(reply)
-    answer = understood(text) if text else None
-    if answer is None or text is None:
+def _is_elsewhere(target: Target, here: address.Place, text: str) -> bool:
+    """True when this error says to put the question to another server; `target` then knows what is known of where."""
+    answer = understood(text)
+    if answer is None:
         return False
     if answer.then is Then.ASK_THERE:
         target.doubt()
