@@ -385,6 +385,23 @@ def test_threads_never_run_more_than_their_number_at_once(app: Procession) -> No
     app.close()
 
 
+def test_no_job_waits_for_the_line_that_says_it_started(app: Procession, caplog: pytest.LogCaptureFixture) -> None:
+    started: list[bool] = []
+
+    def look() -> None:
+        started.append(any("started, attempt 1" in record.getMessage() for record in caplog.records))
+
+    @app.job(name="one")
+    async def one() -> None:
+        look()
+        await asyncio.sleep(0)
+        look()
+
+    with caplog.at_level(logging.INFO, logger="procession"):
+        ended(app, one.enqueue)
+    assert started == [False, True]
+
+
 def test_the_log_has_the_briefs_lines_and_sums_up_floods(app: Procession, caplog: pytest.LogCaptureFixture) -> None:
     @app.job(name="one")
     async def one(n: int) -> None: ...

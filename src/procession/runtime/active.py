@@ -27,6 +27,8 @@ class Active(msgspec.Struct, eq=False):
     """In which thread it runs, where it has one."""
     coroutine: Coroutine[Any, Any, Verdict] | None = None
     """What runs of it on the loop, once it waits."""
+    logged: bool = False
+    """The log says that it started."""
     took: float | None = None
     """Seconds that it ran, once it ended; None when it never began."""
     watched: bool = False

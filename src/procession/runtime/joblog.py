@@ -1,7 +1,8 @@
 """The brief's log lines: started, finished in N ms, failed. Written to `procession.worker`, and only there.
 
 While jobs come slowly enough to read, each has its lines. Above `READABLE` a second, the lines of success give way
-to one summary a second: two formatted lines cost more than a whole no-op job. Failures are always logged.
+to one summary a second: two formatted lines cost more than a whole no-op job. Failures are always logged. No job waits
+for its lines: that it started is written once it waits for the first time, or has ended.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class JobLog:
         self._at_info = log.isEnabledFor(logging.INFO)
 
     def started(self, run: Run, now: float) -> None:
-        """A run begins, at this reading of the clock."""
+        """A run began, at this reading of the clock."""
         if not self._at_info:
             return
         second = int(now)

@@ -252,12 +252,13 @@ class Performer:
         run, active.started = active.run, now
         if run.deadline is not None:
             run.cut()
-        self._log.started(run, now)
         if self._announcer is not None:
             self._announcer.started(run)
 
     def goes_on(self, active: Active) -> None:
         """See `Performance.goes_on`."""
+        active.logged = True
+        self._log.started(active.run, active.started)
         if active.run.timeout is not None and not active.done:
             active.watched = True
             self._deadlines.add(active, active.run.timeout)
@@ -268,6 +269,8 @@ class Performer:
             return
         self._close(active)
         seconds = now - active.started
+        if active.started and not active.logged:
+            self._log.started(active.run, active.started)
         active.took = seconds if active.started else None
         self._log.finished(active.run, verdict, seconds)
         if active.run.context.notebook is not None:

@@ -78,7 +78,6 @@ class ThreadExecutor(Waiting):
     def _begin(self, active: Active, now: float) -> None:
         self._running.add(active)
         self.performance.began(active, now)
-        self.performance.goes_on(active)
 
         def work() -> None:
             active.thread = threading.get_ident()
@@ -87,6 +86,7 @@ class ThreadExecutor(Waiting):
                 self.loop.call_soon_threadsafe(self._returned, active, verdict)
 
         self._pool.submit(work)
+        self.performance.goes_on(active)
 
     def _returned(self, active: Active, verdict: Verdict) -> None:
         self._running.discard(active)
