@@ -64,6 +64,22 @@ def test_a_claim_ahead_that_was_made_before_the_last_beat_is_asked_again_and_not
     asyncio.run(main())
 
 
+def test_a_claim_ahead_that_counts_no_more_is_followed_by_one_that_does(namespace: str) -> None:
+    app, note, began = _noting(namespace)
+
+    async def main() -> None:
+        async with working(app, queues=["q"]) as worker:
+            claiming = worker._claiming
+            for n in range(20):
+                await until(lambda: claiming._ahead is not None)
+                claiming.given_up(claiming._ahead)  # type: ignore[arg-type]  # as after a beat that came between
+                await note.enqueue(n).wait_async(10)  # a claim in a turn brings it
+            await until(lambda: claiming._ahead is not None)
+        assert began == [*range(20)]
+
+    asyncio.run(main())
+
+
 def _noting(namespace: str, **settings: Any) -> tuple[Procession, Any, list[int]]:
     """An app in memory, its job, and with what that began."""
     app = Procession(f"memory://{namespace}", namespace=namespace, **settings)

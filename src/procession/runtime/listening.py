@@ -118,6 +118,7 @@ class Listener:
             if more is not None:
                 self._hungry = more
             elif bell != self._own:
+                self._hungry = self._hungry or bell is not None  # until the turn that follows has asked
                 self._rung(bell is not None)
             if failed:
                 await asyncio.sleep(1.0)  # the turn logs the outage and waits for its end
