@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from procession.clock import monotonic
 
-SOON = 0.02
+SOON = 0.035
 """Seconds of work that are claimed ahead, and within which a pace is forgotten."""
 MOST = 1_800
 """Most jobs that wait so: two trips of them, of which one is under way while the other is performed."""
