@@ -45,7 +45,7 @@ async def look_on(database: Database) -> None:
     """Look at what is due, again and again, as a queue worker does."""
     connection = database.connect_async(30.0)
     patient = Patient(connection, lambda: None, 1.0, asyncio.Event(), lambda: None)
-    scheduler = Scheduler(database, list)
+    scheduler = Scheduler(database, {})
     while True:
         await scheduler.look(patient)
         await asyncio.sleep(random.uniform(0, PAUSE))

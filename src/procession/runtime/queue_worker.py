@@ -125,12 +125,10 @@ class QueueWorker:
         self._log = JobLog(verbose)
         self._pulse = pulse or Beating()
         self._wear = wear or Wear.of(settings)
-        self._wake = asyncio.Event()
-        self._stopping = asyncio.Event()
+        self._wake, self._stopping = asyncio.Event(), asyncio.Event()
         self._outbox = Outbox()
         self.orders = Orders(self.id, app.database, stop=self.stop, changed=self._steered)
-        declared = lambda: [*app.schedules.declared.values()]  # noqa: E731
-        self._schedules = Scheduler(app.database, declared, app.registry.policies.sealing)
+        self._schedules = Scheduler(app.database, app.schedules.declared, app.registry.policies.sealing)
         self._meter = Meter(self.id)
         self._hungry = True
         self._turning = asyncio.Lock()
@@ -409,15 +407,17 @@ class QueueWorker:
     async def _came(self, claim: Claim, claims: Claims) -> bool | None:
         """A claim ahead has its answer, which waits for the end of a turn that compares without these jobs. If it was
         made before the last of these, our lease may have ended in between: the next claim asks what is still ours."""
-        async with self._turning:
-            if not self._claiming.counts(claim):
-                return None
-            if claims.jobs and claims.now <= self._claiming.compared_at:
-                self._unheard(claim)
-                return None
-            self._taken(claim, claims)
-            self._begin(claims)
-            return self._hungry
+        if self._turning.locked():
+            async with self._turning:
+                pass  # nothing below waits, so no other turn begins meanwhile
+        if not self._claiming.counts(claim):
+            return None
+        if claims.jobs and claims.now <= self._claiming.compared_at:
+            self._unheard(claim)
+            return None
+        self._taken(claim, claims)
+        self._begin(claims)
+        return self._hungry
 
     def _unheard(self, claim: Claim) -> None:
         """What a claim ahead took, if it was made, is brought by the next claim; the beat gives it back if none is."""

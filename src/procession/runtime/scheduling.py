@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 
 from procession.clock import monotonic
@@ -35,11 +35,10 @@ LIMIT = 100
 
 
 class Scheduler:
-    """What one worker does about schedules. `look` is one step; `run` goes on until it is cancelled."""
+    """What one worker does about schedules. `look` is one step; `run` goes on until it is cancelled. What the code
+    declares, by name, may still grow."""
 
-    def __init__(
-        self, database: Database, declared: Callable[[], Sequence[Schedule]], sealing: Sealing | None = None
-    ) -> None:
+    def __init__(self, database: Database, declared: Mapping[str, Schedule], sealing: Sealing | None = None) -> None:
         self._database = database
         self._declared = declared
         self._sealing = sealing
@@ -82,7 +81,7 @@ class Scheduler:
         return min(max(wait / 1_000, 0) + random.uniform(0, APART), LOOK)
 
     async def _declare(self, patient: Patient) -> None:
-        declared = self._declared()
+        declared = [*self._declared.values()]
         if not declared or monotonic() < self._declare_at:
             return
         if self._stored:

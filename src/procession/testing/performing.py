@@ -182,11 +182,11 @@ class Crew:
 
     async def fire(self) -> int:
         """Declare what stands in code, enqueue what schedules have due now, and return when one is due next, or 0."""
-        declared = [*self.app.schedules.declared.values()]
         hurried = asyncio.Event()
         hurried.set()
         patient = Patient(self.app.connection_async(), lambda: None, 0.1, hurried, lambda: None)
-        await Scheduler(self.app.database, lambda: declared, self.app.registry.policies.sealing).look(patient)
+        scheduler = Scheduler(self.app.database, self.app.schedules.declared, self.app.registry.policies.sealing)
+        await scheduler.look(patient)
         return (await self.app.ask_async(self.app.database.due_schedules(1))).next_due
 
     def _attempt(self, claimed: Claimed, outcome: Outcome, kept: bool) -> Attempt:

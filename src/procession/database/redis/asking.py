@@ -22,7 +22,7 @@ from procession.database.redis.replies import Then, raised, unavailable, underst
 from procession.database.redis.scripts import Script
 from procession.database.redis.steps import Exchange, Question, Slot, Talk, error_in
 from procession.database.redis.target import Target
-from procession.database.redis.wire import BROKEN
+from procession.database.redis.wire import BROKEN, Refusal
 from procession.errors import ProcessionError, StoreRefused
 
 SLACK = 2.0
@@ -93,9 +93,9 @@ def asking(
             again = []
             for i, reply in zip(todo, came, strict=False):
                 replies[i] = reply
-                text = error_in(reply)
-                if text is None:
+                if not isinstance(reply, Refusal):
                     continue
+                text = str(reply)
                 if text.startswith("NOSCRIPT"):
                     commands[i] = questions[i].whole or commands[i]
                     again.append(i)
@@ -135,9 +135,8 @@ def _is_elsewhere(target: Target, here: address.Place, text: str) -> bool:
 def answers(operations: Sequence[Any], replies: Sequence[Any], target: Target) -> Any:
     """What operations make of their replies. Raises the error of the first that has one."""
     for reply in replies:
-        text = error_in(reply)
-        if text is not None:
-            raise raised(text, target.where)
+        if isinstance(reply, Refusal):
+            raise raised(str(reply), target.where)
     if len(operations) == 1:
         return operations[0].read(replies[0])
     return tuple(operation.read(reply) for operation, reply in zip(operations, replies, strict=True))
@@ -145,7 +144,6 @@ def answers(operations: Sequence[Any], replies: Sequence[Any], target: Target) -
 
 def rung(reply: Any, target: Target) -> str | None:
     """The name of the bell in the answer to `of_bells`. Raises the error in it."""
-    text = error_in(reply)
-    if text is not None:
-        raise raised(text, target.where)
+    if isinstance(reply, Refusal):
+        raise raised(str(reply), target.where)
     return None if reply is None else reply[0].decode().removeprefix(f"{target.tag}:bell:")

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
+
+from msgspec import Struct
 
 from procession.database.redis.operation import Enqueue
 from procession.database.redis.steps import Question, error_in
@@ -18,7 +20,7 @@ MOST = 1_000
 """Most jobs of one joint call."""
 
 
-class Asked(NamedTuple):
+class Asked(Struct, frozen=True):
     """What one caller waits for: a reply for each operation."""
 
     operations: Sequence[Any]

@@ -8,7 +8,9 @@ once.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Hashable, Sequence
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
+
+from msgspec import Struct
 
 from procession.database.redis.address import Place, TlsOptions
 from procession.database.redis.wire import Command, Refusal
@@ -28,7 +30,7 @@ class AnyLine(Protocol):
     def close(self) -> None: ...
 
 
-class Open(NamedTuple):
+class Open(Struct, frozen=True):
     """Connect to this place, in this part of the time that is left. Answered with a line."""
 
     place: Place
@@ -36,7 +38,7 @@ class Open(NamedTuple):
     parts: int
 
 
-class Exchange(NamedTuple):
+class Exchange(Struct, frozen=True):
     """Send commands and read as many replies; with `seconds` by a deadline of its own. Answered with the replies."""
 
     line: Any
@@ -44,7 +46,7 @@ class Exchange(NamedTuple):
     seconds: float | None = None
 
 
-class Aside(NamedTuple):
+class Aside(Struct, frozen=True):
     """Make a call that may block, off the event loop; `untimed` ones have a limit of their own. Answered with its
     result."""
 
@@ -66,7 +68,7 @@ class Slot:
             self.line = None
 
 
-class Question(NamedTuple):
+class Question(Struct, frozen=True):
     """A command, and how it is put to a server that does not know the script."""
 
     first: Command
