@@ -209,8 +209,6 @@ class Enqueuer:
 
     def enqueue(self, jobs: Sequence[NewJob]) -> list[Operation[list[Stored]]]:
         """Store jobs, waking one queue worker per queue: operations to be asked together, in one round trip."""
-        if len(jobs) <= BATCH:
-            return [self._database.enqueue(jobs)]
         return [self._database.enqueue(jobs[first : first + BATCH]) for first in range(0, len(jobs), BATCH)]
 
     @staticmethod
