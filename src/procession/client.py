@@ -32,6 +32,7 @@ from procession.enqueuer import (
     Enqueuer,
     Options,
     answered,
+    checked,
     durability_of,
     new_job,
     sent_to,
@@ -194,11 +195,7 @@ class Procession(Commanding, Extending, Inquiry, Insight, Journal, Scheduling, S
             EnqueueError: `stored` says "no" or "unknown"; with the same jid it may be repeated.
             ReservedQueue, ConfigError: the queue or an option cannot be used.
         """
-        call, queue = self._understood(words, kwargs)
-        if self.registry.policies.around_enqueues:
-            return (self.enqueue_many([sent_to(call, queue)]))[0]
-        job, durability = new_job(call, new_jid(), queue), durability_of(call, self.settings.durability)
-        return self._handles([call], self._store([job], durability))[0]
+        return self.enqueue_bound(*self._understood(words, kwargs))
 
     @overload
     async def enqueue_async(self, call: Call[R], /) -> JobHandle[R]: ...
@@ -218,11 +215,29 @@ class Procession(Commanding, Extending, Inquiry, Insight, Journal, Scheduling, S
     ) -> JobHandle[R]: ...
     async def enqueue_async(self, *words: Any, **kwargs: Any) -> Any:  # type: ignore[misc]  # as above
         """See `enqueue`."""
-        call, queue = self._understood(words, kwargs)
+        return await self.enqueue_bound_async(*self._understood(words, kwargs))
+
+    def enqueue_bound(self, call: Call[R], queue: str | None = None) -> JobHandle[R]:
+        """`enqueue`, for who has a call already; called by the library."""
+        if self.registry.policies.around_enqueues:
+            return self.enqueue_many([sent_to(call, queue)])[0]
+        job, durability = new_job(call, new_jid(), queue), durability_of(call, self.settings.durability)
+        try:
+            answer = self.connection().ask(self.database.enqueue([job]), durability=durability)
+        except DatabaseError as error:
+            raise self._enqueuer.failed(error, [job]) from error
+        return self._handle(call, checked(job, answer[0]))
+
+    async def enqueue_bound_async(self, call: Call[R], queue: str | None = None) -> JobHandle[R]:
+        """See `enqueue_bound`."""
         if self.registry.policies.around_enqueues:
             return (await self.enqueue_many_async([sent_to(call, queue)]))[0]
         job, durability = new_job(call, new_jid(), queue), durability_of(call, self.settings.durability)
-        return self._handles([call], await self._store_async([job], durability))[0]
+        try:
+            answer = await self.connection_async().ask(self.database.enqueue([job]), durability=durability)
+        except DatabaseError as error:
+            raise self._enqueuer.failed(error, [job]) from error
+        return self._handle(call, checked(job, answer[0]))
 
     def enqueue_many(self, calls: Iterable[Call[R]], *, spread: Span | None = None) -> list[JobHandle[R]]:
         """Store many jobs, in order, in one round trip (of at most 10,000 jobs; beyond that, in as many as needed,
@@ -404,9 +419,11 @@ class Procession(Commanding, Extending, Inquiry, Insight, Journal, Scheduling, S
         except DatabaseError as error:
             raise self._enqueuer.failed(error, jobs) from error
 
+    def _handle(self, call: Call[R], stored: Stored) -> JobHandle[R]:
+        return JobHandle(self, stored.jid, call.registered, not stored.new)
+
     def _handles(self, calls: Sequence[Call[R]], stored: Sequence[Stored]) -> list[JobHandle[R]]:
-        pairs = zip(calls, stored, strict=True)
-        return [JobHandle(self, it.jid, call.registered, duplicate=not it.new) for call, it in pairs]
+        return [*map(self._handle, calls, stored)]
 
     def opened(self, job: J) -> J:
         """A record in plain, as far as the codec chain here opens it; without a chain, the record."""

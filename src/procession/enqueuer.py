@@ -194,11 +194,15 @@ def _expires(options: Options, default: int) -> dict[str, int]:
 
 def answered(jobs: Sequence[NewJob], answers: Any) -> list[Stored]:
     """The answers to the operations of `Enqueuer.enqueue`, as one list in order. Raises DuplicateJob."""
-    joined = [*answers] if isinstance(answers, list) else [stored for answer in answers for stored in answer]
-    for job, stored in zip(jobs, joined, strict=True):
-        if job.unique is not None and job.unique.conflict == "raise" and stored.jid != job.jid:
-            raise DuplicateJob(f"job {stored.jid} holds this unique key; wait for it, or cancel it", jid=stored.jid)
-    return joined
+    joined = answers if isinstance(answers, list) else [stored for answer in answers for stored in answer]
+    return [checked(job, stored) for job, stored in zip(jobs, joined, strict=True)]
+
+
+def checked(job: NewJob, stored: Stored) -> Stored:
+    """The answer to one job. Raises DuplicateJob when another one holds its unique key and that was to be an error."""
+    if job.unique is not None and job.unique.conflict == "raise" and stored.jid != job.jid:
+        raise DuplicateJob(f"job {stored.jid} holds this unique key; wait for it, or cancel it", jid=stored.jid)
+    return stored
 
 
 class Enqueuer:

@@ -58,11 +58,11 @@ class Caller(Generic[P, R]):
 
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
         """Store one job. Raises EnqueueError (with `stored`), or ConfigError for an option."""
-        return self.app.enqueue(self.bind(*args, **kwargs))
+        return self.app.enqueue_bound(self.bind(*args, **kwargs))
 
     async def enqueue_async(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
         """See `enqueue`."""
-        return await self.app.enqueue_async(self.bind(*args, **kwargs))
+        return await self.app.enqueue_bound_async(self.bind(*args, **kwargs))
 
 
 class JobFunction(Caller[P, R], Generic[P, R, C]):

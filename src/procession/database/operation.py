@@ -7,7 +7,7 @@ transaction". Each operation is atomic; several asked together are not.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Awaitable, Generator, Sequence
 from typing import Any, Generic, Literal, Protocol, TypeVar, overload
 
 T = TypeVar("T")
@@ -73,16 +73,18 @@ class Connection(Protocol):
 
 
 class AsyncConnection(Protocol):
-    """The same as `Connection`, for the event loop that it is first used on."""
+    """The same as `Connection`, for the event loop that it is first used on. What `ask` returns is awaited at once."""
 
     @overload
-    async def ask(self, a: Operation[A], /, *, durability: Durability = "memory") -> A: ...
+    def ask(self, a: Operation[A], /, *, durability: Durability = "memory") -> Awaitable[A]: ...
     @overload
-    async def ask(self, a: Operation[A], b: Operation[B], /, *, durability: Durability = "memory") -> tuple[A, B]: ...
+    def ask(
+        self, a: Operation[A], b: Operation[B], /, *, durability: Durability = "memory"
+    ) -> Awaitable[tuple[A, B]]: ...
     @overload
-    async def ask(
+    def ask(
         self, a: Operation[A], b: Operation[B], c: Operation[C], /, *, durability: Durability = "memory"
-    ) -> tuple[A, B, C]: ...
+    ) -> Awaitable[tuple[A, B, C]]: ...
 
     async def wait(self, bells: Sequence[str], timeout: float) -> str | None:
         """See `Connection.wait`."""

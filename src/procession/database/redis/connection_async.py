@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -17,7 +17,7 @@ from procession.clock import Deadline
 from procession.database.operation import Durability
 from procession.database.redis.aside import aside
 from procession.database.redis.asking import SLACK, answers, asking, of_bells, rung
-from procession.database.redis.joining import Asked, Trip
+from procession.database.redis.joining import Trip
 from procession.database.redis.line_async import AsyncLine
 from procession.database.redis.replies import unavailable
 from procession.database.redis.steps import Aside, Exchange, Open, Question, Slot, Talk
@@ -29,14 +29,16 @@ T = TypeVar("T")
 
 
 class Trips:
-    """A line, and who waits for the next trip over it."""
+    """A line, and who waits for the next trip over it. `doubt` is called when a trip was Unavailable."""
 
-    def __init__(self, target: Target, budget: float, durability: Durability) -> None:
+    def __init__(self, target: Target, budget: float, durability: Durability, doubt: Callable[[], None]) -> None:
         self.slot = Slot()
         self._target = target
         self._budget = budget
         self._durability: Durability = durability
-        self._waiting: list[Asked] = []
+        self._doubt = doubt
+        self._loop = asyncio.get_running_loop()
+        self._next = Trip(target)
         self._task: asyncio.Task[None] | None = None
         self._alone = False
         self._closing = False
@@ -46,14 +48,10 @@ class Trips:
         """True when nobody waits."""
         return not self._alone and (self._task is None or self._task.done())
 
-    def ask(self, operations: Sequence[Any]) -> Awaitable[list[Any]]:
-        """The replies of the next trip to these operations, to be awaited at once. Where none is under way, the caller
-        makes it, and does not wait until the loop has had its turn with all else."""
-        if self.is_idle:
-            return self._travel_alone([it.question(self._target.tag) for it in operations])
-        future: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
-        self._waiting.append(Asked(operations, future))
-        return future
+    def ask(self, operations: Sequence[Any]) -> Awaitable[Any]:
+        """What the next trip brings these operations. Where none is under way, the caller makes it, and does not wait
+        until the loop has had its turn with all else."""
+        return self._travel_alone(operations) if self.is_idle else self._join(operations)
 
     async def close(self) -> None:
         """End the trip under way and give the line back."""
@@ -63,19 +61,30 @@ class Trips:
         self._closing = self._alone
         self.slot.drop()
 
-    async def _travel_alone(self, questions: list[Question]) -> list[Any]:
+    def _join(self, operations: Sequence[Any]) -> asyncio.Future[Any]:
+        future = self._loop.create_future()
+        self._next.join(operations, future)
+        return future
+
+    async def _travel_alone(self, operations: Sequence[Any]) -> Any:
+        if not self.is_idle:  # another caller was faster
+            return await self._join(operations)
+        questions = [it.question(self._target.tag) for it in operations]
         self._alone, deadline, answered = True, Deadline(self._budget), False
         try:
             replies = await _conducted(self._talk(questions, deadline), deadline)
             answered = True
+        except Unavailable:
+            self._doubt()
+            raise
         finally:
             self._alone = False
             if self._closing:
                 self._closing = False
                 self.slot.drop()
-            if self._waiting:
+            if self._next:
                 self._task = asyncio.ensure_future(self._travel(Deadline(self._budget) if answered else deadline))
-        return replies
+        return answers(operations, replies, self._target)
 
     def _talk(self, questions: list[Question], deadline: Deadline) -> Talk[list[Any]]:
         return asking(self._target, self.slot, questions, deadline, durability=self._durability)
@@ -83,21 +92,21 @@ class Trips:
     async def _travel(self, deadline: Deadline) -> None:
         """Make trips while somebody waits. After one without an answer the next has what is left of its time: so nobody
         waits longer than the budget."""
-        while self._waiting:
-            batch, self._waiting = self._waiting, []
+        while self._next:
+            trip, self._next = self._next, Trip(self._target)
             try:
-                trip = Trip(batch, self._target.tag)
-                replies = await _conducted(self._talk(trip.questions, deadline), deadline)
+                trip.hand_out(await _conducted(self._talk(trip.questions(), deadline), deadline))
+            except Exception as error:
+                trip.fail(error)
+                if isinstance(error, Unavailable):
+                    self._doubt()
             except BaseException as error:
-                stranded = batch if isinstance(error, Exception) else [*batch, *self._waiting]
-                for it in stranded:
-                    if not it.future.done():
-                        it.future.set_exception(_for_the_caller(error, self._target))
-                if not isinstance(error, Exception):
-                    raise
-                continue
-            trip.hand_out(replies)
-            deadline = Deadline(self._budget)
+                for it in (trip, self._next):
+                    it.fail(unavailable(error, self._target.where, asked=True))
+                self._next = Trip(self._target)
+                raise
+            else:
+                deadline = Deadline(self._budget)
 
 
 class RedisAsyncConnection:
@@ -111,18 +120,13 @@ class RedisAsyncConnection:
         self._trips: dict[Durability, Trips] = {}
         self._bells = Slot()
 
-    async def ask(self, *operations: Any, durability: Durability = "memory") -> Any:
+    def ask(self, *operations: Any, durability: Durability = "memory") -> Awaitable[Any]:
         """See `AsyncConnection.ask`."""
         self._make_ours()
         trips = self._trips.get(durability)
         if trips is None:
-            trips = self._trips[durability] = Trips(self._target, self._budget, durability)
-        try:
-            replies = await trips.ask(operations)
-        except Unavailable:
-            self._doubt()
-            raise
-        return answers(operations, replies, self._target)
+            trips = self._trips[durability] = Trips(self._target, self._budget, durability, self._doubt_lines)
+        return trips.ask(operations)
 
     async def wait(self, bells: Sequence[str], timeout: float) -> str | None:
         """See `AsyncConnection.wait`. One caller at a time."""
@@ -148,7 +152,7 @@ class RedisAsyncConnection:
             talk = asking(self._target, self._bells, questions, deadline, seconds=timeout + SLACK)
             return await _conducted(talk, deadline)
         except Unavailable:
-            self._doubt()
+            self._doubt_lines()
             raise
 
     def _make_ours(self) -> None:
@@ -156,16 +160,12 @@ class RedisAsyncConnection:
         if loop is not self._loop or pid != self._pid:
             self._pid, self._loop, self._trips, self._bells = pid, loop, {}, Slot()
 
-    def _doubt(self) -> None:
+    def _doubt_lines(self) -> None:
         """Throw away every line but those that are on a trip; these find out by themselves."""
         self._bells.drop()
         for trips in self._trips.values():
             if trips.is_idle:
                 trips.slot.drop()
-
-
-def _for_the_caller(error: BaseException, target: Target) -> Exception:
-    return error if isinstance(error, Exception) else unavailable(error, target.where, asked=True)
 
 
 async def _conducted(talk: Talk[T], deadline: Deadline) -> T:
