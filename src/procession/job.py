@@ -245,17 +245,14 @@ _set_int, _set_safe = UUID.int.__set__, UUID.is_safe.__set__  # type: ignore[mis
 
 def new_jid() -> UUID:
     """A UUIDv7 (RFC 9562): 48 bits of milliseconds, then random bits, so that ids sort by time."""
-    return _jid(time.time_ns() // 1_000_000, os.urandom(10))
+    moment = time.time_ns() // 1_000_000 << 80 | _VERSION_AND_VARIANT
+    return jid_of(moment | int.from_bytes(os.urandom(10), "big") & _CHANCE)
 
 
 def new_jids(count: int) -> list[UUID]:
     """So many at once, of one moment: the system is asked once for the random bits of all."""
-    now, chance = time.time_ns() // 1_000_000, os.urandom(10 * count)
-    return [_jid(now, chance[at : at + 10]) for at in range(0, 10 * count, 10)]
-
-
-def _jid(now: int, chance: bytes) -> UUID:
-    return jid_of(now << 80 | int.from_bytes(chance, "big") & _CHANCE | _VERSION_AND_VARIANT)
+    moment, chance = time.time_ns() // 1_000_000 << 80 | _VERSION_AND_VARIANT, os.urandom(10 * count)
+    return [jid_of(moment | int.from_bytes(chance[at : at + 10], "big") & _CHANCE) for at in range(0, 10 * count, 10)]
 
 
 _VERSION_AND_VARIANT = 0x7 << 76 | 0x2 << 62

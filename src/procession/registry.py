@@ -89,13 +89,9 @@ class Registered(Struct, frozen=True, kw_only=True):
     limit: Limited | None = None
     """How many of its jobs may be under way at a time."""
     tags: tuple[str, ...] = ()
-    spec: tuple[bytes, bytes] = (b"", b"")
-    """The stored spec of a call without options: what stands before its arguments, and what behind them."""
-
-    @property
-    def has_rules(self) -> bool:
-        """Its jobs have a unique key, a deadline, or a limit."""
-        return self.unique is not NOT_UNIQUE or self.deadline > 0 or self.limit is not None
+    spec: tuple[bytes, bytes] | None = None
+    """The stored spec of a call without options: what stands before its arguments, and what behind them. None where
+    more than that has to be known of each call: a unique key, a deadline, a limit."""
 
 
 def check_priority(priority: object) -> int:
@@ -129,14 +125,16 @@ def register(source: Any, **options: Unpack[JobOptions]) -> Registered:
     stable, checked = job_name(source, options.get("name")), check_tags(options.get("tags", ()))
     head, _, tail = encode_spec(Spec(stable, Raw(b"@args"), SpecOptions(tags=checked))).rpartition(b"@args")
     signature = Signature.of(function, bound=bound)
+    deadline, limit = _duration(options, "deadline") or 0, limited(options.get("limit"), stable, signature)
+    unique = uniqueness(options, signature)
     return Registered(
         name=stable,
         source=source,
         call=call,
         signature=signature,
-        deadline=_duration(options, "deadline") or 0,
-        unique=uniqueness(options, signature),
-        limit=limited(options.get("limit"), stable, signature),
+        deadline=deadline,
+        unique=unique,
+        limit=limit,
         executor=executor,
         inside=inside,
         needs=needed(function, bound=bound, on_loop=inside == "loop"),
@@ -151,7 +149,7 @@ def register(source: Any, **options: Unpack[JobOptions]) -> Registered:
         max_memory=_memory(options.get("max_memory")),
         expires=0 if expires is None else milliseconds(expires, "expires"),
         tags=checked,
-        spec=(head, tail),
+        spec=None if unique or deadline or limit else (head, tail),
     )
 
 

@@ -74,13 +74,19 @@ class Executor(Protocol):
 
     kind: str
     """In words: "on the loop", "in a thread", "in a process"."""
+    waiting: deque[Active]
+    """Runs that have not begun."""
 
     def put(self, active: Active) -> None:
-        """Begin this run, at once or when there is a place for it."""
+        """Take this run in; it begins as it is filled, now or when there is a place for it."""
         ...
 
     def fill(self) -> None:
         """Begin what waits, as far as there are places and it may begin."""
+        ...
+
+    def fill_soon(self) -> None:
+        """`fill`, when the loop turns."""
         ...
 
     def withdraw(self, active: Active) -> bool:
@@ -122,16 +128,14 @@ class Waiting:
         self._watch: asyncio.TimerHandle | None = None
 
     def put(self, active: Active) -> None:
-        """See `Executor.put`. Begun a moment later, all that was claimed together at once: so the next question to the
-        store, which the queue worker asks now, is on its way before the loop is busy with these jobs."""
+        """See `Executor.put`."""
         self.waiting.append(active)
-        self.fill_soon()
         if self._watch is None:
             self._eldest = self.waiting[0]
             self._watch = self.loop.call_later(OVERDUE, self._look)
 
     def fill_soon(self) -> None:
-        """`fill`, when the loop turns."""
+        """See `Executor.fill_soon`."""
         if not self._filling:
             self._filling = True
             self.loop.call_soon(self._fill_now)

@@ -44,6 +44,8 @@ class Claiming:
         self._lease = lease
         self._ageing = ageing
         self._last_token, self._token = _new_token(), _new_token()
+        self._next_token = b""
+        self._answered: tuple[Claim, Claims] | None = None
         self._ahead: Claim | None = None
         self.compared_at = 0
         """When the store last said what this worker holds, by its clock."""
@@ -63,9 +65,10 @@ class Claiming:
         return claim is self._ahead
 
     def answered(self, claim: Claim, claims: Claims) -> None:
-        """The claim has its answer: the next one is another."""
+        """The claim has its answer: the next one is another. What it brought counts when that is asked, for until then
+        jobs wait to begin."""
         self._renew()
-        self._turns.claimed(claim.order, [it.queue for it in claims.jobs], claim.limit)
+        self._answered = claim, claims
 
     def given_up(self, claim: Claim) -> None:
         """Nobody will hear the answer to this claim ahead. It may have been made: the next one learns what it took."""
@@ -82,10 +85,15 @@ class Claiming:
         return [*strangers]
 
     def _renew(self) -> None:
-        self._last_token, self._token = self._token, _new_token()
+        self._last_token, self._token, self._next_token = self._token, self._next_token or _new_token(), b""
         self._ahead = None
 
     def _claim(self, limit: int, lease: int) -> Claim:
+        self._next_token = self._next_token or _new_token()
+        if self._answered is not None:
+            claim, claims = self._answered
+            self._turns.claimed(claim.order, [it.queue for it in claims.jobs], claim.limit)
+            self._answered = None
         order = self._turns.order()
         operation = self._database.claim(
             order, self._worker, self._token, limit=limit, lease=lease, after=self._last_token, ageing=self._ageing

@@ -143,8 +143,8 @@ class Performer:
     # From claim to outcome
 
     def begin(self, claimed: Claimed) -> None:
-        """Perform a job, at once or when there is a place for it. A run of an older claim of it, which was taken back
-        and came here again before a beat could say so, is not to go on beside it."""
+        """Perform a job, as it is filled, now or when there is a place for it. A run of an older claim of it, which was
+        taken back and came here again before a beat could say so, is not to go on beside it."""
         if claimed.jid.int in self._active:
             self.drop(claimed.jid)
         run = resolve(claimed, self._registry, self._worker)
@@ -295,6 +295,7 @@ class Performer:
             log.warning("job %s cannot have a process of its own: %s", active.run.claimed.jid, why)
             active.executor = self._executors[inside]
             active.executor.put(active)
+            active.executor.fill_soon()
             return
         verdict = postponed(active.run.claimed, why, why)
         self._close(active)
@@ -310,10 +311,11 @@ class Performer:
         """See `Performance.may_begin`."""
         return now < self.alive_until
 
-    def refill(self) -> None:
-        """Begin what waits. Called when the store has said what is ours."""
+    def refill(self, *, soon: bool = False) -> None:
+        """Begin what waits, now or as the loop turns. Called when the store has said what is ours."""
         for executor in self._executors.values():
-            executor.fill()
+            if executor.waiting:
+                (executor.fill_soon if soon else executor.fill)()
 
     # Threads that do not return
 

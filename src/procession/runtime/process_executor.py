@@ -50,8 +50,6 @@ class ProcessExecutor(Waiting):
 
     def fill(self) -> None:
         """See `Waiting.fill`."""
-        if not self.waiting:
-            return
         while self.waiting and self._idle and self.performance.may_begin(monotonic()):
             spawned = self._idle.pop()
             if spawned.alive:

@@ -313,6 +313,7 @@ class QueueWorker:
             self._settled(trip.outcomes, answers["settled"])
         if "beat" in answers or trip.claim is not None:
             self._performer.alive_until = trip.at + self._lease / 1_000
+            self._keeper.touched()
         if "beat" in answers:
             self._beat(answers["beat"], asked=trip.claim is not None)
             self._performer.refill()
@@ -340,7 +341,6 @@ class QueueWorker:
 
     def _beat(self, beat: Beat, *, asked: bool) -> None:
         """What a heartbeat says; `asked` when a claim was made in its trip."""
-        self._keeper.touched()
         self._pulse.serves()
         self._beat_alarm.ring_in(0.0 if beat.recovered >= DUTIES else self._beat_every * random.uniform(*JITTER))
         self._obituaries.died(beat.deaths)
@@ -370,12 +370,12 @@ class QueueWorker:
 
     def _due(self, said: Beat | Promoted | Claims) -> None:
         """Be awake when the next delayed job is due, as the store says."""
-        self._due_alarm.ring_in(max(said.next_due - said.now, 0) / 1_000 if said.next_due else math.inf)
+        if said.next_due or self._due_alarm.at < math.inf:
+            self._due_alarm.ring_in(max(said.next_due - said.now, 0) / 1_000 if said.next_due else math.inf)
 
     def _taken(self, claim: Claim, claims: Claims) -> None:
         """A claim has its answer: what follows from it for the next one."""
         self._claiming.answered(claim, claims)
-        self._keeper.touched()
         self._due(claims)
         self._hungry = self._hungry or len(claims.jobs) >= claim.limit
         if claims.called:
@@ -389,8 +389,7 @@ class QueueWorker:
             self._performer.begin(claimed)
         if self._hungry:
             self._wake.set()
-        else:
-            self._performer.refill()  # there is nothing to ask first
+        self._performer.refill(soon=self._hungry)  # the next question goes out before the loop is busy with these
         return not claims.jobs
 
     def _places(self, coming: int = 0) -> int:

@@ -83,8 +83,10 @@ def asking(
                     yield from probe(target, line, durability)
                     probed = line
                 asked = True
-                tail = confirmation(target, durability, deadline)
-                came = yield Exchange(line, [commands[i] for i in todo] + tail, seconds)
+                out = commands if len(todo) == len(commands) else [commands[i] for i in todo]
+                if durability != "memory":
+                    out = out + confirmation(target, durability, deadline)
+                came = yield Exchange(line, out, seconds)
             except ProcessionError:
                 raise
             except BROKEN as error:

@@ -12,6 +12,7 @@ import os
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
+from weakref import WeakMethod
 
 from procession.clock import Deadline
 from procession.database.operation import Durability
@@ -29,14 +30,17 @@ T = TypeVar("T")
 
 
 class Trips:
-    """A line, and who waits for the next trip over it. `doubt` is called when a trip was Unavailable."""
+    """A line, and who waits for the next trip over it.
+
+    `doubt` is called when a trip was Unavailable; held weakly, for a ring would keep the line of a loop that ended.
+    """
 
     def __init__(self, target: Target, budget: float, durability: Durability, doubt: Callable[[], None]) -> None:
         self.slot = Slot()
         self._target = target
         self._budget = budget
         self._durability: Durability = durability
-        self._doubt = doubt
+        self._doubt = WeakMethod(doubt)
         self._loop = asyncio.get_running_loop()
         self._next = Trip(target)
         self._task: asyncio.Task[None] | None = None
@@ -75,7 +79,7 @@ class Trips:
             replies = await _conducted(self._talk(questions, deadline), deadline)
             answered = True
         except Unavailable:
-            self._doubt()
+            self._in_doubt()
             raise
         finally:
             self._alone = False
@@ -85,6 +89,10 @@ class Trips:
             if self._next:
                 self._task = asyncio.ensure_future(self._travel(Deadline(self._budget) if answered else deadline))
         return answers(operations, replies, self._target)
+
+    def _in_doubt(self) -> None:
+        if (doubt := self._doubt()) is not None:
+            doubt()
 
     def _talk(self, questions: list[Question], deadline: Deadline) -> Talk[list[Any]]:
         return asking(self._target, self.slot, questions, deadline, durability=self._durability)
@@ -99,7 +107,7 @@ class Trips:
             except Exception as error:
                 trip.fail(error)
                 if isinstance(error, Unavailable):
-                    self._doubt()
+                    self._in_doubt()
             except BaseException as error:
                 for it in (trip, self._next):
                     it.fail(unavailable(error, self._target.where, asked=True))

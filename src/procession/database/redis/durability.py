@@ -37,8 +37,6 @@ def probe(target: Target, line: Any, durability: Durability) -> Talk[None]:
 def confirmation(target: Target, durability: Durability, deadline: Deadline) -> list[Command]:
     """A write of our own and the wait for it. Without that write a question that changed nothing, such as a repeated
     enqueue, would be confirmed at once, whatever became of its first try."""
-    if durability == "memory":
-        return []
     milliseconds = max(round((deadline.left() - MARGIN) * 1_000), 1)
     wait = ("WAITAOF", 1, 0, milliseconds) if durability == "fsync" else ("WAIT", 1, milliseconds)
     return [("HSET", f"{target.tag}:meta", "format", FORMAT), wait]

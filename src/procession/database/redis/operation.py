@@ -50,7 +50,7 @@ class Enqueue(Operation[list[Stored]]):
 
     def question(self, tag: str) -> Question:
         """See `RedisOperation.question`."""
-        return of_script(self.script, [self.now, *enqueue_arguments(self.jobs)], tag)
+        return of_script(script("enqueue"), [self.now, *enqueue_arguments(self.jobs)], tag)
 
     def read(self, reply: list[Any]) -> list[Stored]:
         """An answer for each job."""

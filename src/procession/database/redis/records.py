@@ -89,7 +89,7 @@ def enqueue_arguments(jobs: Sequence[NewJob]) -> list[Any]:
             arguments += (job.queue, job.priority, 0, planned)
             at = len(arguments) - 2
         arguments[at] += 1
-        arguments += (job.jid.bytes, job.spec)
+        arguments += (job.jid.int.to_bytes(16, "big"), job.spec)  # as its `bytes`, without a call
         if planned:
             arguments += (job.delay, job.at, job.expires_in, job.expires_at)
         if planned == 2:

@@ -49,7 +49,11 @@ def ask(request: pytest.FixtureRequest, database: Database) -> Iterator[Callable
     else:
         loop = asyncio.new_event_loop()
         connection: Any = database.connect_async()
-        yield lambda *operations: loop.run_until_complete(connection.ask(*operations))
+
+        async def asked(*operations: Any) -> Any:
+            return await connection.ask(*operations)
+
+        yield lambda *operations: loop.run_until_complete(asked(*operations))
         loop.run_until_complete(connection.close())
         loop.close()
     check_invariants(database, sync.ask)
