@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import struct
 
 import pytest
@@ -93,6 +94,74 @@ def test_what_cannot_be_packed_is_an_error_for_the_callers_of_its_trip_and_for_n
     assert [type(answer) for answer in others] == [struct.error, struct.error]
     assert app.counts().queued == 2
     app.close()
+
+
+def test_a_caller_that_is_cancelled_takes_nothing_from_the_others_of_its_trip(valkey_url: str, namespace: str) -> None:
+    app, note = app_of(valkey_url, namespace)
+
+    async def main() -> None:
+        await app.stats_async()
+        tasks = [asyncio.ensure_future(note.enqueue_async(n)) for n in range(5)]  # type: ignore[attr-defined]
+        await asyncio.sleep(0)  # the first is on its way, the others wait for the next trip
+        tasks[2].cancel()
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
+        assert isinstance(answers.pop(2), asyncio.CancelledError)
+        jobs = [await app.find_job_async(handle.jid) for handle in answers]
+        assert [job.args["n"] for job in jobs if job] == [0, 1, 3, 4]
+        await app.close_async()
+
+    asyncio.run(main())
+    app.close()
+
+
+def test_what_waits_for_a_trip_as_the_connection_is_closed_is_an_error_and_does_not_go_with_a_later_one(
+    valkey_url: str, namespace: str
+) -> None:
+    app, _ = app_of(valkey_url, namespace)
+    jobs = [_plain() for _ in range(4)]
+
+    async def main() -> None:
+        connection = app.database.connect_async()
+
+        async def enqueue(job: NewJob) -> object:
+            return await connection.ask(app.database.enqueue([job]))
+
+        await enqueue(jobs[0])
+        first, second = (asyncio.ensure_future(enqueue(job)) for job in jobs[:2])
+        await first  # the second set out as that was answered
+        third = asyncio.ensure_future(enqueue(jobs[2]))
+        await asyncio.sleep(0)
+        assert not second.done(), "else nothing is under way"
+        await connection.close()
+        answers = await asyncio.gather(second, third, return_exceptions=True)
+        assert [getattr(answer, "asked", None) for answer in answers] == [True, False]
+        await enqueue(jobs[3])
+        await enqueue(jobs[3])
+        found = await connection.ask(app.database.find([job.jid for job in jobs]))
+        assert [job is None for job in found] == [False, False, True, False]
+        await connection.close()
+
+    asyncio.run(main())
+    app.close()
+
+
+def test_a_caller_that_waits_is_few_objects_for_the_collector(valkey_url: str, namespace: str) -> None:
+    app, note = app_of(valkey_url, namespace)
+
+    async def main() -> int:
+        await app.stats_async()
+        gc.collect()
+        before = len(gc.get_objects())
+        tasks = [asyncio.ensure_future(note.enqueue_async(n)) for n in range(500)]  # type: ignore[attr-defined]
+        await asyncio.sleep(0)
+        grown = len(gc.get_objects()) - before
+        await asyncio.gather(*tasks)
+        await app.close_async()
+        return grown
+
+    grown = asyncio.run(main())
+    app.close()
+    assert grown < 500 * 15, "the task itself is eight; each more lets the collector run more often"
 
 
 def _plain() -> NewJob:

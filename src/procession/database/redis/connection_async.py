@@ -109,8 +109,8 @@ class Trips:
                 if isinstance(error, Unavailable):
                     self._in_doubt()
             except BaseException as error:
-                for it in (trip, self._next):
-                    it.fail(unavailable(error, self._target.where, asked=True))
+                trip.fail(unavailable(error, self._target.where, asked=True))
+                self._next.fail(unavailable(error, self._target.where, asked=False))  # it never set out, and never will
                 self._next = Trip(self._target)
                 raise
             else:
