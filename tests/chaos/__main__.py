@@ -63,7 +63,10 @@ def main() -> int:
     if asked.write:
         write(reports)
     broken = [report.name for report in reports if not report.passed]
-    print(f"\n{len(reports) - len(broken)} of {len(reports)} held{'; not: ' * bool(broken)}{', '.join(broken)}")
+    played = [report for report in reports if not report.skipped]
+    print(f"\n{len(played) - len(broken)} of {len(played)} held{'; not: ' * bool(broken)}{', '.join(broken)}")
+    if len(played) < len(reports):
+        print("NOT PLAYED: " + ", ".join(report.name for report in reports if report.skipped))
     return 1 if broken or not reports else 0
 
 
