@@ -34,6 +34,7 @@ def test_what_waits_does_not_begin_while_the_lease_may_have_ended(namespace: str
             jobs = app.ask(app.database.claim([job.queue], worker.id, b"u" * 16, limit=1, lease=15_000)).jobs
             assert [job.jid for job in jobs] == [stored.jid for stored in claimed]
             performer.begin(jobs[0])
+            performer.refill()
             await asyncio.sleep(0.05)
             assert began == [0]
             worker._beat_alarm.ring()  # the store says what is ours
