@@ -33,6 +33,7 @@ from procession.enqueuer import (
     Options,
     answered,
     checked,
+    durability_of,
     new_job,
     sent_to,
     spread_over,
@@ -220,7 +221,7 @@ class Procession(Commanding, Extending, Inquiry, Insight, Journal, Scheduling, S
         """`enqueue`, for who has a call already; called by the library."""
         if self.registry.policies.around_enqueues:
             return self.enqueue_many([sent_to(call, queue)])[0]
-        job, durability = new_job(call, new_jid(), queue), call.options.get("durability") or self.settings.durability
+        job, durability = new_job(call, new_jid(), queue), durability_of(call, self.settings.durability)
         try:
             answer = self.connection().ask(self.database.enqueue([job]), durability=durability)
         except DatabaseError as error:
@@ -231,7 +232,7 @@ class Procession(Commanding, Extending, Inquiry, Insight, Journal, Scheduling, S
         """See `enqueue_bound`."""
         if self.registry.policies.around_enqueues:
             return (await self.enqueue_many_async([sent_to(call, queue)]))[0]
-        job, durability = new_job(call, new_jid(), queue), call.options.get("durability") or self.settings.durability
+        job, durability = new_job(call, new_jid(), queue), durability_of(call, self.settings.durability)
         try:
             answer = await self.connection_async().ask(self.database.enqueue([job]), durability=durability)
         except DatabaseError as error:

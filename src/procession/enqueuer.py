@@ -30,7 +30,7 @@ from procession.limits import Limit, Limited, limited
 from procession.names import check_headers, check_queue, check_tags
 from procession.registry import Registered, check_priority
 from procession.retry import Random
-from procession.sealing import Keyed
+from procession.sealing import Keyed, Whose
 from procession.unique import LONGEST_KEY, UniqueOptions, for_call
 
 R = TypeVar("R")
@@ -88,8 +88,7 @@ def new_job(call: Call[Any], jid: UUID, queue: str | None = None) -> NewJob:
     """The record that is stored for a call, under this jid unless its options name one. Raises ConfigError."""
     it, options = call.registered, call.options
     if not options and queue is None and it.spec is not None:
-        arguments = call.arguments if it.sealing is None else it.sealing.seal(call.arguments, jid, "args")
-        spec = b"".join((it.spec[0], arguments, it.spec[1]))
+        spec = b"".join((it.spec[0], _stored(call, jid), it.spec[1]))
         return NewJob(jid=jid, spec=spec, queue=it.queue, priority=it.priority, expires_in=it.expires)
     due, expires = _due(options), _expires(options, it.expires)
     unique = for_call(it.unique, options, it.signature)
@@ -103,7 +102,6 @@ def new_job(call: Call[Any], jid: UUID, queue: str | None = None) -> NewJob:
     text = text[:LONGEST_KEY]
     limit = limit_of(call, options)
     limited_by = limit.text(call.arguments) if limit else ""
-    arguments = call.arguments if it.sealing is None else it.sealing.seal(call.arguments, whose, "args")
     asked = SpecOptions(
         attempts=options.get("attempts"),
         timeout=None if timeout is None else milliseconds(timeout, "timeout"),
@@ -114,7 +112,7 @@ def new_job(call: Call[Any], jid: UUID, queue: str | None = None) -> NewJob:
     )
     return NewJob(
         jid=jid,
-        spec=encode_spec(Spec(it.name, msgspec.Raw(arguments), asked)),
+        spec=encode_spec(Spec(it.name, msgspec.Raw(_stored(call, whose)), asked)),
         queue=check_queue(queue or options.get("queue") or it.queue),
         priority=check_priority(options["priority"]) if "priority" in options else it.priority,
         unique=key,
@@ -144,9 +142,20 @@ def spread_over(calls: Sequence[Call[R]], span: float | str | timedelta, rng: Ra
     return spread
 
 
+def _stored(call: Call[Any], whose: Whose) -> bytes:
+    """The arguments as the store gets them."""
+    sealing = call.registered.sealing
+    return call.arguments if sealing is None else sealing.seal(call.arguments, whose, "args")
+
+
 def sent_to(call: Call[R], queue: str | None) -> Call[R]:
     """The same call with this queue among its options, unless that is None."""
     return call if queue is None else Call(call.registered, call.arguments, {**call.options, "queue": queue})
+
+
+def durability_of(call: Call[Any], default: Durability) -> Durability:
+    """What an enqueue of this call waits for."""
+    return call.options.get("durability") or default
 
 
 def trips(calls: Sequence[Call[Any]], durability: Durability) -> Iterator[tuple[Durability, list[NewJob]]]:
@@ -154,7 +163,7 @@ def trips(calls: Sequence[Call[Any]], durability: Durability) -> Iterator[tuple[
     of calls that name none."""
 
     def wanted(call: Call[Any]) -> Durability:
-        return call.options.get("durability") or durability
+        return durability_of(call, durability)
 
     for kept, run in groupby(calls, wanted):
         alike = [*run]

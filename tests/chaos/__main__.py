@@ -67,7 +67,7 @@ def main() -> int:
     print(f"\n{len(played) - len(broken)} of {len(played)} held{'; not: ' * bool(broken)}{', '.join(broken)}")
     if len(played) < len(reports):
         print("NOT PLAYED: " + ", ".join(report.name for report in reports if report.skipped))
-    return 1 if broken or not reports else 0
+    return 1 if broken or not played else 0
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from sqlalchemy.sql import delete, select, update
 from procession.client import Procession
 from procession.clock import wall
 from procession.database import Durability, Operation
-from procession.enqueuer import BATCH, Call, new_job
+from procession.enqueuer import BATCH, Call, durability_of, new_job
 from procession.errors import ConfigError
 from procession.handle import JobHandle
 from procession.integrations.sqlalchemy.after_commit import AnySession
@@ -243,7 +243,7 @@ def _kept(call: Call[Any], default: Durability) -> tuple[UUID, str]:
     if job.expires_in:
         job = replace(job, expires_in=0, expires_at=wall() + job.expires_in)
     fields = {name: value for name, value in msgspec.to_builtins(job).items() if value and name != "spec"}
-    kept = Kept(spec=Raw(job.spec), job=fields, durability=call.options.get("durability") or default)
+    kept = Kept(spec=Raw(job.spec), job=fields, durability=durability_of(call, default))
     return job.jid, msgspec.json.encode(kept).decode()
 
 
