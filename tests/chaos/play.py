@@ -48,7 +48,8 @@ def evidence(stage: Stage) -> Evidence:
     codes = stage.fleet.retire(stage.fleet.alive)
     complaints = [*stage.complaints, *(f"a worker ended with exit code {code}" for code in codes if code)]
     complaints += _contradictions(stage)
-    found = {state: [job.jid for job in all_jobs(stage.app.database, stage.app.ask, state)] for state in State}
+    jobs = {state: all_jobs(stage.app.database, stage.app.ask, state) for state in State}
+    found = {state: [job.jid for job in of_state] for state, of_state in jobs.items()}
     final = {jid: state for state, jids in found.items() if state.final for jid in jids}
     appends = stage.site is None and "yes" in stage.server.options
     history = accepted(stage.server.folder, f"{{{NAMESPACE}:0}}") if appends else None
@@ -65,6 +66,7 @@ def evidence(stage: Stage) -> Evidence:
         runs=stage.runs.by_job(),
         events=stage.events,
         final=final,
+        reasons={job.jid: f"{job.reason} after {job.crashes} deaths of its worker" for job in jobs[State.FAILED]},
         unfinished=[jid for state, jids in found.items() if not state.final for jid in jids],
         counts=counts,
         accepted=None if history is None else {jid: len(outcomes) for jid, outcomes in history.items()},

@@ -18,7 +18,8 @@ ROOMS = ("workers", "limits", "calls", "store", "network", "deploys", "order", "
 """The files of scenarios, in the order in which they are played."""
 STRUCK_OFTEN = {"max_crashes": 20}
 """A strike falls on who is busy, which may be who was handed the jobs of the one struck last: three such in a row
-would make a job `poison`, as they should, and that is not what such a scenario looks for."""
+would make a job `poison`, as they should, and that is not what such a scenario looks for. For all that strike at
+random, or about as often as a lease ends: then a strike may find the jobs of the one before."""
 
 
 class Scenario(Struct, frozen=True, kw_only=True):

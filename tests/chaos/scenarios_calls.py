@@ -11,7 +11,7 @@ from procession.schedule import run_jid
 from tests.chaos.fleet import Family
 from tests.chaos.journal import Event
 from tests.chaos.producer import Order, enqueue_all
-from tests.chaos.scenario import scenario
+from tests.chaos.scenario import STRUCK_OFTEN, scenario
 from tests.chaos.stage import SLACK, Stage
 from tests.chaos.verdict import Marks
 
@@ -25,7 +25,7 @@ QUICKLY = {"lease": "2s", "heartbeat": "0.5s", "grace": "0.2s"}
 
 @scenario(
     "workers die before and after each call: enqueue, claim, settle, release, heartbeat, promote, fire, leave",
-    settings=QUICKLY, marks=Marks(recovery=5.0), short=True,
+    settings={**QUICKLY, **STRUCK_OFTEN}, marks=Marks(recovery=5.0), short=True,
 )  # fmt: skip
 def each_call(stage: Stage) -> None:
     stage.concurrency = 3

@@ -12,7 +12,7 @@ from procession import State
 from procession.job import Crash
 from tests.chaos.nemesis import EVERYTHING, carry_out, schedule
 from tests.chaos.producer import Order, enqueue_all
-from tests.chaos.scenario import scenario
+from tests.chaos.scenario import STRUCK_OFTEN, scenario
 from tests.chaos.stage import Stage
 
 PRIORITIES = (-1, 0, 5, 100)
@@ -97,12 +97,14 @@ def many_waiting(stage: Stage) -> None:
         stage.app.ask(stage.app.database.cancel(jids, "enough"))
 
 
-@scenario("everything at random for 90 s", settings={"lease": "6s", "heartbeat": "2s"})
+@scenario("everything at random for 90 s", settings={"lease": "6s", "heartbeat": "2s", **STRUCK_OFTEN})
 def everything(stage: Stage) -> None:
     assault(stage, seconds=90, rate=60)
 
 
-@scenario("everything at random for 25 s", settings={"lease": "3s", "heartbeat": "1s"}, short=True)
+@scenario(
+    "everything at random for 25 s", settings={"lease": "3s", "heartbeat": "1s", **STRUCK_OFTEN}, short=True
+)
 def everything_short(stage: Stage) -> None:
     assault(stage, seconds=25, rate=60)
 

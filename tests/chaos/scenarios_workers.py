@@ -46,7 +46,7 @@ def machine_vanishes(stage: Stage) -> None:
     stage.vanish(first)
 
 
-@scenario("whole worker families are killed, 20 times in 2,000 jobs", marks=VANISHED)
+@scenario("whole worker families are killed, 20 times in 2,000 jobs", settings=STRUCK_OFTEN, marks=VANISHED)
 def families_vanish(stage: Stage) -> None:
     stage.workers(3)
     producer = stage.producing(2_000, stage.shop.note, 0.1, rate=60)
@@ -57,7 +57,10 @@ def families_vanish(stage: Stage) -> None:
     producer.finish()
 
 
-@scenario("worker processes are killed under their supervisors, 10 times", marks=SEEN_TO_DIE, short=True)
+@scenario(
+    "worker processes are killed under their supervisors, 10 times",
+    settings=STRUCK_OFTEN, marks=SEEN_TO_DIE, short=True,
+)  # fmt: skip
 def children_die(stage: Stage) -> None:
     families = stage.workers(3)
     producer = stage.producing(1_200, stage.shop.note, 0.1, rate=80)
@@ -128,7 +131,7 @@ def suspended(stage: Stage) -> None:
         stage.complaints.append("the suspended worker held nothing, so nothing was shown")
 
 
-@scenario("workers sleep and wake at random, some for longer than the lease", settings=LEASE_OF_3)
+@scenario("workers sleep and wake at random, some for longer than the lease", settings={**LEASE_OF_3, **STRUCK_OFTEN})
 def suspended_at_random(stage: Stage) -> None:
     stage.workers(3)
     producer = stage.producing(1_500, stage.shop.note, 0.2, rate=50)

@@ -104,7 +104,8 @@ def test_a_job_that_was_taken_out_counts_as_settled_only_if_it_had_come_to_its_e
 
 def test_a_job_that_ends_as_something_else_than_it_should_is_a_breach() -> None:
     final = {**dict.fromkeys(JIDS, State.PROCESSED), JIDS[0]: State.FAILED}
-    assert verdict(final=final).breaches == ["1 jobs that should be processed became failed"]
+    (why,) = verdict(final=final, reasons={JIDS[0]: "poison after 3 deaths of its worker"}).breaches
+    assert why == "1 jobs that should be processed became failed (poison after 3 deaths of its worker)"
 
 
 def test_recovery_is_measured_from_the_fault_to_the_next_run() -> None:

@@ -39,6 +39,8 @@ class Evidence(Struct, kw_only=True):
     events: Sequence[Event]
     final: Mapping[UUID, State]
     """What the store says: final states only; whatever else it holds is `unfinished`."""
+    reasons: Mapping[UUID, str] = {}
+    """Why the failed ones are that, and after how many deaths of their worker."""
     unfinished: Sequence[UUID] = ()
     counts: Counts
     accepted: Mapping[UUID, int] | None = None
@@ -178,7 +180,7 @@ def _breaches(report: Report, marks: Marks) -> list[str]:
 
 def _misjudged(evidence: Evidence) -> list[str]:
     wrong = Counter(
-        f"{entry.expected} became {evidence.final[jid]}"
+        f"{entry.expected} became {evidence.final[jid]} ({evidence.reasons.get(jid, 'no reason known')})"
         for jid, entry in evidence.entries.items()
         if jid in evidence.final and evidence.final[jid] is not entry.expected
     )
