@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import partial
 
 from procession.errors import ConfigError
 
@@ -63,14 +64,12 @@ def wall() -> int:
 
 _ELAPSED = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # on macOS the latter counts sleep, too
 
+monotonic: Callable[[], float] = partial(time.clock_gettime, _ELAPSED)
+"""Seconds that only rise, to measure what elapses; time for which the machine was suspended is counted.
 
-def monotonic() -> float:
-    """Seconds that only rise, to measure what elapses; time for which the machine was suspended is counted.
-
-    Timers of an event loop do not count it: what they were set for comes that much late. A queue worker therefore
-    compares this clock with what it has due once a second, by its pulse.
-    """
-    return time.clock_gettime(_ELAPSED)
+Timers of an event loop do not count it: what they were set for comes that much late. A queue worker therefore
+compares this clock with what it has due once a second, by its pulse.
+"""
 
 
 class Deadline:

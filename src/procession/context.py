@@ -41,7 +41,7 @@ class CurrentJob(Struct, eq=False):
     headers: Mapping[str, str] = NO_ARGUMENTS
     """What whoever enqueued it sent along beside the arguments."""
     deadline: float | None = None
-    """When its time is over, on the scale of `clock.monotonic()`; None without a timeout."""
+    """When its time is over, on the scale of `clock.monotonic()`; None before it begins, and without a timeout."""
     stop_reason: Why | None = None
     """Why this run is to stop; None while it may go on."""
     told: Callable[[], None] | None = None
@@ -108,10 +108,6 @@ class CurrentJob(Struct, eq=False):
                 return LeaseLost("another worker owns this job now; what this run writes is refused", jid=self.jid)
             case "shutdown":
                 return LeaseLost("this worker stops and gives the job back; it runs again elsewhere", jid=self.jid)
-
-    def begin(self, seconds: float | None, now: float) -> None:
-        """The run begins now, by `clock.monotonic()`, and has this long; called by the executor."""
-        self.deadline = None if seconds is None else now + seconds
 
     def stop(self, why: Why) -> None:
         """Ask the running code to stop; called by the queue worker. The first reason stays."""

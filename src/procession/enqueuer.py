@@ -87,8 +87,8 @@ def check_options(options: Options) -> Options:
 def new_job(call: Call[Any], jid: UUID, queue: str | None = None) -> NewJob:
     """The record that is stored for a call, under this jid unless its options name one. Raises ConfigError."""
     it, options = call.registered, call.options
-    if not options and queue is None and it.spec is not None:
-        spec = b"".join((it.spec[0], _stored(call, jid), it.spec[1]))
+    if not options and queue is None and it.spec is not None and it.sealing is None:
+        spec = b"".join((it.spec[0], call.arguments, it.spec[1]))
         return NewJob(jid=jid, spec=spec, queue=it.queue, priority=it.priority, expires_in=it.expires)
     due, expires = _due(options), _expires(options, it.expires)
     unique = for_call(it.unique, options, it.signature)

@@ -23,6 +23,7 @@ from procession.database.redis.lookout import wait
 from procession.moves import Move
 from procession.runtime.claiming import Claiming
 from procession.runtime.heartbeat import LeaseKeeper, compare
+from procession.runtime.loop_executor import LoopExecutor
 from procession.runtime.outbox import Outbox
 from procession.runtime.performer import Performer
 from procession.runtime.queue_worker import QueueWorker
@@ -55,10 +56,13 @@ class Guard(NamedTuple):
     scenario: Callable[..., None]
     given: Mapping[str, Any] = MappingProxyType({})
 
-    def also(self, file: str, guard: str) -> Guard:
-        """A second guard stands behind it, in a script; either is enough, so both are taken out."""
-        removals = (*self.removals, partial(script_without, file, guard))
-        return self._replace(where=f"{self.where}, and again lua/{file}", removals=removals)
+    def also(self, where: str | Callable[..., Any], guard: str, instead: str = "") -> Guard:
+        """A second guard stands behind it, in a script or a function; either is enough, so both are taken out."""
+        make = script if isinstance(where, str) else function
+        other: Guard = make(self.name, where, guard, instead, self.scenario)  # type: ignore[operator]
+        return self._replace(
+            where=f"{self.where}, and again {other.where}", removals=(*self.removals, *other.removals)
+        )
 
 
 def script(
@@ -295,9 +299,9 @@ RUNTIME = (
     ),
     function(
         "what waits for a place does not begin while the lease may have ended",
-        Performer.may_begin, "return now < self.alive_until", "return True",
+        LoopExecutor.fill, "if monotonic() < self.performance.alive_until:", "if True:",
         test_ahead.test_what_waits_does_not_begin_while_the_lease_may_have_ended,
-    ),
+    ).also(LoopExecutor._perform_those_waiting, " and now < performance.alive_until"),
     function(
         "what the claim under way will answer is no stranger",
         Claiming.unbrought, "if held.token != self._token", "",

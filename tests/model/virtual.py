@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import selectors
 import sys
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -47,13 +47,13 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 @contextmanager
-def on_time_of(loop: VirtualLoop) -> Iterator[None]:
-    """Every module of ours that measures time measures that of this loop."""
+def measured_by(measure: Callable[[], float]) -> Iterator[None]:
+    """Every module of ours that measures time does it by this, in place of `clock.monotonic`."""
     known = [module for name, module in [*sys.modules.items()] if name.startswith("procession")]
     measuring: list[Mapping[str, Any]] = [vars(module) for module in known if "monotonic" in vars(module)]
     real = clock.monotonic
     for names in measuring:
-        names["monotonic"] = loop.time  # type: ignore[index]
+        names["monotonic"] = measure  # type: ignore[index]
     try:
         yield
     finally:
@@ -63,7 +63,7 @@ def on_time_of(loop: VirtualLoop) -> Iterator[None]:
 
 def run(main: Coroutine[Any, Any, T], loop: VirtualLoop) -> T:
     """Run to the end on virtual time, and leave nothing behind."""
-    with on_time_of(loop):
+    with measured_by(loop.time):
         try:
             return loop.run_until_complete(main)
         finally:

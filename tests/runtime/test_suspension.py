@@ -10,6 +10,7 @@ import pytest
 from procession import Procession
 from procession.clock import monotonic
 from procession.runtime.queue_worker import QueueWorker
+from tests.model.virtual import measured_by
 
 
 @pytest.mark.skipif(not hasattr(time, "CLOCK_BOOTTIME"), reason="this system has no such clock")
@@ -18,7 +19,7 @@ def test_what_elapses_is_measured_by_a_clock_that_counts_suspension() -> None:
     assert before <= monotonic() <= time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-def test_after_a_suspension_a_worker_beats_within_a_second(monkeypatch: pytest.MonkeyPatch, namespace: str) -> None:
+def test_after_a_suspension_a_worker_beats_within_a_second(namespace: str) -> None:
     async def main() -> None:
         app = Procession("memory://", namespace=namespace, lease=600, heartbeat=300)
 
@@ -32,11 +33,10 @@ def test_after_a_suspension_a_worker_beats_within_a_second(monkeypatch: pytest.M
         running = asyncio.ensure_future(worker.run())
         while not (first := await beat_at()):
             await asyncio.sleep(0.01)
-        clock = time.clock_gettime
-        monkeypatch.setattr(time, "clock_gettime", lambda which: clock(which) + 1_000)
-        async with asyncio.timeout(5):
-            while await beat_at() == first:
-                await asyncio.sleep(0.01)
+        with measured_by(lambda: monotonic() + 1_000):
+            async with asyncio.timeout(5):
+                while await beat_at() == first:
+                    await asyncio.sleep(0.01)
         worker.stop()
         await running
         await app.close_async()

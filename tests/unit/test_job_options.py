@@ -113,7 +113,7 @@ def test_a_run_that_is_to_stop_learns_why(why: Why, error: type[Exception]) -> N
 def test_what_is_left_of_the_time_is_known_once_the_run_begins() -> None:
     job = CurrentJob(UUID(int=1), "j", "q", 1, 7)
     assert (job.deadline, job.remaining) == (None, None)
-    job.begin(30, monotonic())
+    job.deadline = monotonic() + 30
     assert job.remaining is not None
     assert 0 < job.remaining <= 30
 

@@ -62,7 +62,7 @@ class Connection(Protocol):
         """
         ...
 
-    def wait_then_ask(self, bells: Sequence[str], timeout: float, operation: Operation[A]) -> tuple[str | None, A]:
+    def wait_then_ask(self, bells: Sequence[str], timeout: float, operation: Operation[A], /) -> tuple[str | None, A]:
         """Wait as `wait` does, and ask as it ends, whether a bell rang or not: in the same round trip, since the
         question lies at the store meanwhile. It is asked even if its asker is cut off by then, and does not hear."""
         ...
@@ -91,7 +91,7 @@ class AsyncConnection(Protocol):
         ...
 
     async def wait_then_ask(
-        self, bells: Sequence[str], timeout: float, operation: Operation[A]
+        self, bells: Sequence[str], timeout: float, operation: Operation[A], /
     ) -> tuple[str | None, A]:
         """See `Connection.wait_then_ask`."""
         ...

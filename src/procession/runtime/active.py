@@ -40,6 +40,10 @@ class Active(msgspec.Struct, eq=False):
 class Performance(Protocol):
     """What an executor tells its performer. All on the worker's loop."""
 
+    alive_until: float
+    """Until when our lease cannot have ended, by `clock.monotonic()`: afterwards what waits here may be another
+    worker's, and does not begin."""
+
     def began(self, active: Active, now: float) -> None:
         """The code of this run begins now, by `clock.monotonic()`: its time counts from here."""
         ...
@@ -62,10 +66,6 @@ class Performance(Protocol):
 
     def place_freed(self) -> None:
         """Something else may run now."""
-        ...
-
-    def may_begin(self, now: float) -> bool:
-        """False while our lease may have ended: then what waits here may be another worker's by now."""
         ...
 
 

@@ -87,7 +87,8 @@ class Run(Struct):
     def begin(self, now: float) -> None:
         """Its time counts from here, by `clock.monotonic()`."""
         limit, hard = self.timeout, self.hard_timeout
-        self.context.begin(hard if limit is None or (hard is not None and hard < limit) else limit, now)
+        nearest = hard if limit is None or (hard is not None and hard < limit) else limit
+        self.context.deadline = None if nearest is None else now + nearest
 
 
 class Verdict(Struct, frozen=True, gc=False):

@@ -48,7 +48,7 @@ class LoopExecutor(Waiting):
         """See `Waiting.fill`."""
         if self._coming or not self.waiting or len(self._tasks) >= self.size:
             return
-        if self.performance.may_begin(monotonic()):
+        if monotonic() < self.performance.alive_until:
             self._coming = True
             self._new_task(self._perform_those_waiting())
 
@@ -84,7 +84,7 @@ class LoopExecutor(Waiting):
         now = monotonic()
         end = now + TURN
         try:
-            while waiting and len(tasks) < self.size and performance.may_begin(now):
+            while waiting and len(tasks) < self.size and now < performance.alive_until:
                 active = waiting.popleft()
                 performance.began(active, now)
                 task.set_name(active.run.registered.name)

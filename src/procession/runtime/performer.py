@@ -95,7 +95,7 @@ class Performer:
         if capacity.target is not None:
             self._executors["process"] = ProcessExecutor(self, worker, capacity.job_processes, capacity.target)
         self.alive_until = math.inf
-        """Until when our lease cannot have ended, by the clock that counts a suspension."""
+        """See `Performance.alive_until`."""
         self.executing = 0
         """Claimed jobs that have not come to an outcome."""
 
@@ -306,10 +306,6 @@ class Performer:
     def place_freed(self) -> None:
         """See `Performance.place_freed`."""
         self._wake()
-
-    def may_begin(self, now: float) -> bool:
-        """See `Performance.may_begin`."""
-        return now < self.alive_until
 
     def refill(self, *, soon: bool = False) -> None:
         """Begin what waits, now or as the loop turns. Called when the store has said what is ours."""

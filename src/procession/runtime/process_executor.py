@@ -50,7 +50,7 @@ class ProcessExecutor(Waiting):
 
     def fill(self) -> None:
         """See `Waiting.fill`."""
-        while self.waiting and self._idle and self.performance.may_begin(monotonic()):
+        while self.waiting and self._idle and monotonic() < self.performance.alive_until:
             spawned = self._idle.pop()
             if spawned.alive:
                 self._begin(spawned, self.waiting.popleft())

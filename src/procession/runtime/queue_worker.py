@@ -383,7 +383,7 @@ class QueueWorker:
 
     def _begin(self, claims: Claims) -> bool:
         """Perform what was claimed. True when that was nothing."""
-        if not self._performer.may_begin(monotonic()):
+        if monotonic() >= self._performer.alive_until:
             self._beat_alarm.ring()
         for claimed in claims.jobs:
             self._performer.begin(claimed)

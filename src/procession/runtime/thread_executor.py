@@ -46,7 +46,7 @@ class ThreadExecutor(Waiting):
         """See `Waiting.fill`."""
         while self.waiting and len(self._running) + self.lost < self.size:
             now = monotonic()
-            if not self.performance.may_begin(now):
+            if now >= self.performance.alive_until:
                 return
             self._begin(self.waiting.popleft(), now)
 

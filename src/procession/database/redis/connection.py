@@ -63,22 +63,19 @@ class RedisConnection:
 
     def wait(self, bells: Sequence[str], timeout: float) -> str | None:
         """See `Connection.wait`."""
-        return rung(self._hear(bells, timeout)[0], self._target)
+        return self.wait_then_ask(bells, timeout)[0]
 
-    def wait_then_ask(self, bells: Sequence[str], timeout: float, operation: Any) -> tuple[str | None, Any]:
+    def wait_then_ask(self, bells: Sequence[str], timeout: float, *then: Any) -> tuple[str | None, Any]:
         """See `Connection.wait_then_ask`."""
-        replies = self._hear(bells, timeout, operation)
-        return rung(replies[0], self._target), answers([operation], replies[1:], self._target)
+        tag = self._target.tag
+        questions = [of_bells(bells, timeout, tag), *(operation.question(tag) for operation in then)]
+        replies = self._trip(questions, seconds=timeout + SLACK)
+        return rung(replies[0], self._target), answers(then, replies[1:], self._target)
 
     def close(self) -> None:
         """See `Connection.close`."""
         pool, self._pool = self._pool, Pool()
         pool.close()
-
-    def _hear(self, bells: Sequence[str], timeout: float, *then: Any) -> list[Any]:
-        tag = self._target.tag
-        questions = [of_bells(bells, timeout, tag), *(operation.question(tag) for operation in then)]
-        return self._trip(questions, seconds=timeout + SLACK)
 
     def _trip(
         self, questions: list[Question], *, durability: Durability = "memory", seconds: float | None = None
@@ -110,7 +107,13 @@ def _conducted(talk: Talk[T], deadline: Deadline) -> T:
         step = next(talk)
         while True:
             try:
-                came = _taken(step, deadline)
+                match step:
+                    case Exchange(line, commands, seconds):
+                        came = line.exchange(commands, deadline if seconds is None else Deadline(seconds))
+                    case Aside():
+                        came = _aside(step, deadline)
+                    case Open():
+                        came = _opened(step, deadline)
             except BaseException as error:
                 step = talk.throw(error)
             else:
@@ -120,18 +123,16 @@ def _conducted(talk: Talk[T], deadline: Deadline) -> T:
         return answer
 
 
-def _taken(step: Open | Exchange | Aside, deadline: Deadline) -> Any:
-    match step:
-        case Exchange(line, commands, seconds):
-            return line.exchange(commands, deadline if seconds is None else Deadline(seconds))
-        case Aside(key, call, untimed):
-            if not untimed:
-                return aside(key, call).result(deadline.left())
-            with deadline.paused():
-                return call()
-        case Open(place, tls, parts):
-            part = Deadline(deadline.left() / parts)
-            look_up = partial(addresses, place)
-            found = aside(place, look_up).result(part.left()) if needs_look_up(place) else look_up()
-            context = aside(tls, partial(tls_context, tls)).result(part.left()) if tls else None
-            return Line.open(place, found, context, part)
+def _aside(step: Aside, deadline: Deadline) -> Any:
+    if not step.untimed:
+        return aside(step.key, step.call).result(deadline.left())
+    with deadline.paused():
+        return step.call()
+
+
+def _opened(step: Open, deadline: Deadline) -> Line:
+    place, tls, part = step.place, step.tls, Deadline(deadline.left() / step.parts)
+    look_up = partial(addresses, place)
+    found = aside(place, look_up).result(part.left()) if needs_look_up(place) else look_up()
+    context = aside(tls, partial(tls_context, tls)).result(part.left()) if tls else None
+    return Line.open(place, found, context, part)

@@ -138,30 +138,26 @@ class RedisAsyncConnection:
 
     async def wait(self, bells: Sequence[str], timeout: float) -> str | None:
         """See `AsyncConnection.wait`. One caller at a time."""
-        replies = await self._hear(bells, timeout)
-        return rung(replies[0], self._target)
+        return (await self.wait_then_ask(bells, timeout))[0]
 
-    async def wait_then_ask(self, bells: Sequence[str], timeout: float, operation: Any) -> tuple[str | None, Any]:
+    async def wait_then_ask(self, bells: Sequence[str], timeout: float, *then: Any) -> tuple[str | None, Any]:
         """See `AsyncConnection.wait_then_ask`."""
-        replies = await self._hear(bells, timeout, operation)
-        return rung(replies[0], self._target), answers([operation], replies[1:], self._target)
+        self._make_ours()
+        deadline, tag = Deadline(self._budget), self._target.tag
+        questions = [of_bells(bells, timeout, tag), *(operation.question(tag) for operation in then)]
+        try:
+            talk = asking(self._target, self._bells, questions, deadline, seconds=timeout + SLACK)
+            replies = await _conducted(talk, deadline)
+        except Unavailable:
+            self._doubt_lines()
+            raise
+        return rung(replies[0], self._target), answers(then, replies[1:], self._target)
 
     async def close(self) -> None:
         """See `AsyncConnection.close`."""
         for trips in [*self._trips.values()]:
             await trips.close()
         self._bells.drop()
-
-    async def _hear(self, bells: Sequence[str], timeout: float, *then: Any) -> list[Any]:
-        self._make_ours()
-        deadline, tag = Deadline(self._budget), self._target.tag
-        questions = [of_bells(bells, timeout, tag), *(operation.question(tag) for operation in then)]
-        try:
-            talk = asking(self._target, self._bells, questions, deadline, seconds=timeout + SLACK)
-            return await _conducted(talk, deadline)
-        except Unavailable:
-            self._doubt_lines()
-            raise
 
     def _make_ours(self) -> None:
         pid, loop = os.getpid(), asyncio.get_running_loop()
@@ -182,7 +178,13 @@ async def _conducted(talk: Talk[T], deadline: Deadline) -> T:
         step = next(talk)
         while True:
             try:
-                came = await _taken(step, deadline)
+                match step:
+                    case Exchange(line, commands, seconds):
+                        came = await line.exchange(commands, deadline if seconds is None else Deadline(seconds))
+                    case Aside():
+                        came = await _aside(step, deadline)
+                    case Open():
+                        came = await _opened(step, deadline)
             except BaseException as error:
                 step = talk.throw(error)
             else:
@@ -192,20 +194,18 @@ async def _conducted(talk: Talk[T], deadline: Deadline) -> T:
         return answer
 
 
-async def _taken(step: Open | Exchange | Aside, deadline: Deadline) -> Any:
-    match step:
-        case Exchange(line, commands, seconds):
-            return await line.exchange(commands, deadline if seconds is None else Deadline(seconds))
-        case Aside(key, call, untimed):
-            if untimed:
-                with deadline.paused():
-                    return await asyncio.wrap_future(aside(key, call))
-            async with asyncio.timeout(deadline.left()):
-                return await asyncio.wrap_future(aside(key, call))
-        case Open(place, tls, parts):
-            part = Deadline(deadline.left() / parts)
-            look_up = partial(addresses, place)
-            async with asyncio.timeout(part.left()):
-                found = await asyncio.wrap_future(aside(place, look_up)) if needs_look_up(place) else look_up()
-                context = await asyncio.wrap_future(aside(tls, partial(tls_context, tls))) if tls else None
-            return await AsyncLine.open(place, found, context, part)
+async def _aside(step: Aside, deadline: Deadline) -> Any:
+    if step.untimed:
+        with deadline.paused():
+            return await asyncio.wrap_future(aside(step.key, step.call))
+    async with asyncio.timeout(deadline.left()):
+        return await asyncio.wrap_future(aside(step.key, step.call))
+
+
+async def _opened(step: Open, deadline: Deadline) -> AsyncLine:
+    place, tls, part = step.place, step.tls, Deadline(deadline.left() / step.parts)
+    look_up = partial(addresses, place)
+    async with asyncio.timeout(part.left()):
+        found = await asyncio.wrap_future(aside(place, look_up)) if needs_look_up(place) else look_up()
+        context = await asyncio.wrap_future(aside(tls, partial(tls_context, tls))) if tls else None
+    return await AsyncLine.open(place, found, context, part)
