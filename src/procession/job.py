@@ -132,7 +132,7 @@ class Claimed(Struct, frozen=True, gc=False):
     """When `clock.monotonic()` was 0 on this machine, by the store's clock; 0 where nobody knows."""
 
 
-class Outcome(Struct, frozen=True, kw_only=True, gc=False):
+class Outcome(Struct, frozen=True, gc=False):
     """What one attempt came to: a move to apply, if the claim is still the current one."""
 
     jid: UUID

@@ -294,7 +294,7 @@ RUNTIME = (
     ),
     function(
         "a run of an older claim does not go on beside one of a newer",
-        Performer.begin, "if claimed.jid.int in self._active:", "if False:",
+        Performer.begin, "if jid in self._active:", "if False:",
         scenarios.a_job_claimed_anew_by_its_worker_runs_there_once_at_a_time,
     ),
     function(

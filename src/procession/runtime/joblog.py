@@ -28,34 +28,30 @@ class JobLog:
         self._second = 0
         self._begun = 0
         self._quiet = False
+        """The rest of this second is only summed up, and the next as long as it goes on so."""
         self._summed = 0
-        self._at_info = log.isEnabledFor(logging.INFO)
 
     def started(self, run: Run, now: float) -> None:
         """A run began, at this reading of the clock."""
-        if not self._at_info:
-            return
-        second = int(now)
-        if second != self._second:
-            self._turn(second)
+        if now >= self._second + 1:
+            self._turn(int(now))
         self._begun += 1
+        if self._quiet:
+            return
         if self._begun > READABLE and not self._verbose:
             self._quiet = True
-        if not self._quiet:
-            log.info("%s %s started, attempt %d", run.registered.name, run.claimed.jid, run.claimed.attempt)
+            return
+        log.info("%s %s started, attempt %d", run.registered.name, run.claimed.jid, run.claimed.attempt)
 
     def finished(self, run: Run, verdict: Verdict, seconds: float) -> None:
         """A run came to an outcome."""
         outcome = verdict.outcome
-        if outcome.move == PROCESS:
-            if not self._at_info:
-                return
-            if self._quiet:
-                self._summed += 1
-                return
-            log.info("%s %s finished in %.0f ms", run.registered.name, outcome.jid, seconds * 1_000)
-        else:
+        if outcome.move != PROCESS:
             self.ended(run.registered.name, outcome, verdict, seconds)
+        elif self._quiet:
+            self._summed += 1
+        else:
+            log.info("%s %s finished in %.0f ms", run.registered.name, outcome.jid, seconds * 1_000)
 
     def ended(self, name: str, outcome: Outcome, verdict: Verdict, seconds: float = 0.0) -> None:
         """A job was not processed: always logged."""

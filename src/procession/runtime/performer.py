@@ -145,7 +145,8 @@ class Performer:
     def begin(self, claimed: Claimed) -> None:
         """Perform a job, as it is filled, now or when there is a place for it. A run of an older claim of it, which was
         taken back and came here again before a beat could say so, is not to go on beside it."""
-        if claimed.jid.int in self._active:
+        jid = claimed.jid.int
+        if jid in self._active:
             self.drop(claimed.jid)
         run = resolve(claimed, self._registry, self._worker)
         if isinstance(run, Verdict):
@@ -155,7 +156,7 @@ class Performer:
         suspect = claimed.crashes and self._suspect(claimed)
         executor = self._executors.get("process" if suspect else run.registered.executor)
         active = Active(run, executor or self._executors[run.registered.inside])
-        self._active[claimed.jid.int] = active
+        self._active[jid] = active
         self.executing += 1
         if executor is None:
             self.cannot(active, "this worker does not know where job processes import the app")
@@ -269,9 +270,10 @@ class Performer:
             return
         self._close(active)
         seconds = now - active.started
-        if active.started and not active.logged:
-            self._log.started(active.run, active.started)
-        active.took = seconds if active.started else None
+        if active.started:
+            active.took = seconds
+            if not active.logged:
+                self._log.started(active.run, active.started)
         self._log.finished(active.run, verdict, seconds)
         if active.run.context.notebook is not None:
             self.notes.ended(active.run)

@@ -32,7 +32,7 @@ from procession.runtime.announcing import Announcer
 from procession.runtime.capture import capturing
 from procession.runtime.claiming import Claim, Claiming
 from procession.runtime.coroutines import begun
-from procession.runtime.executor import CANCEL_GRACE
+from procession.runtime.executor import CANCEL_GRACE, CRASH
 from procession.runtime.heartbeat import LeaseKeeper, compare
 from procession.runtime.identity import described, new_worker_id
 from procession.runtime.joblog import JobLog
@@ -333,7 +333,7 @@ class QueueWorker:
             if kept and active is not None:
                 it = active.run.registered
                 self._meter.add(active.run.claimed, it.name, outcome, active.took, it.sealing)
-                if outcome.move == Move.CRASH:
+                if outcome.move == CRASH:
                     self._obituaries.died([Death(outcome.jid, active.run.claimed.crashes + 1)], grouped=True)
             if not kept:
                 log.warning("job %s: the lease was lost, so its outcome (%s) counts no more", outcome.jid, outcome.move)

@@ -132,9 +132,9 @@ def claimed_from(row: bytes, fence: int, token: bytes, queues: Sequence[str], no
     since, at, left = since << 32 | its_low, CLAIMED.size, None
     if number & HAS_DEADLINE:  # what was read is the deadline
         number, left, since, at = number - HAS_DEADLINE, since - now, _time(row[at : at + 6]), at + 6
-    waited = max(now - since, 0) if since else None
-    jid, queue = jid_of(high << 64 | low), queues[int(number)]
-    return Claimed(jid, token, queue, row[at:], attempt, crashes, fence, left, waited, zero)
+    waited = (now - since if now > since else 0) if since else None
+    queue = queues[number]
+    return Claimed(jid_of(high << 64 | low), token, queue, row[at:], attempt, crashes, fence, left, waited, zero)
 
 
 def rows_from(columns: list[Any]) -> Iterator[tuple[bytes, Any, Any]]:
