@@ -36,15 +36,17 @@ class JobLog:
         if now >= self._second + 1:
             self._turn(int(now))
         self._begun += 1
-        if self._quiet:
-            return
         if self._begun > READABLE and not self._verbose:
             self._quiet = True
-            return
-        log.info("%s %s started, attempt %d", run.registered.name, run.claimed.jid, run.claimed.attempt)
+        if not self._quiet:
+            log.info("%s %s started, attempt %d", run.registered.name, run.claimed.jid, run.claimed.attempt)
 
-    def finished(self, run: Run, verdict: Verdict, seconds: float) -> None:
-        """A run came to an outcome."""
+    def finished(self, run: Run, verdict: Verdict, seconds: float, *, began: float = 0.0) -> None:
+        """A run came to an outcome; `began` is when it did, if that was not said."""
+        if began and self._quiet and began < self._second + 1:
+            self._begun += 1
+        elif began:
+            self.started(run, began)
         outcome = verdict.outcome
         if outcome.move != PROCESS:
             self.ended(run.registered.name, outcome, verdict, seconds)

@@ -269,16 +269,14 @@ class Performer:
         if active.done:
             return
         self._close(active)
-        seconds = now - active.started
-        if active.started:
-            active.took = seconds
-            if not active.logged:
-                self._log.started(active.run, active.started)
-        self._log.finished(active.run, verdict, seconds)
+        began = active.started
+        if began:
+            active.took = now - began
+        self._log.finished(active.run, verdict, now - began, began=0.0 if active.logged else began)
         if active.run.context.notebook is not None:
             self.notes.ended(active.run)
         if self._announcer is not None:
-            active.event = self._announcer.outcome(active.run, verdict, seconds)
+            active.event = self._announcer.outcome(active.run, verdict, now - began)
         self._report(verdict.outcome)
         self._wake()
 
