@@ -38,7 +38,7 @@ class Event(Struct, frozen=True, kw_only=True):
     reason: str = ""
     """For `failed` and `cancelled`: why, such as `exhausted` or `not retryable`."""
     seconds: float = 0.0
-    """How long this run took."""
+    """How long this run took; 0 for one that never began."""
 
 
 Handler = Callable[[Event], Any]

@@ -402,6 +402,31 @@ def test_no_job_waits_for_the_line_that_says_it_started(app: Procession, caplog:
     assert started == [False, True]
 
 
+def test_what_never_began_took_no_time(app: Procession, caplog: pytest.LogCaptureFixture) -> None:
+    begun = threading.Event()
+
+    @app.job(name="waits")
+    def waits() -> None:
+        begun.set()
+        time.sleep(0.1)
+
+    @app.job(name="other")
+    async def other() -> None: ...
+
+    async def main() -> None:
+        waits.enqueue()
+        waits.enqueue()
+        async with working(app, threads=1) as worker:
+            while not begun.is_set() or worker._performer.executing < 2:
+                await asyncio.sleep(0.005)
+
+    with caplog.at_level(logging.INFO, logger="procession"):
+        asyncio.run(main())
+    app.close()
+    (line,) = [record.getMessage() for record in caplog.records if "release" in record.getMessage()]
+    assert line.endswith(": release (interrupted)")
+
+
 def test_the_log_has_the_briefs_lines_and_sums_up_floods(app: Procession, caplog: pytest.LogCaptureFixture) -> None:
     @app.job(name="one")
     async def one(n: int) -> None: ...

@@ -269,14 +269,14 @@ class Performer:
         if active.done:
             return
         self._close(active)
-        began = active.started
+        began, seconds = active.started, 0.0
         if began:
-            active.took = now - began
-        self._log.finished(active.run, verdict, now - began, began=0.0 if active.logged else began)
+            active.took = seconds = now - began
+        self._log.finished(active.run, verdict, seconds, began=0.0 if active.logged else began)
         if active.run.context.notebook is not None:
             self.notes.ended(active.run)
         if self._announcer is not None:
-            active.event = self._announcer.outcome(active.run, verdict, now - began)
+            active.event = self._announcer.outcome(active.run, verdict, seconds)
         self._report(verdict.outcome)
         self._wake()
 
