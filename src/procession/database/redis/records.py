@@ -133,7 +133,7 @@ def claimed_from(row: bytes, fence: int, token: bytes, queues: Sequence[str], no
     if number & HAS_DEADLINE:  # what was read is the deadline
         number, left, since, at = number - HAS_DEADLINE, since - now, _time(row[at : at + 6]), at + 6
     waited = (now - since if now > since else 0) if since else None
-    queue = queues[number]
+    queue = queues[int(number)]
     return Claimed(jid_of(high << 64 | low), token, queue, row[at:], attempt, crashes, fence, left, waited, zero)
 
 
