@@ -223,7 +223,7 @@ class Procession(Commanding, Extending, Inquiry, Insight, Journal, Scheduling, S
             return self.enqueue_many([sent_to(call, queue)])[0]
         job, durability = new_job(call, new_jid(), queue), durability_of(call, self.settings.durability)
         try:
-            answer = self._connections.sync().ask(self.database.enqueue([job]), durability=durability)
+            answer = self.connection().ask(self.database.enqueue([job]), durability=durability)
         except DatabaseError as error:
             raise self._enqueuer.failed(error, [job]) from error
         return self._handle(call, checked(job, answer[0]))
@@ -234,7 +234,7 @@ class Procession(Commanding, Extending, Inquiry, Insight, Journal, Scheduling, S
             return (await self.enqueue_many_async([sent_to(call, queue)]))[0]
         job, durability = new_job(call, new_jid(), queue), durability_of(call, self.settings.durability)
         try:
-            answer = await self._connections.of_loop().ask(self.database.enqueue([job]), durability=durability)
+            answer = await self.connection_async().ask(self.database.enqueue([job]), durability=durability)
         except DatabaseError as error:
             raise self._enqueuer.failed(error, [job]) from error
         return self._handle(call, checked(job, answer[0]))
