@@ -40,6 +40,7 @@ class Extending:
             self.registry.policies.by_queue.pop(checked, None)
         else:
             self.registry.policies.by_queue[checked] = Retry.of(retry)
+        self.registry.policies_changed()
 
     def use(self, *middleware: Middleware) -> None:
         """Put layers around every enqueue and every run; the first is the outermost. See `Middleware`.

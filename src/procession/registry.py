@@ -244,7 +244,7 @@ class Registry:
         self._by_name: dict[str, Registered] = {}
         self._by_source: dict[Any, Registered] = {}
         self.policies = Policies()
-        self._performing: dict[str, Registered] = {}
+        self._performing: dict[tuple[str, str], tuple[Registered, Retry]] = {}
 
     def define(self, source: Any, **options: Unpack[JobOptions]) -> Registered:
         """Register code and make its names known. Raises ConfigError."""
@@ -260,11 +260,11 @@ class Registry:
                 raise ConfigError(f"two jobs are named {name!r}; give one of them a name=")
         for name in (registered.name, *registered.aliases):
             self._by_name[name] = registered
-            self._performing.pop(name, None)
+        self._performing.clear()
         self._by_source[registered.source] = registered
 
     def policies_changed(self) -> None:
-        """What surrounds enqueues and runs is put together anew."""
+        """What surrounds enqueues and runs is put together anew, and retry policies are looked up anew."""
         self.policies.changed()
         self._performing.clear()
 
@@ -272,15 +272,13 @@ class Registry:
         """The code behind a name or alias."""
         return self._by_name.get(name)
 
-    def performing(self, name: str) -> Registered | None:
-        """The same as a worker performs it: its call within what the app puts around every run. Made once, so that an
-        app which puts nothing there pays nothing."""
-        found = self._performing.get(name)
-        if found is None:
-            registered = self._by_name.get(name)
-            if registered is None:
-                return None
-            found = self._performing[name] = _composed(registered, self.policies)
+    def performing(self, name: str, queue: str) -> tuple[Registered, Retry] | None:
+        """The same as a worker performs it from this queue: its call within what the app puts around every run, and its
+        retry policy. Put together once, so that an app which puts nothing there pays nothing."""
+        found = self._performing.get((name, queue))
+        if found is None and (registered := self._by_name.get(name)) is not None:
+            found = _composed(registered, self.policies), self.policies.retry_of(registered.retry, queue)
+            self._performing[name, queue] = found
         return found
 
     def of(self, source: Any) -> Registered | None:

@@ -173,7 +173,7 @@ def a_job_claimed_anew_by_its_worker_runs_there_once_at_a_time(url: str, namespa
 def outcomes_stay_until_the_store_has_answered() -> None:
     """What was taken for a trip that broke is there for the next."""
     outbox = Outbox()
-    outbox.put(Outcome(jid=UUID(int=1), token=b"t", move=Move.PROCESS))
+    outbox.put([Outcome(jid=UUID(int=1), token=b"t", move=Move.PROCESS)])
     outbox.taken()
     assert len(outbox.taken()) == len(outbox) == 1
     outbox.settled(1)

@@ -6,6 +6,8 @@ import asyncio
 import time
 from typing import Any
 
+import pytest
+
 from procession import Procession
 from procession.clock import monotonic
 from procession.job import Crash, NewJob, Outcome, new_jid
@@ -33,7 +35,7 @@ def test_what_waits_does_not_begin_while_the_lease_may_have_ended(namespace: str
             claimed = app.ask(app.database.enqueue([job]))
             jobs = app.ask(app.database.claim([job.queue], worker.id, b"u" * 16, limit=1, lease=15_000)).jobs
             assert [job.jid for job in jobs] == [stored.jid for stored in claimed]
-            performer.begin(jobs[0])
+            performer.begin(jobs)
             performer.refill()
             await asyncio.sleep(0.05)
             assert began == [0]
@@ -140,6 +142,15 @@ def test_a_worker_that_waits_for_a_trip_is_hardly_slower_than_it_was() -> None:
     assert fast * 0.7 < measured.soon() < fast
     measured._since -= pace.SOON
     assert measured.soon() == 0
+
+
+def test_runs_that_are_told_of_together_set_the_pace_that_they_set_one_by_one() -> None:
+    alone, together = Pace(100), Pace(100)
+    for _ in range(20):
+        alone.ended(0.05)
+    together.ended(0.05, 20)
+    assert together._usual == pytest.approx(alone._usual)
+    assert together._ended == alone._ended == 20
 
 
 def test_long_runs_that_end_together_are_no_pace() -> None:

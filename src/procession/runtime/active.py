@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -54,6 +54,10 @@ class Performance(Protocol):
 
     def ended(self, active: Active, verdict: Verdict, now: float) -> None:
         """The run came to an outcome, now. Only the first that is said of a run counts."""
+        ...
+
+    def all_ended(self, ended: Sequence[tuple[Active, Verdict]]) -> None:
+        """These runs, which took what `took` says, came to an outcome, and nothing was said of them before."""
         ...
 
     def cannot(self, active: Active, why: str) -> None:

@@ -85,10 +85,9 @@ class Run(Struct):
             self.hard_timeout = killed if self.hard_timeout is None else min(self.hard_timeout, killed)
 
     def begin(self, now: float) -> None:
-        """Its time counts from here, by `clock.monotonic()`."""
-        limit, hard = self.timeout, self.hard_timeout
-        nearest = hard if limit is None or (hard is not None and hard < limit) else limit
-        self.context.deadline = None if nearest is None else now + nearest
+        """Its time counts from here, by `clock.monotonic()`. A hard timeout that is nearer leaves no other."""
+        limit = self.hard_timeout if self.timeout is None else self.timeout
+        self.context.deadline = None if limit is None else now + limit
 
 
 class Verdict(Struct, frozen=True, gc=False):
@@ -105,13 +104,12 @@ def resolve(claimed: Claimed, registry: Registry, worker: str) -> Run | Verdict:
         spec = decode_spec(claimed.spec)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         return _ended(claimed, Move.FAIL, "undecodable", error, worker)
-    registered = registry.performing(spec.name)
-    if registered is None:
+    found = registry.performing(spec.name, claimed.queue)
+    if found is None:
         return postponed(claimed, f"{UNKNOWN_NAME}{spec.name}", str(UnknownJob(spec.name)))
     if claimed.left is not None and claimed.left <= 0:
         return _ended(claimed, Move.FAIL, DEADLINE, JobTimeout("the deadline of this job has passed"), worker)
-    retry = registry.policies.retry_of(registered.retry, claimed.queue)
-    asked = spec.options
+    (registered, retry), asked = found, spec.options
     attempts = asked.attempts if asked.attempts is not None else retry.attempts
     timeout, hard = limits(asked.timeout if asked.timeout is not None else registered.timeout, registered.hard_timeout)
     context = CurrentJob(

@@ -8,10 +8,12 @@ for its lines: that it started is written once it waits for the first time, or h
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 
 from procession.clock import monotonic
 from procession.job import Outcome
 from procession.moves import Move
+from procession.runtime.active import Active
 from procession.runtime.executor import PROCESS, Run, Verdict
 
 log = logging.getLogger("procession.worker")
@@ -27,8 +29,8 @@ class JobLog:
         self._verbose = verbose
         self._second = 0
         self._begun = 0
-        self._quiet = False
-        """The rest of this second is only summed up, and the next as long as it goes on so."""
+        self._quiet_until = 0.0
+        """The end of this second when its rest is only summed up, and the next as long as it goes on so; else 0."""
         self._summed = 0
 
     def started(self, run: Run, now: float) -> None:
@@ -36,24 +38,36 @@ class JobLog:
         if now >= self._second + 1:
             self._turn(int(now))
         self._begun += 1
-        if self._begun > READABLE and not self._verbose:
-            self._quiet = True
-        if not self._quiet:
+        self._quieten()
+        if not self._quiet_until:
             log.info("%s %s started, attempt %d", run.registered.name, run.claimed.jid, run.claimed.attempt)
 
-    def finished(self, run: Run, verdict: Verdict, seconds: float, *, began: float = 0.0) -> None:
-        """A run came to an outcome; `began` is when it did, if that was not said."""
-        if began and self._quiet and began < self._second + 1:
-            self._begun += 1
-        elif began:
-            self.started(run, began)
-        outcome = verdict.outcome
+    def finished(self, ended: Iterable[tuple[Active, Verdict]]) -> None:
+        """Runs came to an outcome, one after the other. Of those that did not wait nothing was said before."""
+        until, counted = self._quiet_until, 0
+        for active, verdict in ended:
+            if active.started < until and verdict.outcome.move == PROCESS and not active.logged:
+                counted += 1
+                continue
+            self._sum_up(counted)
+            if active.started and not active.logged:
+                self.started(active.run, active.started)
+            self._finished(active, verdict)
+            until, counted = self._quiet_until, 0
+        self._sum_up(counted)
+
+    def _sum_up(self, runs: int) -> None:
+        self._begun += runs
+        self._summed += runs
+
+    def _finished(self, active: Active, verdict: Verdict) -> None:
+        name, outcome, seconds = active.run.registered.name, verdict.outcome, active.took or 0.0
         if outcome.move != PROCESS:
-            self.ended(run.registered.name, outcome, verdict, seconds)
-        elif self._quiet:
+            self.ended(name, outcome, verdict, seconds)
+        elif self._quiet_until:
             self._summed += 1
         else:
-            log.info("%s %s finished in %.0f ms", run.registered.name, outcome.jid, seconds * 1_000)
+            log.info("%s %s finished in %.0f ms", name, outcome.jid, seconds * 1_000)
 
     def ended(self, name: str, outcome: Outcome, verdict: Verdict, seconds: float = 0.0) -> None:
         """A job was not processed: always logged."""
@@ -75,8 +89,13 @@ class JobLog:
     def _turn(self, second: int) -> None:
         if self._summed:
             log.info("finished %d jobs in the last second", self._summed)
-        self._quiet = self._begun > READABLE and not self._verbose
-        self._second, self._begun, self._summed = second, 0, 0
+        self._second, self._quiet_until = second, 0.0
+        self._quieten()
+        self._begun = self._summed = 0
+
+    def _quieten(self) -> None:
+        if self._begun > READABLE and not self._verbose:
+            self._quiet_until = self._second + 1.0
 
     def flush(self) -> None:
         """Write what is summed up so far; called now and then, and at the end."""

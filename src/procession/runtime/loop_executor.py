@@ -18,7 +18,7 @@ from procession.clock import monotonic
 from procession.errors import JobTimeout
 from procession.runtime.active import Active, Performance, Waiting
 from procession.runtime.coroutines import going_on
-from procession.runtime.executor import CANCEL_GRACE, judge, perform_async
+from procession.runtime.executor import CANCEL_GRACE, Verdict, judge, perform_async
 from procession.runtime.pace import Pace
 from procession.runtime.slots import Places
 from procession.runtime.stacks import of_coroutine
@@ -80,8 +80,8 @@ class LoopExecutor(Waiting):
         task = asyncio.current_task()
         assert task is not None
         performance, waiting, tasks = self.performance, self.waiting, self._tasks
-        untouched = _held(task)
-        now = monotonic()
+        untouched, ended = _held(task), list[tuple[Active, Verdict]]()
+        since = now = monotonic()
         end = now + TURN
         try:
             while waiting and len(tasks) < self.size and now < performance.alive_until:
@@ -95,18 +95,28 @@ class LoopExecutor(Waiting):
                 except StopIteration as returned:
                     verdict = returned.value
                 else:
-                    active.coroutine = coroutine
+                    self._tell(ended, now - since)
+                    since, active.coroutine = now, coroutine
                     performance.goes_on(active)
                     self.fill_soon()
                     verdict = await going_on(coroutine, step, context)
                 del tasks[active]
                 now = monotonic()
-                self._pace.ended(now - active.started)
-                performance.ended(active, verdict, now)
+                if not active.done:
+                    active.took = now - active.started
+                    ended.append((active, verdict))
                 if now > end or _held(task) != untouched:
                     break
         finally:
+            self._tell(ended, now - since)
             self.fill()
+
+    def _tell(self, ended: list[tuple[Active, Verdict]], seconds: float) -> None:
+        """These runs ended, one after the other, within so many seconds."""
+        if ended:
+            self._pace.ended(seconds / len(ended), len(ended))
+            self.performance.all_ended(ended)
+            ended.clear()
 
     def _write_off(self, active: Active) -> None:
         if not active.done:

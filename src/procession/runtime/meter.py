@@ -7,6 +7,7 @@ at most once a second. A worker that is killed loses what it has not told. Nothi
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import NamedTuple
 from uuid import UUID
@@ -26,8 +27,9 @@ from procession.database.measures import (
 )
 from procession.errors import Sealed
 from procession.fingerprint import fingerprint, normalised
-from procession.job import Claimed, Failure, Job, Outcome
+from procession.job import Failure, Job, Outcome
 from procession.moves import Move
+from procession.runtime.active import Active
 from procession.sealing import CLOSED, Sealing
 
 EVERY = 1.0
@@ -35,7 +37,7 @@ EVERY = 1.0
 NAMES = 500
 """Names of jobs, and queues, that one report tells apart; what comes after is counted under no name."""
 ALIKE = 5_000
-"""Kinds of attempts that are counted apart before they are spread over the series."""
+"""Kinds of attempts that are counted apart before they are spread over the series, and as many as one settle brings."""
 ERRORS = 100
 """Errors that one report tells apart; what comes after waits in no group."""
 
@@ -64,18 +66,20 @@ class Meter:
         self._errors: dict[str, Seen] = {}
         self._told = 0.0
 
-    def add(
-        self, claimed: Claimed, name: str, outcome: Outcome, seconds: float | None, sealing: Sealing | None = None
-    ) -> None:
-        """Count one attempt that came to an outcome; `seconds` is how long it ran, None when it never began. With
-        `sealing`, errors are told apart as ever, and what they say is not told."""
-        ran = None if seconds is None else class_of(seconds * 1_000)
-        kind = (name, claimed.queue, outcome.move, ran, claimed.waited)
-        self._alike[kind] = self._alike.get(kind, 0) + 1
-        if len(self._alike) > ALIKE:
+    def add(self, settled: Iterable[tuple[Outcome, Active]]) -> None:
+        """Count attempts that came to these outcomes. Of jobs that are sealed errors are told apart as ever, and what
+        they say is not told."""
+        alike = self._alike
+        for outcome, active in settled:
+            run, seconds = active.run, active.took
+            claimed, registered = run.claimed, run.registered
+            ran = None if seconds is None else class_of(seconds * 1_000)
+            kind = (registered.name, claimed.queue, outcome.move, ran, claimed.waited)
+            alike[kind] = alike.get(kind, 0) + 1
+            if outcome.failure:
+                self._failed(outcome.failure, registered.name, claimed.jid, registered.sealing)
+        if len(alike) > ALIKE:
             self._spread()
-        if outcome.failure:
-            self._failed(outcome.failure, name, claimed.jid, sealing)
 
     def died(self, job: Job, failure: Failure, *, grouped: bool, ended: bool) -> None:
         """Count a run that ended with its process: its error, unless it is counted (`grouped`), and whether it was the

@@ -5,6 +5,8 @@ Bounded: nothing is claimed while it overflows, so it holds at most what one tri
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from procession.job import Outcome
 
 BATCH = 1_000
@@ -25,9 +27,9 @@ class Outbox:
         """There is more than one trip carries. Then another follows that one by itself, and asks what waited for it."""
         return len(self._waiting) > BATCH
 
-    def put(self, outcome: Outcome) -> None:
-        """Add one outcome."""
-        self._waiting.append(outcome)
+    def put(self, outcomes: Iterable[Outcome]) -> None:
+        """Add some outcomes."""
+        self._waiting += outcomes
 
     def taken(self) -> list[Outcome]:
         """The outcomes of the next trip, oldest first."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 from uuid import UUID
 
@@ -57,7 +57,7 @@ class Performer:
     Args:
         registry: which names are known.
         worker: the queue worker's name.
-        report: takes each outcome, to be settled.
+        report: takes outcomes, to be settled.
         wake: called when there may be room for more.
         worn_out: called once, when threads are lost for good.
         announcer: tells the app's handlers; None when it has none.
@@ -70,7 +70,7 @@ class Performer:
         capacity: Capacity,
         *,
         job_log: JobLog,
-        report: Callable[[Outcome], None],
+        report: Callable[[Iterable[Outcome]], None],
         wake: Callable[[], None],
         worn_out: Callable[[str], None],
         announcer: Announcer | None = None,
@@ -142,42 +142,48 @@ class Performer:
 
     # From claim to outcome
 
-    def begin(self, claimed: Claimed) -> None:
-        """Perform a job, as it is filled, now or when there is a place for it. A run of an older claim of it, which was
-        taken back and came here again before a beat could say so, is not to go on beside it."""
-        jid = claimed.jid.int
-        if jid in self._active:
-            self.drop(claimed.jid)
-        run = resolve(claimed, self._registry, self._worker)
-        if isinstance(run, Verdict):
-            self._log.ended("job", run.outcome, run)
-            self._report(run.outcome)
-            return
-        suspect = claimed.crashes and self._suspect(claimed)
-        executor = self._executors.get("process" if suspect else run.registered.executor)
-        active = Active(run, executor or self._executors[run.registered.inside])
-        self._active[jid] = active
-        self.executing += 1
-        if executor is None:
-            self.cannot(active, "this worker does not know where job processes import the app")
-        else:
-            active.executor.put(active)
+    def begin(self, jobs: Iterable[Claimed]) -> None:
+        """Perform jobs, as they are filled, now or when there is a place for them. A run of an older claim of one,
+        which was taken back and came here again before a beat could say so, is not to go on beside it."""
+        registry, worker, executors = self._registry, self._worker, self._executors
+        for claimed in jobs:
+            jid = claimed.jid.int
+            if jid in self._active:
+                self.drop(claimed.jid)
+            run = resolve(claimed, registry, worker)
+            if isinstance(run, Verdict):
+                self._log.ended("job", run.outcome, run)
+                self._report([run.outcome])
+                continue
+            suspect = claimed.crashes and self._suspect(claimed)
+            executor = executors.get("process" if suspect else run.registered.executor)
+            self._active[jid] = active = Active(run, executor or executors[run.registered.inside])
+            self.executing += 1
+            if executor is None:
+                self.cannot(active, "this worker does not know where job processes import the app")
+            else:
+                executor.put(active)
 
     def _suspect(self, claimed: Claimed) -> bool:
         """This job has ended so many processes that one more is its last: it gets one of its own, and its neighbours
         are safe from it."""
         return "process" in self._executors and claimed.crashes >= max(1, self._capacity.max_crashes - 1)
 
-    def settled(self, outcome: Outcome, kept: bool) -> Active | None:
-        """The store has answered for this outcome: the run is forgotten, and returned if it was here. Of one that was
-        kept, handlers are told."""
-        active = self._active.get(outcome.jid.int)
-        if active is None or active.run.claimed.token != outcome.token:
-            return None
-        del self._active[outcome.jid.int]
-        if kept and active.event is not None and self._announcer is not None:
-            self._announcer.say(active.event)
-        return active
+    def settled(self, outcomes: Iterable[Outcome], accepted: Iterable[bool]) -> list[tuple[Outcome, Active]]:
+        """The store has answered for these outcomes: the runs are forgotten. Those whose outcomes it keeps are returned
+        with them, and handlers are told."""
+        kept = []
+        for outcome, accepted_it in zip(outcomes, accepted, strict=True):
+            active = self._active.get(outcome.jid.int)
+            if active is not None and active.run.claimed.token == outcome.token:
+                del self._active[outcome.jid.int]
+                if accepted_it:
+                    kept.append((outcome, active))
+                    if active.event is not None and self._announcer is not None:
+                        self._announcer.say(active.event)
+            if not accepted_it:
+                log.warning("job %s: the lease was lost, so its outcome (%s) counts no more", outcome.jid, outcome.move)
+        return kept
 
     # Ending a run
 
@@ -190,7 +196,7 @@ class Performer:
         log.warning("job %s: the lease was lost, another worker owns it; this run is stopped", jid)
         active = self._active.pop(jid.int)
         if not active.done:
-            self._close(active)
+            self._close([active])
             active.run.context.stop("lost")
             if not active.executor.withdraw(active):
                 active.executor.stop(active)
@@ -235,11 +241,12 @@ class Performer:
         active.run.context.stop(why)
         self.ended(active, judge(active.run, JobTimeout("never begun"), self._worker), monotonic())
 
-    def _close(self, active: Active) -> None:
-        active.done = True
-        self.executing -= 1
-        if active.watched:
-            self._deadlines.over()
+    def _close(self, closed: Sequence[Active]) -> None:
+        self.executing -= len(closed)
+        for active in closed:
+            active.done = True
+            if active.watched:
+                self._deadlines.over()
 
     def _too_long(self, active: Active) -> None:
         limit = active.run.timeout or 0.0
@@ -266,18 +273,21 @@ class Performer:
 
     def ended(self, active: Active, verdict: Verdict, now: float) -> None:
         """See `Performance.ended`."""
-        if active.done:
-            return
-        self._close(active)
-        began, seconds = active.started, 0.0
-        if began:
-            active.took = seconds = now - began
-        self._log.finished(active.run, verdict, seconds, began=0.0 if active.logged else began)
-        if active.run.context.notebook is not None:
-            self.notes.ended(active.run)
-        if self._announcer is not None:
-            active.event = self._announcer.outcome(active.run, verdict, seconds)
-        self._report(verdict.outcome)
+        if not active.done:
+            active.took = now - active.started if active.started else None
+            self.all_ended([(active, verdict)])
+
+    def all_ended(self, ended: Sequence[tuple[Active, Verdict]]) -> None:
+        """See `Performance.all_ended`."""
+        self._log.finished(ended)
+        self._close([active for active, _ in ended])
+        announcer = self._announcer
+        for active, verdict in ended:
+            if active.run.context.notebook is not None:
+                self.notes.ended(active.run)
+            if announcer is not None:
+                active.event = announcer.outcome(active.run, verdict, active.took or 0.0)
+        self._report([verdict.outcome for _, verdict in ended])
         self._wake()
 
     def overdue(self, active: Active) -> None:
@@ -298,9 +308,9 @@ class Performer:
             active.executor.fill_soon()
             return
         verdict = postponed(active.run.claimed, why, why)
-        self._close(active)
+        self._close([active])
         self._log.ended(active.run.registered.name, verdict.outcome, verdict)
-        self._report(verdict.outcome)
+        self._report([verdict.outcome])
         self._wake()
 
     def place_freed(self) -> None:

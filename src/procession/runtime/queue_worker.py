@@ -328,15 +328,10 @@ class QueueWorker:
         return self._begin(answers["claims"])
 
     def _settled(self, outcomes: list[Outcome], accepted: list[bool]) -> None:
-        for outcome, kept in zip(outcomes, accepted, strict=True):
-            active = self._performer.settled(outcome, kept)
-            if kept and active is not None:
-                it = active.run.registered
-                self._meter.add(active.run.claimed, it.name, outcome, active.took, it.sealing)
-                if outcome.move == CRASH:
-                    self._obituaries.died([Death(outcome.jid, active.run.claimed.crashes + 1)], grouped=True)
-            if not kept:
-                log.warning("job %s: the lease was lost, so its outcome (%s) counts no more", outcome.jid, outcome.move)
+        kept = self._performer.settled(outcomes, accepted)
+        self._meter.add(kept)
+        dead = [Death(outcome.jid, it.run.claimed.crashes + 1) for outcome, it in kept if outcome.move == CRASH]
+        self._obituaries.died(dead, grouped=True)
         self._settled_jobs += len(outcomes)
 
     def _beat(self, beat: Beat, *, asked: bool) -> None:
@@ -360,7 +355,7 @@ class QueueWorker:
             self._performer.drop(jid)
         claiming = asked or not (self._stop_level or self.orders.quiet)
         for held in self._claiming.unbrought(conclusion.strangers, claiming=claiming):
-            self._outbox.put(Outcome(jid=held.jid, token=held.token, move=Move.RELEASE, reason="claim not received"))
+            self._outbox.put([Outcome(jid=held.jid, token=held.token, move=Move.RELEASE, reason="claim not received")])
             self._wake.set()
         for jid in conclusion.cancelled:
             self._performer.stop(jid, "cancelled")
@@ -385,8 +380,7 @@ class QueueWorker:
         """Perform what was claimed. True when that was nothing."""
         if monotonic() >= self._performer.alive_until:
             self._beat_alarm.ring()
-        for claimed in claims.jobs:
-            self._performer.begin(claimed)
+        self._performer.begin(claims.jobs)
         if self._hungry:
             self._wake.set()
         self._performer.refill(soon=self._hungry)  # the next question goes out before the loop is busy with these

@@ -12,7 +12,6 @@ from uuid import UUID
 
 import msgspec
 
-from procession.clock import monotonic
 from procession.database import Policy
 from procession.database.health import Audit, Inspection
 from procession.database.operation import AsyncConnection, Connection, Operation
@@ -97,10 +96,7 @@ class RedisDatabase(MeasureScripts, NoteVerbs, OrderScripts, RevisionScripts, Sc
 
         def read(reply: list[Any]) -> Claims:
             now, next_due, first, called, *rows = reply
-            zero = now - round(monotonic() * 1_000)
-            rows_of = enumerate(rows, start=int(first))
-            jobs = [claimed_from(row, fence, token, queues, now, zero) for fence, row in rows_of]
-            return Claims(jobs, now, next_due, bool(called))
+            return Claims(claimed_from(rows, int(first), token, queues, now), now, next_due, bool(called))
 
         return self._ask("claim", [worker, token, after, limit, lease, ageing, *queues], read)
 

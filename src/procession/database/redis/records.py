@@ -13,6 +13,7 @@ from uuid import UUID
 
 import msgspec
 
+from procession.clock import monotonic
 from procession.database.redis.notes import progress_from
 from procession.database.redis.rules import rules_of
 from procession.job import Claimed, Failure, Job, NewJob, Outcome, Spec, State, jid_of
@@ -33,6 +34,7 @@ STATES = (
 CLAIMED = struct.Struct(">QQHBHHI")
 """What a claim answers of each job, in front of its spec: jid (8 + 8), attempt, crashes, number of the queue, ready
 since (2 + 4)."""
+SPEC_AT = CLAIMED.size
 HAS_DEADLINE = 32_768
 """Added to the number of the queue: the deadline follows it, as an instant in six bytes."""
 
@@ -104,7 +106,7 @@ def settle_arguments(outcomes: Sequence[Outcome]) -> list[Any]:
         if token:
             alike = [*run]
             results = [it.value or b"" for it in alike]
-            arguments += (token, b"".join([it.jid.bytes for it in alike]))
+            arguments += (token, b"".join([it.jid.int.to_bytes(16, "big") for it in alike]))
             arguments += (b"1", *results) if any(results) else (b"0",)
         else:
             packed = [*map(_packed, run)]
@@ -126,15 +128,18 @@ def _packed(it: Outcome) -> bytes:
     ))  # fmt: skip
 
 
-def claimed_from(row: bytes, fence: int, token: bytes, queues: Sequence[str], now: int, zero: int) -> Claimed:
-    """One row of a claim's answer; `queues` as asked for, `now` the store's clock, `zero` as `Claimed.zero_at`."""
-    high, low, attempt, crashes, number, since, its_low = CLAIMED.unpack_from(row)
-    since, at, left = since << 32 | its_low, CLAIMED.size, None
-    if number & HAS_DEADLINE:  # what was read is the deadline
-        number, left, since, at = number - HAS_DEADLINE, since - now, _time(row[at : at + 6]), at + 6
-    waited = (now - since if now > since else 0) if since else None
-    queue = queues[int(number)]
-    return Claimed(jid_of(high << 64 | low), token, queue, row[at:], attempt, crashes, fence, left, waited, zero)
+def claimed_from(rows: Sequence[bytes], first: int, token: bytes, queues: Sequence[str], now: int) -> list[Claimed]:
+    """The rows of a claim's answer; the `first` of their fences, `queues` as asked for, `now` the store's clock."""
+    claimed, zero, unpacked = [], now - round(monotonic() * 1_000), CLAIMED.unpack_from
+    for fence, row in enumerate(rows, first):
+        high, low, attempt, crashes, number, since, its_low = unpacked(row)
+        since, at, left = since << 32 | its_low, SPEC_AT, None
+        if number & HAS_DEADLINE:  # what was read is the deadline
+            number, left, since, at = number - HAS_DEADLINE, since - now, _time(row[at : at + 6]), at + 6
+        waited = (now - since if now > since else 0) if since else None
+        jid, queue = jid_of(high << 64 | low), queues[int(number)]
+        claimed.append(Claimed(jid, token, queue, row[at:], attempt, crashes, fence, left, waited, zero))
+    return claimed
 
 
 def rows_from(columns: list[Any]) -> Iterator[tuple[bytes, Any, Any]]:
