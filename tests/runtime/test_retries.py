@@ -47,6 +47,9 @@ def test_the_nearest_of_job_queue_and_app_says_how_often(app: Procession) -> Non
             assert [job.attempt for job in found] == [2, 3, 1]
             moved = await plain.using(queue="billing").enqueue().wait_async(20)
             assert moved.attempt == 3
+            app.queue_options("billing", retry=1)  # what is said later holds for what begins then
+            moved = await plain.using(queue="billing").enqueue().wait_async(20)
+            assert moved.attempt == 1
 
     asyncio.run(main())
 
