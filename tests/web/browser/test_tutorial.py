@@ -61,8 +61,8 @@ class Terminal:
     def close(self) -> None:
         assert self.shell.stdin is not None
         assert self.shell.stdout is not None
-        self.type("procession server stop")
         self.type("kill $(jobs -p); wait $(jobs -p); true")
+        self.type("procession server stop")  # last, for whoever runs would start it again
         self.shell.stdin.close()
         self.shell.stdout.close()
         self.shell.wait(timeout=30)
