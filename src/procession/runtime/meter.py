@@ -37,7 +37,7 @@ EVERY = 1.0
 NAMES = 500
 """Names of jobs, and queues, that one report tells apart; what comes after is counted under no name."""
 ALIKE = 5_000
-"""Kinds of attempts that are counted apart before they are spread over the series, and as many as one settle brings."""
+"""Kinds of attempts that are counted apart before they are spread over the series; one settle may bring some more."""
 ERRORS = 100
 """Errors that one report tells apart; what comes after waits in no group."""
 

@@ -14,7 +14,7 @@ MOST = 1_800
 """Most jobs that wait so: two trips of them, of which one is under way while the other is performed."""
 SHORTEST = 0.001
 """Seconds of which at least a rate is made."""
-FORGETS = 7 / 8
+KEEPS = 7 / 8
 """What one run leaves of what was known of how long runs take."""
 UNKNOWN = 1.0
 """Seconds that a run takes, before any has ended."""
@@ -37,7 +37,7 @@ class Pace:
     def ended(self, seconds: float, runs: int = 1) -> None:
         """One more, or so many, that took so long each."""
         self._ended += runs
-        self._usual += (seconds - self._usual) * (1 - FORGETS**runs)
+        self._usual += (seconds - self._usual) * (1 - KEEPS**runs)
 
     def soon(self) -> int:
         """How many end within a moment, if it goes on so, and no more than can: long runs that end together are no

@@ -173,15 +173,15 @@ class Performer:
         """The store has answered for these outcomes: the runs are forgotten. Those whose outcomes it keeps are returned
         with them, and handlers are told."""
         kept = []
-        for outcome, accepted_it in zip(outcomes, accepted, strict=True):
+        for outcome, answer in zip(outcomes, accepted, strict=True):
             active = self._active.get(outcome.jid.int)
             if active is not None and active.run.claimed.token == outcome.token:
                 del self._active[outcome.jid.int]
-                if accepted_it:
+                if answer:
                     kept.append((outcome, active))
                     if active.event is not None and self._announcer is not None:
                         self._announcer.say(active.event)
-            if not accepted_it:
+            if not answer:
                 log.warning("job %s: the lease was lost, so its outcome (%s) counts no more", outcome.jid, outcome.move)
         return kept
 
