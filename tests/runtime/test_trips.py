@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -93,7 +94,9 @@ class Load:
 
     def __init__(self, url: str, namespace: str, **settings: Any) -> None:
         self.app = Procession(url, namespace=namespace, **settings)
-        self.ended = self.claimed = 0
+        self.ended = 0
+        self.came: set[UUID] = set()
+        """Jobs that came, in turns and behind a wait."""
         self.most_unsettled = 0
         """Outcomes that waited as a claim was asked."""
         self.not_begun: list[int] = []
@@ -108,6 +111,10 @@ class Load:
             self.ended += 1
 
         self.note = note
+
+    @property
+    def claimed(self) -> int:
+        return len(self.came)
 
     async def perform(self, count: int) -> None:
         """Enqueue so many, and wait until all are processed."""
@@ -139,8 +146,13 @@ class Line:
             load.lose = False
             raise Unavailable("the connection broke", asked=True)
         if "claim" in verbs:
-            load.claimed += len((answer if len(operations) == 1 else answer[-1]).jobs)
+            load.came.update(job.jid for job in (answer if len(operations) == 1 else answer[-1]).jobs)
         return answer
+
+    async def wait_then_ask(self, bells: Any, timeout: float, *then: Any) -> Any:
+        bell, claims = await self._connection.wait_then_ask(bells, timeout, *then)
+        self._load.came.update(job.jid for job in claims.jobs)
+        return bell, claims
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._connection, name)
