@@ -16,7 +16,9 @@ HERE = Path(__file__).resolve().parent
 VENVS = HERE / ".venvs"
 OURS = "procession"
 FLOORS = ("naive", "packed")
-PEERS = ("celery", "rq", "dramatiq", "huey", "taskiq", "saq", "arq", "streaq", "pydocket", "pgqueuer", "sidekiq")
+PYTHON = ("celery", "rq", "dramatiq", "huey", "taskiq", "saq", "arq", "streaq", "pydocket", "pgqueuer")
+RUBY = ("sidekiq", "sidekiq_push")
+PEERS = (*PYTHON, *RUBY)
 FASTEST = ("dramatiq", "pgqueuer")
 """The two peers of `--small`."""
 
@@ -50,7 +52,7 @@ def found(names: list[str] | None = None, *, python: str = sys.executable) -> li
 
 
 def _missing(name: str) -> str:
-    if name == "sidekiq" and not shutil.which("sidekiq"):
+    if name in RUBY and not shutil.which("sidekiq"):
         return "no sidekiq on this machine (Debian: ruby-sidekiq)"
     if name == "pgqueuer" and postgres_folder() is None:
         return "no PostgreSQL on this machine (Debian: postgresql)"
@@ -67,7 +69,7 @@ def _contestant(name: str, python: str) -> Contestant:
         python = str(_venv(name, requirements))
     elif name == OURS:
         version = f"procession {importlib.metadata.version('procession')}"
-    elif name == "sidekiq":
+    elif name in RUBY:
         version = subprocess.run(["sidekiq", "--version"], capture_output=True, text=True, check=False).stdout.strip()
 
     def value(word: str, default: str) -> str:

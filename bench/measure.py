@@ -8,7 +8,8 @@ A contestant is a module with some of these words; a figure whose words it lacks
 - `left(store)`: jobs not settled yet, read from the store; `store` is a redis-py client, None for PostgreSQL.
 - `prepare()`: what has to be there before the first enqueue.
 - `enqueue_one(n)`, `enqueue_one_async(n)`, `enqueue_gathered(n)`, `enqueue_bulk(n)`: n no-op jobs, each in its way.
-- `enqueue_stamps(n, pause)`, `enqueue_delayed(instants)`, `enqueue_naps(n)`, `enqueue_burns(n, rounds)`.
+- `enqueue_stamp(due)`, or `enqueue_stamps(n, pause)` where the client is not Python: jobs that say how late they began.
+- `enqueue_delayed(instants)`, `enqueue_naps(n)`, `enqueue_burns(n, rounds)`.
 - `worker(processes=, concurrency=, threads=)`: the command that performs jobs.
 """
 

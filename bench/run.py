@@ -126,7 +126,7 @@ def takes_part(contestant: Contestant, row: Row) -> bool:
     """Whether a contestant has what a row needs."""
     if row.only and contestant.name not in row.only:
         return False
-    return all(need in contestant.words for need in row.needs)
+    return all(contestant.words & {*need.split()} for need in row.needs)
 
 
 def run(contestants: list[Contestant], wanted: list[Row], *, rounds: int, small: bool) -> Taken:

@@ -24,7 +24,7 @@ class Row:
     small: dict[str, Any] = field(default_factory=dict)
     """What `--small` sets otherwise."""
     needs: tuple[str, ...] = ()
-    """The words of a contestant without which it has no such figure."""
+    """The words of a contestant without which it has no such figure; of several in one string one is enough."""
     more: tuple[str, ...] = ()
     """Other numbers that are shown, in small, beside it."""
     higher: bool = True

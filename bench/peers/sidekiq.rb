@@ -1,4 +1,5 @@
-# What `sidekiq -r` loads, and the bulk enqueue: `ruby peers/sidekiq.rb COUNT` prints the seconds that it took.
+# What `sidekiq -r` loads, and the enqueues: `ruby peers/sidekiq.rb one|bulk COUNT` prints the seconds that they took,
+# `stamps COUNT PAUSE` makes one each so many seconds.
 require 'sidekiq'
 
 Sidekiq.configure_server { |config| config.redis = { url: ENV.fetch('BENCH_URL') } }
@@ -18,14 +19,19 @@ class Stamp
 end
 
 if $PROGRAM_NAME == __FILE__
-  words = { 'bulk' => ->(some) { Sidekiq::Client.push_bulk('class' => Noop, 'args' => some) } }
-  how, count = ARGV[0], ARGV[1].to_i
+  how, count, pause = ARGV[0], ARGV[1].to_i, ARGV[2].to_f
   jobs = (0...count).map { |number| [number, 'twenty characters...'] }
   began = Process.clock_gettime(Process::CLOCK_MONOTONIC)
-  if how == 'bulk'
-    jobs.each_slice(1000, &words['bulk'])
-  else
+  case how
+  when 'bulk'
+    jobs.each_slice(1000) { |some| Sidekiq::Client.push_bulk('class' => Noop, 'args' => some) }
+  when 'one'
     jobs.each { |arguments| Noop.perform_async(*arguments) }
+  when 'stamps'
+    count.times do
+      Stamp.perform_async(Time.now.to_f)
+      sleep pause
+    end
   end
   puts Process.clock_gettime(Process::CLOCK_MONOTONIC) - began
 end

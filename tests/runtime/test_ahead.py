@@ -156,9 +156,9 @@ def test_runs_that_are_told_of_together_set_the_pace_that_they_set_one_by_one() 
 def test_long_runs_that_end_together_are_no_pace() -> None:
     measured = Pace(5)
     for _ in range(100):
-        measured._since -= 0.001  # five ended in this millisecond, and took a fifth of a second
+        measured._since -= 0.001  # five ended in this millisecond, and took two fifths of a second
         for _ in range(5):
-            measured.ended(0.2)
+            measured.ended(0.4)
         assert measured.soon() == 0
 
 

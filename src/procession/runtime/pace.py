@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from procession.clock import monotonic
 
-SOON = 0.035
+SOON = 0.07
 """Seconds of work that are claimed ahead, and within which a pace is forgotten."""
-MOST = 1_800
-"""Most jobs that wait so: two trips of them, of which one is under way while the other is performed."""
+MOST = 2_700
+"""Most jobs that wait so, however short they are. A killed worker's wait for the end of its lease."""
 SHORTEST = 0.001
 """Seconds of which at least a rate is made."""
 KEEPS = 7 / 8
