@@ -17,8 +17,8 @@ VENVS = HERE / ".venvs"
 OURS = "procession"
 FLOORS = ("naive", "packed")
 PYTHON = ("celery", "rq", "dramatiq", "huey", "taskiq", "saq", "arq", "streaq", "pydocket", "pgqueuer")
-RUBY = ("sidekiq", "sidekiq_push")
-PEERS = (*PYTHON, *RUBY)
+SIDEKIQ = ("sidekiq", "sidekiq_push")
+PEERS = (*PYTHON, *SIDEKIQ)
 FASTEST = ("dramatiq", "pgqueuer")
 """The two peers of `--small`."""
 
@@ -52,7 +52,7 @@ def found(names: list[str] | None = None, *, python: str = sys.executable) -> li
 
 
 def _missing(name: str) -> str:
-    if name in RUBY and not shutil.which("sidekiq"):
+    if name in SIDEKIQ and not shutil.which("sidekiq"):
         return "no sidekiq on this machine (Debian: ruby-sidekiq)"
     if name == "pgqueuer" and postgres_folder() is None:
         return "no PostgreSQL on this machine (Debian: postgresql)"
@@ -69,7 +69,7 @@ def _contestant(name: str, python: str) -> Contestant:
         python = str(_venv(name, requirements))
     elif name == OURS:
         version = f"procession {importlib.metadata.version('procession')}"
-    elif name in RUBY:
+    elif name in SIDEKIQ:
         version = subprocess.run(["sidekiq", "--version"], capture_output=True, text=True, check=False).stdout.strip()
 
     def value(word: str, default: str) -> str:

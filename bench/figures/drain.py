@@ -1,8 +1,8 @@
 """Drain: no-op jobs that wait already, performed from the first start to the last settle as the store shows them.
 
 The worker's start-up counts for nobody: the clock starts when the first two per cent are done, and a worker that has
-performed a few jobs before is gone by then. Beside the rate stand
-processor microseconds per job, of the worker's processes and of the server, which a busy machine disturbs less.
+performed a few jobs before is gone by then. Beside the rate stand processor microseconds per job, of the worker's
+processes and of the server, which a busy machine disturbs less.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ NEEDS = ("enqueue_bulk", "left", "worker")
 MORE = ("worker_us", "server_us", "life_us")
 BOTH = ("none", "everysec")
 WARM = 100
+"""Jobs that are performed before, so that the store knows the scripts."""
 
 ROWS = [
     Row(
@@ -87,8 +88,7 @@ def measure(contestant: ModuleType, jobs: int = 20_000, processes: int = 1) -> d
 
 
 def _warm(contestant: ModuleType, client: object) -> None:
-    """A few jobs first, so that the store knows the scripts, however a contestant brings them: what reading them takes
-    is not a job's."""
+    """However a contestant brings its scripts, what the store takes to read them is not a job's."""
     call(contestant.enqueue_bulk, WARM)
     with working(contestant):
         until(lambda: contestant.left(client) <= 0, "the first few jobs")

@@ -60,6 +60,20 @@ def test_a_figure_is_clearly_worse_only_when_its_rounds_lie_apart() -> None:
     assert not worse(rounds(120, 121, 122), rounds(100, 101, 99))
 
 
+def test_one_word_of_several_is_enough_to_take_part() -> None:
+    from contestants import Contestant
+    from run import rows, takes_part
+
+    def with_words(*words: str) -> Contestant:
+        return Contestant("one", "peers.one", sys.executable, frozenset(words), 1, "valkey", True, "", "")
+
+    (latency,) = rows(["latency"])
+    assert takes_part(with_words("enqueue_stamp", "worker"), latency)
+    assert takes_part(with_words("enqueue_stamps", "worker"), latency)
+    assert not takes_part(with_words("worker"), latency)
+    assert not takes_part(with_words("enqueue_stamp", "enqueue_stamps"), latency)
+
+
 def test_every_contestant_pins_its_versions_and_says_whether_it_loses_jobs() -> None:
     from contestants import FLOORS, OURS, PEERS, PYTHON
 

@@ -153,13 +153,15 @@ def test_runs_that_are_told_of_together_set_the_pace_that_they_set_one_by_one() 
     assert together._ended == alone._ended == 20
 
 
-def test_long_runs_that_end_together_are_no_pace() -> None:
+@pytest.mark.parametrize(("seconds", "ahead"), [(0.2, 1), (0.4, 0)])
+def test_long_runs_that_end_together_are_no_pace(seconds: float, ahead: int) -> None:
     measured = Pace(5)
     for _ in range(100):
-        measured._since -= 0.001  # five ended in this millisecond, and took two fifths of a second
+        measured._since -= 0.001  # five ended in this millisecond, and took so long
         for _ in range(5):
-            measured.ended(0.4)
-        assert measured.soon() == 0
+            measured.ended(seconds)
+        assert measured.soon() <= 5 / seconds * pace.SOON  # what five places can take
+    assert measured.soon() == ahead
 
 
 class Done:

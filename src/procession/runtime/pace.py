@@ -11,7 +11,7 @@ from procession.clock import monotonic
 SOON = 0.07
 """Seconds of work that are claimed ahead, and within which a pace is forgotten."""
 MOST = 2_700
-"""Most jobs that wait so, however short they are. A killed worker's wait for the end of its lease."""
+"""Most jobs that wait so, however short they are: when a worker is killed, they wait for the end of its lease."""
 SHORTEST = 0.001
 """Seconds of which at least a rate is made."""
 KEEPS = 7 / 8
