@@ -141,6 +141,8 @@ class Line:
                 worker._beat_alarm.ring()  # a later trip beats and claims
                 if load.lose:  # and the pause that follows slows nothing
                     worker._performer._tasks._pace.soon = lambda: 1_800  # type: ignore[method-assign]
+        if load.lose and len(load.not_begun) >= 4:
+            load.worker._beat_alarm.ring()  # each trip beats, until one claims, too: there may be no place just then
         answer = await self._connection.ask(*operations, **options)
         if load.lose and len(load.not_begun) > 4 and {"heartbeat", "claim"} <= {*verbs}:
             load.lose = False
