@@ -20,6 +20,7 @@ from procession.database.redis import scripts
 from procession.database.redis.asking import asking, of_bells
 from procession.database.redis.line_async import AsyncLine
 from procession.database.redis.lookout import wait
+from procession.database.redis.steps import Slot
 from procession.moves import Move
 from procession.runtime.claiming import Claiming
 from procession.runtime.heartbeat import LeaseKeeper, compare
@@ -368,7 +369,7 @@ CONNECTIONS = (
     ),
     function(
         "a line that may be dead is replaced before it is used",
-        asking, "if slot.line is None or slot.line.is_stale:", "if slot.line is None:",
+        Slot.ready, "self.line is None or self.line.is_stale", "self.line is None",
         scenarios.a_line_that_the_server_closed_is_replaced_before_use,
     ),
     function(

@@ -34,6 +34,10 @@ IN_FRONT = frozenset({"note"})
 did not know would be put again when the others have run, and the last words of an attempt come after its end."""
 
 
+First = list[Any] | BaseException | None
+"""What came of questions that the connection itself put over the line in a slot, or what went wrong; None without."""
+
+
 def of_script(script: Script, arguments: Sequence[Any], tag: str) -> Question:
     """One call of a script.
 
@@ -41,9 +45,9 @@ def of_script(script: Script, arguments: Sequence[Any], tag: str) -> Question:
     turns every call away before it begins (`ASK`), and that is not followed: on the new node the script would find half
     of the shard and make the other half anew.
     """
-    rest = (1, tag, *arguments)
-    whole = ("EVAL", script.text, *rest)
-    return Question(whole if script.name in IN_FRONT else ("EVALSHA", script.sha, *rest), whole)
+    if script.name in IN_FRONT:
+        return Question(("EVAL", script.text, 1, tag, *arguments))
+    return Question(("EVALSHA", script.sha, 1, tag, *arguments), script.text)
 
 
 def of_bells(bells: Sequence[str], timeout: float, tag: str) -> Question:
@@ -59,6 +63,7 @@ def asking(
     *,
     durability: Durability = "memory",
     seconds: float | None = None,
+    first: First = None,
 ) -> Talk[list[Any]]:
     """Ask questions in one trip, following their shard. Errors of the server are among the replies.
 
@@ -74,10 +79,10 @@ def asking(
     try:
         for _ in range(HOPS):
             asked = len(todo) < len(questions)
-            if slot.line is None or slot.line.is_stale:
+            line = slot.ready() if first is None else slot.line
+            if line is None:
                 slot.drop()
-                slot.line = yield from opening(target, asked=asked)
-            line = slot.line
+                line = slot.line = yield from opening(target, asked=asked)
             try:
                 if durability != "memory" and line is not probed:
                     yield from probe(target, line, durability)
@@ -86,7 +91,9 @@ def asking(
                 out = commands if len(todo) == len(commands) else [commands[i] for i in todo]
                 if durability != "memory":
                     out = out + confirmation(target, durability, deadline)
-                came = yield Exchange(line, out, seconds)
+                if isinstance(first, BaseException):
+                    raise first
+                came, first = first if first is not None else (yield Exchange(line, out, seconds)), None
             except ProcessionError:
                 raise
             except BROKEN as error:
@@ -99,7 +106,7 @@ def asking(
                     continue
                 text = str(reply)
                 if text.startswith("NOSCRIPT"):
-                    commands[i] = questions[i].whole or commands[i]
+                    commands[i] = questions[i].whole
                     again.append(i)
                 elif _is_elsewhere(target, line.place, text):
                     slot.drop()
@@ -115,6 +122,11 @@ def asking(
     except BaseException:
         slot.drop()
         raise
+
+
+def is_ordinary(came: Sequence[Any]) -> bool:
+    """No server refused anything: these are the answers, and there is nothing to consider."""
+    return Refusal not in map(type, came)
 
 
 def _is_elsewhere(target: Target, here: address.Place, text: str) -> bool:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from procession.clock import Deadline
 from procession.database.operation import Durability
 from procession.database.redis.aside import aside
-from procession.database.redis.asking import SLACK, answers, asking, of_bells, rung
+from procession.database.redis.asking import SLACK, First, answers, asking, is_ordinary, of_bells, rung
 from procession.database.redis.line import Line
 from procession.database.redis.steps import Aside, Exchange, Open, Question, Slot, Talk
 from procession.database.redis.target import Target
@@ -85,9 +85,8 @@ class RedisConnection:
         pool = self._pool
         slot: Slot = Slot(pool.take())
         deadline = Deadline(self._budget)
-        talk = asking(self._target, slot, questions, deadline, durability=durability, seconds=seconds)
         try:
-            return _conducted(talk, deadline)
+            return self._replies(slot, questions, deadline, durability, seconds)
         except Unavailable:
             if pool is self._pool:
                 self._pool = Pool()
@@ -99,6 +98,24 @@ class RedisConnection:
                 pool.lines.append(line)
             elif line is not None:
                 line.close()
+
+    def _replies(
+        self, slot: Slot, questions: list[Question], deadline: Deadline, durability: Durability, seconds: float | None
+    ) -> list[Any]:
+        """Put at once what there is a line for. Whatever comes of it but ordinary answers is for the conversation."""
+        first: First = None
+        line: Any = slot.ready() if durability == "memory" else None
+        if line is not None:
+            own = deadline if seconds is None else Deadline(seconds)
+            try:
+                replies: list[Any] = line.exchange([it.first for it in questions], own)
+                if is_ordinary(replies):
+                    return replies
+                first = replies
+            except BaseException as error:
+                first = error
+        talk = asking(self._target, slot, questions, deadline, durability=durability, seconds=seconds, first=first)
+        return _conducted(talk, deadline)
 
 
 def _conducted(talk: Talk[T], deadline: Deadline) -> T:

@@ -17,7 +17,7 @@ from weakref import WeakMethod
 from procession.clock import Deadline
 from procession.database.operation import Durability
 from procession.database.redis.aside import aside
-from procession.database.redis.asking import SLACK, answers, asking, of_bells, rung
+from procession.database.redis.asking import SLACK, First, answers, asking, is_ordinary, of_bells, rung
 from procession.database.redis.joining import Trip
 from procession.database.redis.line_async import AsyncLine
 from procession.database.redis.replies import unavailable
@@ -76,7 +76,7 @@ class Trips:
         questions = [it.question(self._target.tag) for it in operations]
         self._alone, deadline, answered = True, Deadline(self._budget), False
         try:
-            replies = await _conducted(self._talk(questions, deadline), deadline)
+            replies = await _replies(self._target, self.slot, questions, deadline, self._durability)
             answered = True
         except Unavailable:
             self._in_doubt()
@@ -94,16 +94,14 @@ class Trips:
         if (doubt := self._doubt()) is not None:
             doubt()
 
-    def _talk(self, questions: list[Question], deadline: Deadline) -> Talk[list[Any]]:
-        return asking(self._target, self.slot, questions, deadline, durability=self._durability)
-
     async def _travel(self, deadline: Deadline) -> None:
         """Make trips while somebody waits. After one without an answer the next has what is left of its time: so nobody
         waits longer than the budget."""
         while self._next:
             trip, self._next = self._next, Trip(self._target)
             try:
-                trip.hand_out(await _conducted(self._talk(trip.questions(), deadline), deadline))
+                questions = trip.questions()
+                trip.hand_out(await _replies(self._target, self.slot, questions, deadline, self._durability))
             except Exception as error:
                 trip.fail(error)
                 if isinstance(error, Unavailable):
@@ -146,8 +144,7 @@ class RedisAsyncConnection:
         deadline, tag = Deadline(self._budget), self._target.tag
         questions = [of_bells(bells, timeout, tag), *(operation.question(tag) for operation in then)]
         try:
-            talk = asking(self._target, self._bells, questions, deadline, seconds=timeout + SLACK)
-            replies = await _conducted(talk, deadline)
+            replies = await _replies(self._target, self._bells, questions, deadline, seconds=timeout + SLACK)
         except Unavailable:
             self._doubt_lines()
             raise
@@ -170,6 +167,30 @@ class RedisAsyncConnection:
         for trips in self._trips.values():
             if trips.is_idle:
                 trips.slot.drop()
+
+
+async def _replies(
+    target: Target,
+    slot: Slot,
+    questions: list[Question],
+    deadline: Deadline,
+    durability: Durability = "memory",
+    seconds: float | None = None,
+) -> list[Any]:
+    """See `RedisConnection._replies`."""
+    first: First = None
+    line: Any = slot.ready() if durability == "memory" else None
+    if line is not None:
+        own = deadline if seconds is None else Deadline(seconds)
+        try:
+            replies: list[Any] = await line.exchange([it.first for it in questions], own)
+            if is_ordinary(replies):
+                return replies
+            first = replies
+        except BaseException as error:
+            first = error
+    talk = asking(target, slot, questions, deadline, durability=durability, seconds=seconds, first=first)
+    return await _conducted(talk, deadline)
 
 
 async def _conducted(talk: Talk[T], deadline: Deadline) -> T:

@@ -61,6 +61,10 @@ class Slot:
     def __init__(self, line: AnyLine | None = None) -> None:
         self.line = line
 
+    def ready(self) -> AnyLine | None:
+        """The line, unless there is none or it may be dead."""
+        return None if self.line is None or self.line.is_stale else self.line
+
     def drop(self) -> None:
         """Throw the line away."""
         if self.line is not None:
@@ -69,10 +73,15 @@ class Slot:
 
 
 class Question(Struct, frozen=True):
-    """A command, and how it is put to a server that does not know the script."""
+    """A command, and the text of the script that it names by its digest."""
 
     first: Command
-    whole: Command | None = None
+    text: str = ""
+
+    @property
+    def whole(self) -> Command:
+        """How it is put to a server that does not know the script."""
+        return ("EVAL", self.text, *self.first[2:]) if self.text else self.first
 
 
 def error_in(reply: Any) -> str | None:

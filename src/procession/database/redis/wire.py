@@ -9,7 +9,7 @@ from __future__ import annotations
 import select
 import socket
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -39,9 +39,15 @@ USER_TIMEOUT = 30_000
 """Milliseconds that sent bytes may stay unacknowledged before the system gives the connection up."""
 
 
-def packed(commands: Sequence[Command]) -> Iterator[bytes]:
+def packed(commands: Sequence[Command]) -> Iterable[bytes]:
     """Commands as they are sent: in one piece, but for long ones. Those are sent one by one, so that the server is at
     work on the first while the next is packed."""
+    if len(commands) == 1:
+        return (hiredis.pack_command(tuple(commands[0])),)
+    return _pieces(commands)
+
+
+def _pieces(commands: Sequence[Command]) -> Iterator[bytes]:
     short: list[bytes] = []
     for command in commands:
         short.append(hiredis.pack_command(tuple(command)))
