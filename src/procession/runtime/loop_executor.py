@@ -80,7 +80,8 @@ class LoopExecutor(Waiting):
         task = asyncio.current_task()
         assert task is not None
         performance, waiting, tasks = self.performance, self.waiting, self._tasks
-        untouched, ended = _held(task), list[tuple[Active, Verdict]]()
+        ended: list[tuple[Active, Verdict]] = []
+        untouched = _held(task)
         since = now = monotonic()
         end = now + TURN
         try:

@@ -5,6 +5,9 @@
   several only those that got it), what another node owns (`MOVED`), what a replica turned away (`READONLY`).
 - Whatever may have run is reported as such, and never repeated here.
 
+Most questions need none of this: a connection puts them over a line that is there, and the conversation begins with
+what came of that, where it was no ordinary answer (`First`).
+
 Which error means what is the table in `replies.py`. Called by `connection.py` and `connection_async.py`.
 """
 

@@ -1,7 +1,8 @@
 """The connection for sync callers: any thread may use it, each question on a line of its own out of a small pool.
 
-What is said and put again is decided by the conversations in `asking.py`; here their steps are taken, within the
-budget. After a doubt, and in the child of a fork, the pool is another one: no line of the old is used again.
+A question goes over a line that is there; what is said and put again otherwise is decided by the conversations in
+`asking.py`, whose steps are taken here, within the budget. After a doubt, and in the child of a fork, the pool is
+another one: no line of the old is used again.
 """
 
 from __future__ import annotations

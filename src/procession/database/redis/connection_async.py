@@ -1,8 +1,8 @@
 """The connection for an event loop: callers that ask while a trip is under way share the next one.
 
-What is said and put again is decided by the conversations in `asking.py`; here their steps are taken, within the
-budget. Each durability travels on a line of its own, so that nobody waits for the disk of another, and so do bells.
-On another loop, and in the child of a fork, everything is made anew.
+A question goes over a line that is there; what is said and put again otherwise is decided by the conversations in
+`asking.py`, whose steps are taken here, within the budget. Each durability travels on a line of its own, so that nobody
+waits for the disk of another, and so do bells. On another loop, and in the child of a fork, everything is made anew.
 """
 
 from __future__ import annotations
