@@ -136,7 +136,7 @@ def _checked_out(stage: Stage, commit: str) -> str | None:
 
 FOUND = 300
 """Seconds within which 30 jobs find the one of two workers that knows them: the other puts each back for some 10 s, so
-one in two is left each time, and 90 s were too few in one of twenty plays."""
+about one in two is left each time, and 90 s were too few now and then."""
 
 
 @scenario("the release before and this one side by side, new and renamed jobs, then back to the old")
