@@ -114,8 +114,8 @@ STORE = (
     ),
     script(
         "an attempt is counted at the claim",
-        "claim.lua", "local facts, from, before, its_head = struct.pack('>HBH', 1, 0, i - 1), 11 + #queue, nil, nil",
-        "local facts, from, before, its_head = struct.pack('>HBH', 0, 0, i - 1), 11 + #queue, nil, nil",
+        "claim.lua", "struct.pack('>BBHHBB', VERSION, RUNNING, 0, 1, 0, HAS_HISTORY)",
+        "struct.pack('>BBHHBB', VERSION, RUNNING, 0, 0, 0, HAS_HISTORY)",
         test_queue.test_a_claimed_job_is_running_with_owner_and_counted_attempt,
     ),
     script(
@@ -139,9 +139,24 @@ STORE = (
         test_unique.test_a_job_that_lost_its_key_takes_nothing_with_it,
     ),
     script(
-        "a job that is put off and back in one call is filed once",
-        "lib/limits.lua", "if entered[jid] then", "if false then",
-        test_unique.test_replace_back_and_forth_in_one_call_leaves_one_entry,
+        "a job that is put off and back in one call is claimed once",
+        "lib/lanes.lua", "if not handed[jid] and (untouched", "if (untouched",
+        test_unique.test_replace_back_and_forth_in_one_call_leaves_one_job,
+    ),
+    script(
+        "a job that was removed and enqueued again is claimed once",
+        "lib/lanes.lua", "if not handed[jid] and (untouched", "if (untouched",
+        test_shelf.test_a_removed_jid_that_is_enqueued_again_is_one_job, ageing=0,
+    ),
+    script(
+        "a job that was removed and enqueued again is claimed once where jobs age",
+        "lib/ageing.lua", "local r = not handed[jid] and is_queued", "local r = is_queued",
+        test_shelf.test_a_removed_jid_that_is_enqueued_again_is_one_job, ageing=1_000,
+    ),
+    script(
+        "a job that was removed and enqueued again is shown once",
+        "lib/rows.lua", "if raw and not shown[jid] and is_sound(raw) then", "if raw and is_sound(raw) then",
+        test_shelf.test_a_removed_jid_that_is_enqueued_again_is_one_job, ageing=0,
     ),
     script(
         "a retry by hand does not run beside the job that holds its unique key",

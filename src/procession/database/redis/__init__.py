@@ -93,12 +93,8 @@ class RedisDatabase(MeasureScripts, NoteVerbs, OrderScripts, RevisionScripts, Sc
         ageing: int = 0,
     ) -> Operation[Claims]:
         """See `Queue.claim`."""
-
-        def read(reply: list[Any]) -> Claims:
-            now, next_due, first, called, *rows = reply
-            return Claims(claimed_from(rows, int(first), token, queues, now), now, next_due, bool(called))
-
-        return self._ask("claim", [worker, token, after, limit, lease, ageing, *queues], read)
+        arguments = [worker, token, after, limit, lease, ageing, *queues]
+        return self._ask("claim", arguments, lambda reply: claimed_from(reply, token, queues))
 
     def settle(self, worker: str, outcomes: Sequence[Outcome]) -> Operation[list[bool]]:
         """See `Queue.settle`."""

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
-from itertools import groupby, repeat
+from itertools import chain, count, groupby, repeat
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
 from procession.clock import monotonic
+from procession.database.queue import Claims
 from procession.database.redis.notes import progress_from
 from procession.database.redis.rules import rules_of
 from procession.job import Claimed, Failure, Job, NewJob, Outcome, Spec, State, jid_of
@@ -31,12 +32,10 @@ STATES = (
     State.CANCELLED,
 )
 
-CLAIMED = struct.Struct(">QQHBHHI")
-"""What a claim answers of each job, in front of its spec: jid (8 + 8), attempt, crashes, number of the queue, ready
-since (2 + 4)."""
-SPEC_AT = CLAIMED.size
-HAS_DEADLINE = 32_768
-"""Added to the number of the queue: the deadline follows it, as an instant in six bytes."""
+JIDS, SINCE = struct.Struct(">QQ"), struct.Struct(">HI")
+FACTS = struct.Struct(">BHB6sHI")
+"""What a claim answers of a job that is not new, in front of its spec: 255, attempt, crashes, deadline or 0, since when
+it is ready or 0. Of a new one it says that instant alone, and no instant begins with 255."""
 
 _spec = msgspec.json.Decoder(Spec)
 _args = msgspec.json.Decoder(dict[str, Any])
@@ -128,18 +127,23 @@ def _packed(it: Outcome) -> bytes:
     ))  # fmt: skip
 
 
-def claimed_from(rows: Sequence[bytes], first: int, token: bytes, queues: Sequence[str], now: int) -> list[Claimed]:
-    """The rows of a claim's answer; the `first` of their fences, `queues` as asked for, `now` the store's clock."""
-    claimed, zero, unpacked = [], now - round(monotonic() * 1_000), CLAIMED.unpack_from
-    for fence, row in enumerate(rows, first):
-        high, low, attempt, crashes, number, since, its_low = unpacked(row)
-        since, at, left = since << 32 | its_low, SPEC_AT, None
-        if number & HAS_DEADLINE:  # what was read is the deadline
-            number, left, since, at = number - HAS_DEADLINE, since - now, _time(row[at : at + 6]), at + 6
+def claimed_from(reply: list[Any], token: bytes, asked: Sequence[str]) -> Claims:
+    """The answer of `claim.lua`; `asked` are the queues that it was asked for."""
+    now, next_due, first, called, jids, runs, *rows = reply
+    queues = chain.from_iterable(map(repeat, [asked[number] for number in runs[::2]], runs[1::2]))
+    claimed, zero, since_of = [], now - round(monotonic() * 1_000), SINCE.unpack_from
+    for (high, low), queue, row, fence in zip(JIDS.iter_unpack(jids), queues, rows, count(int(first))):
+        attempt, crashes, left, at = 1, 0, None, SINCE.size
+        its_high, its_low = since_of(row)
+        if its_high >= 0xFF00:
+            _, attempt, crashes, deadline, its_high, its_low = FACTS.unpack_from(row)
+            left, at = _time(deadline) - now if any(deadline) else None, FACTS.size
+        since = its_high << 32 | its_low
         waited = (now - since if now > since else 0) if since else None
-        jid, queue = jid_of(high << 64 | low), queues[int(number)]
-        claimed.append(Claimed(jid, token, queue, row[at:], attempt, crashes, fence, left, waited, zero))
-    return claimed
+        claimed.append(
+            Claimed(jid_of(high << 64 | low), token, queue, row[at:], attempt, crashes, fence, left, waited, zero)
+        )
+    return Claims(claimed, now, next_due, bool(called))
 
 
 def rows_from(columns: list[Any]) -> Iterator[tuple[bytes, Any, Any]]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from uuid import UUID
+
+import pytest
 
 from procession.database import Claims, Database, Query
 from procession.job import Crash, State, new_jid
@@ -88,6 +91,26 @@ def test_a_removed_jid_can_be_enqueued_again_elsewhere(database: Database, ask: 
     ask(database.enqueue([new(jid=job.jid, queue="other")]))
     assert claim(database, ask).jobs == []
     assert [it.jid for it in claim(database, ask, queues=("other",)).jobs] == [job.jid]
+
+
+@pytest.mark.parametrize("ageing", [0, 1_000])
+def test_a_removed_jid_that_is_enqueued_again_is_one_job(
+    database: Database, ask: Ask, clock: Clock, ageing: int
+) -> None:
+    job, above = new(), new(priority=1)
+    for _ in range(3):
+        ask(database.enqueue([job]))
+        ask(database.remove([job.jid]))
+    ask(database.enqueue([job]))
+    clock.pass_(2_000)
+    ask(database.enqueue([above]))
+    page = ask(database.page(Query(state=State.QUEUED), limit=10))
+    assert sorted(it.jid for it in page.jobs) == sorted([job.jid, above.jid])
+    assert [it.jid for it in ask(database.peek("mail", limit=5))] == [above.jid, job.jid]
+    claims = ask(database.claim(["mail"], "w", os.urandom(16), limit=10, lease=LEASE, ageing=ageing))
+    assert [it.jid for it in claims.jobs] == ([job.jid, above.jid] if ageing else [above.jid, job.jid])
+    assert claim(database, ask).jobs == []
+    assert (ask(database.counts()).queued, ask(database.counts()).running) == (0, 2)
 
 
 def test_pages_are_newest_first_and_filtered(database: Database, ask: Ask, clock: Clock) -> None:

@@ -207,7 +207,7 @@ def test_replace_gives_a_waiting_job_new_arguments_due_time_and_expiry(
     assert [it.jid for it in claim(database, ask).jobs] == [first.jid]
 
 
-def test_replace_back_and_forth_in_one_call_leaves_one_entry(database: Database, ask: Ask) -> None:
+def test_replace_back_and_forth_in_one_call_leaves_one_job(database: Database, ask: Ask) -> None:
     first = new()
     again = [new(conflict="replace", delay=delay) for delay in (900, 0, 900, 0)]
     assert {it.jid for it in ask(database.enqueue([first, *again]))} == {first.jid}

@@ -2,35 +2,41 @@
 -- moves: claim expire free
 -- flags: allow-oom
 -- args: now:int worker token after limit:int lease:int ageing:int *queues
--- reply: now next_due fence called rows…; a row is jid, attempt, crashes, number of the queue (and 32768 with a deadline, and the deadline), since when it was ready, spec; its fence is one more each
+-- reply: now next_due fence called jids queues rows…; the jids joined; queues are numbers, each with how many of the jobs are of it; a row is when its job was enqueued and its spec, or 255 and its attempt, crashes, deadline, since when it was ready, and spec; its fence is one more each
 -- uses: one_claim record held lanes limits ageing finish unique
 -- seldom: take add held_of load packed each_chunk unpacked write_tallies pop_aged
 
-local claimed, reply, taken = {}, {now, 0, '0', 0}, 0
-local UNKNOWN = '\0\0\0\0\0\0'
+local claimed, reply, runs, taken = {}, {now, 0, '0', 0, '', {}}, {}, 0
+
+-- So many jobs more are of this queue.
+local function of_queue(number, many)
+  local n = #runs
+  if runs[n - 1] == number then
+    runs[n] = runs[n] + many
+  elseif many > 0 then
+    runs[n + 1], runs[n + 2] = number, many
+  end
+end
 
 -- A row of a job that was taken apart.
-local function add(jid, ready, r, number)
-  local deadline = r.rules and deadline_of(jid) or 0
-  local facts = struct.pack('>HBH', r.attempt, r.crashes, deadline > 0 and number + 32768 or number)
-  if deadline > 0 then facts = facts .. struct.pack('>I6', deadline) end
-  local spec = r.apart and redis.call('HGET', SPECS, jid) or r.spec
+local function add(jid, ready, r)
+  local facts = struct.pack('>BHBI6I6', 255, r.attempt, r.crashes, r.rules and deadline_of(jid) or 0, ready)
   taken = taken + 1
-  claimed[taken], reply[4 + taken] = jid, jid .. facts .. ready .. spec
+  claimed[taken], reply[6 + taken] = jid, facts .. (r.apart and redis.call('HGET', SPECS, jid) or r.spec)
 end
 
 -- A job that has run, been planned or lies apart is taken apart.
-local function take(jid, r, number)
+local function take(jid, r)
   if not r then return false end  -- damaged; the audit finds it
   if r.expires > 0 and r.expires <= now and r.attempt == 0 then
     finish(jid, r, CANCELLED, 'expired')
     return false
   end
-  local ready = struct.pack('>I6', r.due > 0 and r.due or r.attempt == 0 and r.started == 0 and r.enqueued or 0)
+  local ready = r.due > 0 and r.due or r.attempt == 0 and r.started == 0 and r.enqueued or 0
   r.state, r.place, r.attempt, r.started, r.finished, r.due = RUNNING, 0, math.min(r.attempt + 1, 65535), now, 0, 0
   r.worker, r.token, r.reason, r.cancel = worker, token, '', false
   save(jid, r)
-  add(jid, ready, r, number)
+  add(jid, ready, r)
   return true
 end
 
@@ -43,7 +49,8 @@ if last == token or held then
   for i, queue in ipairs(queues) do numbers[queue] = i - 1 end
   for _, jid in ipairs(held_of(worker, token, held or '')) do
     local r = load(jid)
-    add(jid, UNKNOWN, r, numbers[r.queue] or 32767)
+    add(jid, 0, r)
+    of_queue(numbers[r.queue], 1)
   end
 elseif not left then
   redis.call('HSET', T .. ':tokens', worker, struct.pack('>I4', number or new_number(worker)) .. token)
@@ -53,18 +60,19 @@ elseif not left then
   local paused = values(T .. ':paused', queues)
   for i, queue in ipairs(queues) do
     if in_turn and taken < limit and not paused[i] then
-      local facts, from, before, its_head = struct.pack('>HBH', 1, 0, i - 1), 11 + #queue, nil, nil
+      local taken_before, from, before, its_head = taken, 11 + #queue, nil, nil
       local function take_raw(jid, raw, whose)
-        if #raw < from + 5 or not whose and find(raw, UNTOUCHED, 5, true) ~= 5 then return take(jid, unpacked(raw), i - 1) end
+        if #raw < from + 5 or not whose and find(raw, UNTOUCHED, 5, true) ~= 5 then return take(jid, unpacked(raw)) end
         whose = whose or sub(raw, 9, from - 1)
         if whose ~= before then before, its_head = whose, running .. whose .. since end
         local enqueued_and_spec = sub(raw, from)
         fields[wrote + 1], fields[wrote + 2] = jid, its_head .. enqueued_and_spec
         wrote, taken = wrote + 2, taken + 1
-        claimed[taken], reply[4 + taken] = jid, jid .. facts .. enqueued_and_spec
+        claimed[taken], reply[6 + taken] = jid, enqueued_and_spec
         return true
       end
       if ageing > 0 then pop_aged(queue, limit - taken, ageing, take_raw) else pop_live(queue, limit - taken, take_raw) end
+      of_queue(i - 1, taken - taken_before)
     end
   end
   hold(worker, token, claimed)
@@ -80,7 +88,7 @@ if taken > 0 then
   local last = tonumber(redis.call('HGET', META, 'fence') or '0')
   local first = math.max(clock[1] * 1000000 + clock[2], last + 1)
   redis.call('HSET', META, 'fence', string.format('%.0f', first + taken - 1))
-  reply[3] = string.format('%.0f', first)
+  reply[3], reply[5], reply[6] = string.format('%.0f', first), table.concat(claimed), runs
 end
 if not left and redis.call('ZADD', T .. ':leases', 'GT', now + lease, worker) == 1 then
   redis.call('HSETNX', T .. ':workers', worker, now .. ' {}')

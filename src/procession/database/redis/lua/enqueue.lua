@@ -9,7 +9,7 @@
 
 local answers, answered, there, used, delayed = {}, 0, {}, {}, {}
 local first_due
-local fresh = string.char(VERSION, QUEUED)
+local fresh = string.char(VERSION, QUEUED, 0, 0, 0, 0, 0)  -- its place, attempt, crashes
 
 -- When a planned job is due, 0 for at once, and when it expires, 0 for never.
 local function plan_of(at)
@@ -49,7 +49,7 @@ local function run_of(first, queue, priority, number, planned)
       answers[answered] = 0
     elseif usual and #spec <= LONG_SPEC then  -- as the one before it
       local n = lane.n + 1
-      lane.n, lane[n], fields[wrote + 1], fields[wrote + 2], wrote = n, jid .. suffix, jid, usual .. spec, wrote + 2
+      lane.n, lane[n], fields[wrote + 1], fields[wrote + 2], wrote = n, jid, jid, usual .. spec, wrote + 2
       there[jid], answers[answered], queued, enqueued = true, 1, queued + 1, enqueued + 1
     else
       local flags, due, expires = 0, 0, 0
@@ -72,8 +72,8 @@ local function run_of(first, queue, priority, number, planned)
           ring(queue)
         end
       else
-        into_lane(jid, queue, priority, false)
-        local record = fresh .. suffix .. string.char(0, 0, 0, flags) .. whose
+        push_entry(lane_for(queue, priority, false), jid)
+        local record = fresh .. string.char(flags) .. whose
         usual = flags == 0 and record or nil
         write(jid, record .. spec)
         queued = queued + 1

@@ -19,11 +19,8 @@ commit()
 -- the older part becomes the list again. It starts when tombstones outnumber the live by a thousand.
 local function compact(key, is_wanted)
   local entries, live = redis.call('LPOP', key, limit) or {}, {}
-  local jids, at = {}, {}
-  for i, entry in ipairs(entries) do jids[i], at[i] = struct.unpack(ENTRY, entry) end
-  load_all(jids)
-  for i, entry in ipairs(entries) do
-    if is_wanted(known[jids[i]], at[i]) then live[#live + 1] = entry end
+  for i, raw in ipairs(raws_of(entries)) do
+    if is_wanted(raw, entries[i]) then live[#live + 1] = entries[i] end
   end
   if #live > 0 then redis.call('RPUSH', front_key(key), unpack(live)) end
   if redis.call('EXISTS', key) == 0 and redis.call('EXISTS', front_key(key)) == 1 then
@@ -47,8 +44,8 @@ for i = 1, #depth, 2 do
   local crowded = total > 2 * tonumber(depth[i + 1]) + 1000
   for _, part in ipairs(parts) do
     if crowded or part[2] then
-      local key = lane_key(queue, part[1])
-      compact(key, function(r, place) return is_live(r, place, queue, part[1]) end)
+      local key, whose = lane_key(queue, part[1]), sign(queue, part[1])
+      compact(key, function(raw, entry) return is_queued(raw, entry, whose) end)
       if entries_in(key) == 0 then redis.call('ZREM', lanes_key(queue), part[1]) end
     end
   end
@@ -57,7 +54,7 @@ for state, key in pairs(KEPT) do
   local entries, begun = entries_in(key)
   local kept = tonumber(redis.call('HGET', T .. ':counters', 'kept_' .. NAMES[state]) or 0)
   if begun or entries > 2 * kept + 1000 then
-    compact(key, function(r, place) return is_kept(r, place, state) end)
+    compact(key, function(raw, entry) return is_filed(raw, entry, state) end)
   end
 end
 return gone_now

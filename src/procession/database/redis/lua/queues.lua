@@ -10,15 +10,14 @@ local PARTS = {{0, 1}, {2, 99}}
 
 local function oldest_in(queue)
   for _, priority in ipairs(priorities(queue)) do
-    local lane = lane_key(queue, priority)
+    local lane, whose = lane_key(queue, priority), sign(queue, priority)
     for _, key in ipairs({front_key(lane), lane}) do
       for _, part in ipairs(PARTS) do
         local entries = redis.call('LRANGE', key, part[1], part[2])
         if #entries == 0 then break end
-        for _, entry in ipairs(entries) do
-          local jid, place = struct.unpack(ENTRY, entry)
-          local r = load(jid)
-          if r and is_live(r, place, queue, priority) then return r.enqueued end
+        for i, raw in ipairs(raws_of(entries)) do
+          local r = is_queued(raw, entries[i], whose) and unpacked(raw)
+          if r then return r.enqueued end
         end
       end
     end

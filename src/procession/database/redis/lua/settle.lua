@@ -83,6 +83,7 @@ local function settle_processed(token, joined, results_at)
   local jids, others, sub, find = {}, {}, string.sub, string.find
   for i = 1, #joined / 16 do jids[i] = sub(joined, 16 * i - 15, 16 * i) end
   local raws, kept, watched, all_new = values(JOBS, jids), pushing('RPUSH', KEPT[PROCESSED]), is_watched(), next(known) == nil
+  new_place()
   local before, after
   if its_number then before, after = sub(running_since(0, worker, token, ''), 7), sub(past(0, now, worker, sub(token, 1, 4), ''), 7) end
   local head, its_head, its_head_with_result, from, queue, alike, plain, per_queue = nil, nil, nil, nil, nil, 0, 0, {}

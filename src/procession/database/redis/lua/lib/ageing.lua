@@ -9,7 +9,7 @@ end
 -- What stands at the head of a lane, and how it counts. Tombstones in front of it are cleared, as many as `budget` has left; nil
 -- when the lane is empty or they were too many.
 local function head_of(queue, priority, span, budget)
-  local key = lane_key(queue, priority)
+  local key, whose = lane_key(queue, priority), sign(queue, priority)
   while budget.left > 0 do
     local from = front_key(key)
     local entry = redis.call('LINDEX', from, 0)
@@ -21,10 +21,10 @@ local function head_of(queue, priority, span, budget)
       redis.call('ZREM', lanes_key(queue), priority)
       return nil
     end
-    local jid, place = struct.unpack(ENTRY, entry)
+    local jid = string.sub(entry, 1, 16)
     local raw = redis.call('HGET', JOBS, jid)
-    local r = raw and unpacked(raw)
-    if is_live(r, place, queue, priority) then
+    local r = not handed[jid] and is_queued(raw, entry, whose) and unpacked(raw)
+    if r then
       local since, own = ready_since(r), tonumber(priority)
       return {priority = priority, own = own, since = since, from = from, jid = jid, raw = raw,
         level = own + math.floor(math.max(now - since, 0) / span)}
@@ -59,6 +59,7 @@ local function pop_aged(queue, limit, span, take)
     else
       redis.call('LPOP', head.from)
       live = live + 1
+      handed[head.jid] = true
       if take(head.jid, head.raw) then taken = taken + 1 else budget.left = budget.left - 1 end
       heads[first] = head_of(queue, head.priority, span, budget)
       if not heads[first] then table.remove(heads, first) end

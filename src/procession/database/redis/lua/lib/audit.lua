@@ -107,8 +107,9 @@ local function name_lanes(queue)
   end
 end
 
--- Hand each job that has a live entry on a shelf to `take`.
+-- Hand each job that has a live entry on a shelf to `take`, once, even where it has two that are alike.
 local function each_live(shelf, take)
+  local seen = {}
   for _, list in ipairs(lists_of(shelf)) do
     for _, key in ipairs({front_key(list.key), list.key}) do
       local first, entries = 0, {}
@@ -116,7 +117,11 @@ local function each_live(shelf, take)
         entries = redis.call('LRANGE', key, first, first + 999)
         local raws, jids = raws_of(entries)
         for i, raw in ipairs(raws) do
-          if is_filed(raw, entries[i], list.state) and string.find(raw, list.whose, 9, true) == 9 then take(jids[i]) end
+          local jid = jids[i]
+          if not seen[jid] and is_filed(raw, entries[i], list.state) and string.find(raw, list.whose, 9, true) == 9 then
+            seen[jid] = true
+            take(jid)
+          end
         end
         first = first + 1000
       until #entries < 1000
@@ -148,8 +153,7 @@ local function refile(jid, r)
   if r.state == QUEUED then
     if wrong('not in its lane', jid, r.queue) then to_lane(jid, r) end
   elseif wrong('not kept', jid, NAMES[r.state]) then
-    file(pushing('RPUSH', KEPT[r.state]), jid)
-    r.place = place_now
+    r.place = file(pushing('RPUSH', KEPT[r.state]), jid)
     save(jid, r)
     count('kept_' .. NAMES[r.state], 1)
   end

@@ -15,10 +15,6 @@ local function ring_watchers(jid)
   redis.call('DEL', key)
 end
 
-local function is_kept(r, place, state)
-  return r and r.state == state and r.place == place
-end
-
 -- A job leaves its state for another, or for good: what was counted for it there.
 local function leave_state(jid, r)
   if r.state == QUEUED then
@@ -41,8 +37,7 @@ end
 local function finish(jid, r, state, reason)
   if r.rules then limits().give_back(jid, r) end
   r.state, r.finished, r.reason, r.due, r.token = state, now, string.sub(reason, 1, 200), 0, string.sub(r.token, 1, 4)
-  file(pushing('RPUSH', KEPT[state]), jid)
-  r.place = place_now
+  r.place = file(pushing('RPUSH', KEPT[state]), jid)
   if r.rules then redis.call('ZREM', DEADLINES, jid) end
   save(jid, r)
   happened(NAMES[state], r.queue, 1)

@@ -16,10 +16,10 @@ local function front_key(key)
   return key .. ':front'
 end
 
--- File a job in its lane, and ring; `front` for a job that was given back. The lane of the last one is kept at hand: most have
--- the same.
+-- What is going to be pushed to a lane, whose bell rings; `front` for a job that was given back. The lane of the last one is kept at
+-- hand: most have the same.
 local lane, lane_of, lane_at, lane_front
-local function into_lane(jid, queue, priority, front)
+local function lane_for(queue, priority, front)
   if not lane or lane.done or queue ~= lane_of or priority ~= lane_at or front ~= lane_front then
     local key = lane_key(queue, priority)
     redis.call('ZADD', lanes_key(queue), -priority, priority)
@@ -27,13 +27,12 @@ local function into_lane(jid, queue, priority, front)
     lane, lane_of, lane_at, lane_front = pushing(front and 'LPUSH' or 'RPUSH', key), queue, priority, front
     ring(queue)
   end
-  file(lane, jid)
+  return lane
 end
 
 local function to_lane(jid, r, front)
-  into_lane(jid, r.queue, r.priority, front)
+  r.state, r.place = QUEUED, file(lane_for(r.queue, r.priority, front), jid)
   deepen(r.queue, 1)
-  r.state, r.place = QUEUED, place_now
   save(jid, r)
 end
 
@@ -60,30 +59,28 @@ local function is_queued(raw, entry, whose)
   return is_filed(raw, entry, QUEUED) and string.find(raw, whose, 9, true) == 9
 end
 
-local function is_live(r, place, queue, priority)
-  return r and r.state == QUEUED and r.place == place and r.queue == queue and r.priority == tonumber(priority)
-end
-
 -- Pop up to `limit` live jobs of one queue, the highest priority first, and hand each to `take(jid, raw, whose)`, which answers true
 -- when it took one of the places; `whose` is what stands in front of `enqueued`, from 9 on, in one that is untouched, else false.
 -- `lanes` says which priorities instead, and in which order. Answers how many were taken.
+--
+-- A job may have two entries that are alike: one that was removed and enqueued again under its id, or put off and back by one script.
+-- So what was handed on once is not again in the same script, which reads records as they were before it.
+local handed = {}
 local function pop_live(queue, limit, take, lanes)
-  local taken, stepped, live, sub, find, place, head = 0, 0, 0, string.sub, string.find, nil, nil
+  local taken, stepped, live, sub, find = 0, 0, 0, string.sub, string.find
   for _, priority in ipairs(lanes or priorities(queue)) do
     local whose = sign(queue, priority)
+    local head = string.char(VERSION, QUEUED, 0, 0) .. UNTOUCHED .. whose
     while taken < limit and stepped < TOMBSTONES do
       local wanted = math.min(limit - taken, 1000)
       local entries = pop(lane_key(queue, priority), wanted)
-      local jids = {}
-      for i = 1, #entries do jids[i] = sub(entries[i], 1, 16) end
-      local raws = values(JOBS, jids)
+      local raws, jids = raws_of(entries)
       for i = 1, #entries do
-        local raw, its_place = raws[i], sub(entries[i], 17)
-        if its_place ~= place then place, head = its_place, string.char(VERSION, QUEUED) .. its_place .. UNTOUCHED .. whose end
-        local untouched = raw and find(raw, head, 1, true) == 1
-        if untouched or is_queued(raw, entries[i], whose) then
-          live = live + 1
-          if take(jids[i], raw, untouched and whose) then taken = taken + 1 else stepped = stepped + 1 end
+        local jid, raw = jids[i], raws[i]
+        local untouched = raw and jid == entries[i] and find(raw, head, 1, true) == 1
+        if not handed[jid] and (untouched or is_queued(raw, entries[i], whose)) then
+          handed[jid], live = true, live + 1
+          if take(jid, raw, untouched and whose) then taken = taken + 1 else stepped = stepped + 1 end
         else
           stepped = stepped + 1
         end

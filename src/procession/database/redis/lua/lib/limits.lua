@@ -17,7 +17,7 @@ local RULES_SIZE, SLOT_ROW, TURN_ROW, HANDED_ON, LOOKED_AT = 35, '>c16I4I6', '>c
 
 local function limits()
   if limits_made then return limits_made end
-  local opened, in_order, entered = {}, {}, {}
+  local opened, in_order = {}, {}
   local it = {}
   limits_made = it
 
@@ -107,21 +107,9 @@ local function limits()
     return false
   end
 
-  -- Into its lane, where the same script may have filed it before: that entry is good again when its job is.
-  function it.enter(jid, r)
-    if entered[jid] then
-      deepen(r.queue, 1)
-      r.state, r.place = QUEUED, place_now
-      save(jid, r)
-    else
-      entered[jid] = true
-      to_lane(jid, r)
-    end
-  end
-
   -- A job is ready: to its lane, or blocked.
   function it.admit(jid, r)
-    if it.takes_slot(jid, r) then it.enter(jid, r) end
+    if it.takes_slot(jid, r) then to_lane(jid, r) end
   end
 
   -- To be called while `r.state` is the one that the job leaves: it gives back its slot, or its turn.
@@ -163,7 +151,7 @@ local function limits()
         if r and r.state == BLOCKED then
           redis.call('ZADD', SLOTS, 0, limit .. jid)
           r.due, held, handed = now, held + 1, handed + 1
-          it.enter(jid, r)
+          to_lane(jid, r)
         else
           count('repaired', 1)
         end

@@ -16,8 +16,8 @@ if #last_claim > 4 and string.sub(last_claim, 5) == after then
   local entry, jid = entries[1] or '', sub(entries[1] or '', 1, 16)
   local raw = #entries == 1 and call('HGET', T .. ':jobs', jid) or ''
   local whose = queue and struct.pack('>bBc0', priority, #queue, queue) or ''
-  local head = struct.pack('>BB', VERSION, QUEUED) .. sub(entry, 17, 18) .. '\0\0\0\0' .. whose  -- no attempt, crash, flag
-  if #raw > #head + 5 and string.find(raw, head, 1, true) == 1 and call('EXISTS', lane .. ':front', T .. ':paused') == 0 then
+  local head = struct.pack('>BB', VERSION, QUEUED) .. '\0\0\0\0\0\0' .. whose  -- no place, attempt, crash, flag
+  if jid == entry and #raw > #head + 5 and string.find(raw, head, 1, true) == 1 and call('EXISTS', lane .. ':front', T .. ':paused') == 0 then
     local time = now == 0 and call('TIME')
     if time then now = time[1] * 1000 + math.floor(time[2] / 1000) end
     local its_number, enqueued_and_spec = sub(last_claim, 1, 4), sub(raw, #head + 1)
@@ -36,6 +36,6 @@ if #last_claim > 4 and string.sub(last_claim, 5) == after then
     end
     local called = lease > 0 and call('LPOP', T .. ':bell:@' .. worker) and 1 or 0
     local next_due = tonumber(call('ZRANGE', T .. ':due', 0, 0, 'WITHSCORES')[2] or 0)
-    return {now, next_due, fence, called, jid .. struct.pack('>HBH', 1, 0, number) .. enqueued_and_spec}
+    return {now, next_due, fence, called, jid, {number, 1}, enqueued_and_spec}
   end
 end

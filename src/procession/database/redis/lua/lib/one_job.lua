@@ -15,10 +15,9 @@ if #jobs == 6 and jobs[4] == '0' and #jobs[6] <= LONG_SPEC then
       local number = at < #raw and struct.unpack('>I4', raw, at + 1) or 0
       rows[i] = sub(raw, 1, at - 1) .. struct.pack(SLOT, ENQUEUED, math.min(number + 1, MOST_COUNTED)) .. sub(raw, at + SLOT_BYTES)
     end
-    local place = call('HINCRBY', T .. ':meta', 'places', 1) % 65536
-    local record = struct.pack('>BBHI4bBc0I6', VERSION, QUEUED, place, 0, priority, #queue, queue, now) .. spec
+    local record = struct.pack('>BBHI4bBc0I6', VERSION, QUEUED, 0, 0, priority, #queue, queue, now) .. spec
     if call('HSETNX', T .. ':jobs', jid, record) == 0 then return {0} end
-    if call('RPUSH', T .. ':lane:' .. queue .. ':' .. priority, jid .. sub(record, 3, 4)) == 1 then
+    if call('RPUSH', T .. ':lane:' .. queue .. ':' .. priority, jid) == 1 then
       call('ZADD', T .. ':lanes:' .. queue, -priority, priority)
     end
     call('HINCRBY', T .. ':depth', queue, 1)

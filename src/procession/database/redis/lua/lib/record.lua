@@ -328,12 +328,12 @@ local function ring(name)
 end
 
 -- An entry of a list is a job's id and its place, two bytes that are new for each script which files. No removal searches a
--- list: an entry whose place its job's record does not name any more is a tombstone.
-local ENTRY = '>c16H'
+-- list: an entry whose place its job's record does not name any more is a tombstone. The entry of a job that is filed for the
+-- first time, in its lane as it is enqueued, is its id alone, and its place 0.
 local place_now, suffix
 local function new_place()
   if not place_now then
-    place_now = redis.call('HINCRBY', META, 'places', 1) % 65536
+    place_now = redis.call('HINCRBY', META, 'places', 1) % 65535 + 1
     suffix = struct.pack('>H', place_now)
   end
   return place_now
@@ -341,8 +341,11 @@ end
 
 -- The records that entries of a list name, false for what is not there.
 local function raws_of(entries)
-  local jids = {}
-  for i, entry in ipairs(entries) do jids[i] = string.sub(entry, 1, 16) end
+  local jids, sub = {}, string.sub
+  for i = 1, #entries do
+    local entry = entries[i]
+    jids[i] = #entry == 16 and entry or sub(entry, 1, 16)
+  end
   return values(JOBS, jids), jids
 end
 
@@ -352,20 +355,26 @@ local function is_filed(raw, entry, in_state)
   if not raw then return false end
   local version, state, high, low = string.byte(raw, 1, 4)
   local its_high, its_low = string.byte(entry, 17, 18)
-  return version == VERSION and state == in_state and high == its_high and low == its_low
+  return version == VERSION and state == in_state and high == (its_high or 0) and low == (its_low or 0)
 end
 
 -- What one command is going to push to one list.
 local function pushing(command, key)
   local name = command .. key
   pushes[name] = pushes[name] or {n = 0, command = command, key = key, done = false}
-  new_place()
   return pushes[name]
 end
 
-local function file(push, jid)
+local function push_entry(push, entry)
   local n = push.n + 1
-  push.n, push[n] = n, jid .. suffix
+  push.n, push[n] = n, entry
+end
+
+-- Answers the place.
+local function file(push, jid)
+  local place = new_place()
+  push_entry(push, jid .. suffix)
+  return place
 end
 
 local limits_made  -- by `limits.lua`, when a job under a limit has come by

@@ -33,8 +33,12 @@ local function add_row(jid, raw, position)
   rows[1][n], rows[2][n], rows[3][n] = jid, raw, position
 end
 
+local shown = {}
 local function add_job(jid, raw, position)
-  if raw and is_sound(raw) then add_row(jid, raw, position) end
+  if raw and not shown[jid] and is_sound(raw) then
+    shown[jid] = true
+    add_row(jid, raw, position)
+  end
 end
 
 local function fill(column, key, flag)

@@ -44,7 +44,7 @@ local function come_under(jid, r, slot)
     if was == QUEUED then deepen(r.queue, -1) end
   elseif was == BLOCKED then
     r.due = now
-    it.enter(jid, r)
+    to_lane(jid, r)
   end
 end
 
@@ -94,7 +94,7 @@ local function enqueue_ruled(jid, spec, queue, priority, due, expires, asked)
   if due > 0 then
     wait_until(jid, r, due)
   elseif slot == '' then
-    limits().enter(jid, r)
+    to_lane(jid, r)
   else
     limits().admit(jid, r)
   end
