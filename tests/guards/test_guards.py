@@ -200,7 +200,7 @@ STORE = (
     ),
     script(
         "the fence: a job that is like another one settled before it counts by its own claim",
-        "settle.lua", "head = sub(raw, 1, from - 1)", "head = sub(raw, 1, 8)",
+        "settle.lua", "head = sub(raw, 1, from - 1)", "head = sub(raw, 1, 2)",
         test_faults.test_of_jobs_that_are_alike_each_settles_by_its_own_claim, taken_back=1,
     ),
     script(

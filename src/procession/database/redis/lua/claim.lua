@@ -25,7 +25,7 @@ local function add(jid, ready, r)
   claimed[taken], reply[6 + taken] = jid, facts .. (r.apart and redis.call('HGET', SPECS, jid) or r.spec)
 end
 
--- A job that has run, been planned or lies apart is taken apart.
+-- A job that was filed before, has run, been planned or lies apart is taken apart.
 local function take(jid, r)
   if not r then return false end  -- damaged; the audit finds it
   if r.expires > 0 and r.expires <= now and r.attempt == 0 then
@@ -33,7 +33,7 @@ local function take(jid, r)
     return false
   end
   local ready = r.due > 0 and r.due or r.attempt == 0 and r.started == 0 and r.enqueued or 0
-  r.state, r.place, r.attempt, r.started, r.finished, r.due = RUNNING, 0, math.min(r.attempt + 1, 65535), now, 0, 0
+  r.state, r.place, r.attempt, r.started, r.finished, r.due = RUNNING, math.min(r.place, 1), math.min(r.attempt + 1, 65535), now, 0, 0
   r.worker, r.token, r.reason, r.cancel = worker, token, '', false
   save(jid, r)
   add(jid, ready, r)
@@ -62,7 +62,7 @@ elseif not left then
     if in_turn and taken < limit and not paused[i] then
       local taken_before, from, before, its_head = taken, 11 + #queue, nil, nil
       local function take_raw(jid, raw, whose)
-        if #raw < from + 5 or not whose and find(raw, UNTOUCHED, 5, true) ~= 5 then return take(jid, unpacked(raw)) end
+        if #raw < from + 5 or not whose and find(raw, UNTOUCHED, 3, true) ~= 3 then return take(jid, unpacked(raw)) end
         whose = whose or sub(raw, 9, from - 1)
         if whose ~= before then before, its_head = whose, running .. whose .. since end
         local enqueued_and_spec = sub(raw, from)

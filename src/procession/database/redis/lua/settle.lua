@@ -83,10 +83,9 @@ local function settle_processed(token, joined, results_at)
   local jids, others, sub, find = {}, {}, string.sub, string.find
   for i = 1, #joined / 16 do jids[i] = sub(joined, 16 * i - 15, 16 * i) end
   local raws, kept, watched, all_new = values(JOBS, jids), pushing('RPUSH', KEPT[PROCESSED]), is_watched(), next(known) == nil
-  new_place()
   local before, after
   if its_number then before, after = sub(running_since(0, worker, token, ''), 7), sub(past(0, now, worker, sub(token, 1, 4), ''), 7) end
-  local head, its_head, its_head_with_result, from, queue, alike, plain, per_queue = nil, nil, nil, nil, nil, 0, 0, {}
+  local head, its_head, its_head_with_result, from, queue, alike, plain, per_queue, its_suffix = nil, nil, nil, nil, nil, 0, 0, {}, nil
 
   local function made_from(raw)
     if not before or #raw < 10 or string.byte(raw, 2) ~= RUNNING or string.byte(raw, 8) ~= HAS_HISTORY then return false end
@@ -95,7 +94,10 @@ local function settle_processed(token, joined, results_at)
     if queue then per_queue[queue] = (per_queue[queue] or 0) + alike end
     queue, alike, from = sub(raw, 11, at - 1), 0, at + 6 + #before
     head = sub(raw, 1, from - 1)
-    local first, flags, rest = string.char(VERSION, PROCESSED) .. suffix .. sub(raw, 5, 7), HAS_HISTORY, sub(raw, 9, at + 5) .. after
+    local place = string.byte(raw, 4) > 0 and new_place() or 0
+    its_suffix = place > 0 and suffix
+    local first = struct.pack('>BBH', VERSION, PROCESSED, place) .. sub(raw, 5, 7)
+    local flags, rest = HAS_HISTORY, sub(raw, 9, at + 5) .. after
     its_head, its_head_with_result = first .. string.char(flags) .. rest, first .. string.char(flags + HAS_RESULT) .. rest
     return true
   end
@@ -113,7 +115,7 @@ local function settle_processed(token, joined, results_at)
       end
       fields[wrote_now + 1], fields[wrote_now + 2] = jid, its .. sub(raw, from)
       wrote_now, pushed, alike, plain = wrote_now + 2, pushed + 1, alike + 1, plain + 1
-      kept[pushed], done[jid], answers[accepted + i] = jid .. suffix, token, '1'
+      kept[pushed], done[jid], answers[accepted + i] = its_suffix and jid .. its_suffix or jid, token, '1'
       if watched then ring_watchers(jid) end
     else
       others[#others + 1] = i

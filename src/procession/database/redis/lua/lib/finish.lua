@@ -56,14 +56,14 @@ local function shed(state, limit, over, oldest, most)
     local raws, jids = raws_of(entries)
     local passed = 0
     for i, raw in ipairs(raws) do
-      if is_filed(raw, entries[i], state) then
+      if known[jids[i]] ~= false and is_filed(raw, entries[i], state) then
         local r = (forgotten >= over or string.byte(raw, 8) >= HAS_ERRORS) and unpacked(raw)
         young = forgotten >= over and r and r.finished > oldest
         if young then break end
         if r then
           drop(jids[i], r)
         else
-          gone[#gone + 1] = jids[i]
+          known[jids[i]], gone[#gone + 1] = false, jids[i]
         end
         forgotten = forgotten + 1
       end

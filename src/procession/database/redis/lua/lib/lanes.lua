@@ -2,7 +2,7 @@
 -- entries has an older part, `:front`, while it is compacted; it is emptied first.
 
 local TOMBSTONES = 100
-local UNTOUCHED = '\0\0\0\0'  -- attempt, crashes and flags of a job that has neither run nor been planned
+local UNTOUCHED = '\0\0\0\0\0\0'  -- place, attempt, crashes and flags of a job that was never filed before, has not run and was not planned
 
 local function lane_key(queue, priority)
   return T .. ':lane:' .. queue .. ':' .. priority
@@ -70,7 +70,7 @@ local function pop_live(queue, limit, take, lanes)
   local taken, stepped, live, sub, find = 0, 0, 0, string.sub, string.find
   for _, priority in ipairs(lanes or priorities(queue)) do
     local whose = sign(queue, priority)
-    local head = string.char(VERSION, QUEUED, 0, 0) .. UNTOUCHED .. whose
+    local head = string.char(VERSION, QUEUED) .. UNTOUCHED .. whose
     while taken < limit and stepped < TOMBSTONES do
       local wanted = math.min(limit - taken, 1000)
       local entries = pop(lane_key(queue, priority), wanted)

@@ -328,8 +328,9 @@ local function ring(name)
 end
 
 -- An entry of a list is a job's id and its place, two bytes that are new for each script which files. No removal searches a
--- list: an entry whose place its job's record does not name any more is a tombstone. The entry of a job that is filed for the
--- first time, in its lane as it is enqueued, is its id alone, and its place 0.
+-- list: an entry whose place its job's record does not name any more is a tombstone. A job that is filed for the first time has
+-- place 0, and its entry is its id alone: in its lane as it is enqueued, and then, if all goes well, as a processed one. So the
+-- record of one that runs says by its place, 0 or 1, which of the two it was.
 local place_now, suffix
 local function new_place()
   if not place_now then
