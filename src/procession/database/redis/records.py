@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
-from itertools import chain, count, groupby, repeat
+from itertools import groupby, repeat
 from typing import Any
 from uuid import UUID
 
@@ -130,9 +130,10 @@ def _packed(it: Outcome) -> bytes:
 def claimed_from(reply: list[Any], token: bytes, asked: Sequence[str]) -> Claims:
     """The answer of `claim.lua`; `asked` are the queues that it was asked for."""
     now, next_due, first, called, jids, runs, *rows = reply
-    queues = chain.from_iterable(map(repeat, [asked[number] for number in runs[::2]], runs[1::2]))
+    queues = [asked[int(number)] for number, many in zip(runs[::2], runs[1::2], strict=True) for _ in range(many)]
     claimed, zero, since_of = [], now - round(monotonic() * 1_000), SINCE.unpack_from
-    for (high, low), queue, row, fence in zip(JIDS.iter_unpack(jids), queues, rows, count(int(first))):
+    jobs = zip(JIDS.iter_unpack(jids), queues, rows, strict=True)
+    for fence, ((high, low), queue, row) in enumerate(jobs, int(first)):
         attempt, crashes, left, at = 1, 0, None, SINCE.size
         its_high, its_low = since_of(row)
         if its_high >= 0xFF00:
@@ -140,9 +141,8 @@ def claimed_from(reply: list[Any], token: bytes, asked: Sequence[str]) -> Claims
             left, at = _time(deadline) - now if any(deadline) else None, FACTS.size
         since = its_high << 32 | its_low
         waited = (now - since if now > since else 0) if since else None
-        claimed.append(
-            Claimed(jid_of(high << 64 | low), token, queue, row[at:], attempt, crashes, fence, left, waited, zero)
-        )
+        jid = jid_of(high << 64 | low)
+        claimed.append(Claimed(jid, token, queue, row[at:], attempt, crashes, fence, left, waited, zero))
     return Claims(claimed, now, next_due, bool(called))
 
 

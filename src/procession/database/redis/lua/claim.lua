@@ -2,7 +2,7 @@
 -- moves: claim expire free
 -- flags: allow-oom
 -- args: now:int worker token after limit:int lease:int ageing:int *queues
--- reply: now next_due fence called jids queues rows…; the jids joined; queues are numbers, each with how many of the jobs are of it; a row is when its job was enqueued and its spec, or 255 and its attempt, crashes, deadline, since when it was ready, and spec; its fence is one more each
+-- reply: now next_due fence called jids queues rows…; the jids are joined, each queue is its number and how many jobs are of it, the fence is one more each
 -- uses: one_claim record held lanes limits ageing finish unique
 -- seldom: take add held_of load packed each_chunk unpacked write_tallies pop_aged
 
@@ -18,7 +18,8 @@ local function of_queue(number, many)
   end
 end
 
--- A row of a job that was taken apart.
+-- A row of a job that was taken apart: 255, attempt, crashes, deadline, since when it is ready, its spec. That of any other is cut
+-- out of its record, for it is new: since when it is ready, which never begins with 255, and its spec.
 local function add(jid, ready, r)
   local facts = struct.pack('>BHBI6I6', 255, r.attempt, r.crashes, r.rules and deadline_of(jid) or 0, ready)
   taken = taken + 1

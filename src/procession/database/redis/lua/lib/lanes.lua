@@ -2,7 +2,7 @@
 -- entries has an older part, `:front`, while it is compacted; it is emptied first.
 
 local TOMBSTONES = 100
-local UNTOUCHED = '\0\0\0\0\0\0'  -- place, attempt, crashes and flags of a job that was never filed before, has not run and was not planned
+local UNTOUCHED = '\0\0\0\0\0\0'  -- place, attempt, crashes, flags: its first place, and it has neither run nor been planned
 
 local function lane_key(queue, priority)
   return T .. ':lane:' .. queue .. ':' .. priority
