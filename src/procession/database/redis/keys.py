@@ -50,7 +50,7 @@ KEYS = (
     Key(
         "lane:<queue>:<priority>",
         "list",
-        "entries (jid, two bytes) in order; removed ones stay as tombstones",
+        "entries (jid, and two bytes but for a job's first) in order; removed ones stay as tombstones",
         "queued + tombstones",
         "claim, compaction",
     ),
