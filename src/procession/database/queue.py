@@ -86,8 +86,8 @@ class Queue(Protocol):
           beyond its own `at_most`) and the expiry; its queue and priority stay.
         - A key is held until the move that `until` names, and while its window runs; a job that is gone holds nothing.
         - A job under a limit (`slot`) is `queued` only with a slot of it, and `blocked` without: see `Limits`.
-        - Within one queue and priority, jobs are claimed in the order in which they became queued. A jid that was removed
-          while it was queued and is enqueued again may stand where it stood.
+        - Within one queue and priority, jobs are claimed in the order in which they became queued. A jid that was
+          removed while it was queued and is enqueued again may stand where it stood.
         - One bell per queue rings, not one per job; it wakes one queue worker.
         - A store that takes no new work refuses the whole call and stores nothing.
         """
