@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from procession import Procession
-from procession.database import Audit
+from procession.database import Audit, Policy
 from procession.job import State
 from procession.moves import Move
 from procession.repair import walk
@@ -276,3 +276,23 @@ def test_a_queue_too_long_to_be_looked_through_unasked_is_named_by_the_doctor_an
     assert [it.grade for it in app.doctor() if it.name == "audit"] == ["ok"]
     assert app.repair().clean
     app.close()
+
+
+def test_a_jid_that_was_removed_and_comes_again_is_counted_once_wherever_it_is_filed(store: Store) -> None:
+    def again() -> None:
+        store.ask(store.database.remove([jid]))
+        store.enqueue(1, jid=jid, queue="again")
+
+    jid = store.enqueue(1, queue="again")[0]
+    again()
+    assert (store.server.llen(store.key("lane:again:0")), store.kinds()) == (2, set())
+    kept = store.ask(store.database.counts()).kept_processed
+    for _ in range(2):
+        store.settle("dead", store.claim("dead", 2, ("again",)), Move.PROCESS)
+        again()
+    store.settle("dead", store.claim("dead", 2, ("again",)), Move.PROCESS)
+    assert (store.server.llen(store.key("processed")), store.kinds()) == (kept + 3, set())
+    assert store.ask(store.database.counts()).kept_processed == kept + 1
+    store.now += 2 * Policy().processed_age
+    store.ask(store.database.prune(100))
+    assert store.ask(store.database.counts()).kept_processed == 0

@@ -47,7 +47,7 @@ end
 
 -- Forget up to `limit` of the oldest jobs of a final state: those that `over` jobs are too many, or that finished by `oldest`.
 -- Looks at `most` entries at the most, so that a call stays short. To be called with nothing uncommitted. Nobody waits for a
--- job that is final, so nobody is rung.
+-- job that is final, so nobody is rung. Of two entries of a job that are alike the first takes it along.
 local function shed(state, limit, over, oldest, most)
   local forgotten, young = 0, false
   while most > 0 and forgotten < limit and not young do
