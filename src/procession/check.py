@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from difflib import get_close_matches
 from typing import Any, Literal
 
 import msgspec
@@ -239,6 +238,8 @@ def _unknown(name: str, registry: Registry) -> _Misfit:
 
 
 def _like(name: str, registry: Registry) -> str:
+    from difflib import get_close_matches  # only where a name is unknown
+
     near = get_close_matches(name, registry.names(), 1)
     return f"; {near[0]} is there" if near else ""
 

@@ -13,8 +13,6 @@ import math
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import fields as dataclass_fields
-from dataclasses import is_dataclass
 from datetime import datetime, time
 from typing import Any, get_type_hints
 
@@ -309,8 +307,10 @@ def _parts(value: Any, path: str) -> Iterator[tuple[str, Any]]:
     elif isinstance(value, Struct):
         for name in value.__struct_fields__:
             yield f"{path}.{name}", getattr(value, name)
-    elif is_dataclass(value) and not isinstance(value, type):
-        for field in dataclass_fields(value):
+    elif hasattr(value, "__dataclass_fields__") and not isinstance(value, type):
+        from dataclasses import fields  # is there, if there is one of them
+
+        for field in fields(value):
             yield f"{path}.{field.name}", getattr(value, field.name)
 
 

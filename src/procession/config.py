@@ -11,9 +11,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from pathlib import Path
-from typing import Any
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Struct
@@ -24,6 +22,9 @@ from procession.errors import ConfigError
 from procession.names import check_namespace, shown
 from procession.serving import QueueOrder, check_order, shares_of
 from procession.sizes import size
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def cpus() -> int:
@@ -126,6 +127,8 @@ class Settings(Struct, frozen=True, kw_only=True):
 def project_root(start: Path | None = None) -> Path:
     """`PROCESSION_HOME`, else the nearest folder upwards with `.procession/` or `pyproject.toml`, else the working
     directory."""
+    from pathlib import Path  # with the first app, not with the import
+
     home = os.environ.get("PROCESSION_HOME")
     if home:
         return Path(home).expanduser().absolute()
@@ -244,9 +247,11 @@ def _url_of(merged: Mapping[str, Any]) -> str:
 def _with_credentials(merged: Mapping[str, Any]) -> str:
     """The URL with username and password in it, unless it names its own or has no use for them."""
     url: str = merged.get("url", Settings.__struct_defaults__[0])
-    user = quote(merged.get("username", ""), safe="")
-    password = quote(merged.get("password", ""), safe="")
+    user, password = merged.get("username", ""), merged.get("password", "")
     scheme, separator, rest = url.partition("://")
     if not (user or password) or not separator or scheme == "memory" or "@" in rest.partition("?")[0]:
         return url
-    return f"{scheme}://{user}:{password}@{rest}" if password else f"{scheme}://{user}@{rest}"
+    from urllib.parse import quote  # only where they are given apart
+
+    who = quote(user, safe="")
+    return f"{scheme}://{who}:{quote(password, safe='')}@{rest}" if password else f"{scheme}://{who}@{rest}"

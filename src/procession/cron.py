@@ -11,14 +11,17 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import islice
-from typing import Literal, Protocol
-from zoneinfo import ZoneInfo
+from typing import TYPE_CHECKING, Literal, Protocol
 
-from cronsim import CronSim, CronSimError
 from msgspec import Struct
 
 from procession.clock import UNITS
 from procession.errors import ConfigError
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
+    from cronsim import CronSim
 
 Dst = Literal["once", "skip", "twice", "wall"]
 """What a rule for fixed times of day does where clocks change.
@@ -79,8 +82,10 @@ class Cron(Struct, frozen=True):
         if self.dst not in DSTS:
             raise ConfigError(f"dst={self.dst!r} must be one of {', '.join(DSTS)}")
         zone(self.tz)
+        from cronsim import CronSimError
+
         try:
-            found = next(CronSim(self.fields, EPOCH), None)
+            found = next(self._walk(EPOCH), None)
         except CronSimError as error:
             raise ConfigError(
                 f"cron expression {self.expression!r}: {error}; write minute hour day month weekday, seconds in front"
@@ -128,11 +133,16 @@ class Cron(Struct, frozen=True):
 
     def describe(self) -> str:
         """See `Rule.describe`."""
-        return f"{CronSim(self.fields, EPOCH).explain()}, {self.tz}"
+        return f"{self._walk(EPOCH).explain()}, {self.tz}"
+
+    def _walk(self, since: datetime) -> CronSim:
+        from cronsim import CronSim  # only where there is a schedule
+
+        return CronSim(self.fields, since)
 
     def _next_on_face(self, seconds: int) -> int | None:
         try:
-            found = next(CronSim(self.fields, EPOCH + timedelta(seconds=seconds)), None)
+            found = next(self._walk(EPOCH + timedelta(seconds=seconds)), None)
         except OverflowError:  # the year 9999
             return None
         return None if found is None else round((found - EPOCH).total_seconds())
@@ -210,6 +220,8 @@ def between(rule: Rule, after: int, until: int, limit: int) -> tuple[list[int], 
 @lru_cache(maxsize=1_000)
 def zone(name: str) -> ZoneInfo:
     """A time zone by its name in the IANA database. Raises ConfigError."""
+    from zoneinfo import ZoneInfo  # only where there is a schedule
+
     try:
         return ZoneInfo(name)
     except (LookupError, ValueError, OSError):

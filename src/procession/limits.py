@@ -7,14 +7,13 @@ and `Slot` what one enqueue asks of the store. Which job has a slot is written i
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Struct
 
 from procession.errors import ConfigError
-from procession.unique import LONGEST_KEY, filled, named_in, shown
+from procession.unique import LONGEST_KEY, digest, filled, named_in, shown
 
 if TYPE_CHECKING:
     from procession.codec import Signature
@@ -96,7 +95,7 @@ class Limited(Struct, frozen=True, kw_only=True):
 
 def slot_of(text: str, most: int) -> Slot:
     """A slot of the limit with this text."""
-    return Slot(limit=hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:16], most=most)
+    return Slot(limit=digest(text), most=most)
 
 
 def limited(limit: Limit | bool | None, job: str, signature: Signature) -> Limited | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from procession.errors import ConfigError, ReservedQueue
@@ -90,12 +89,14 @@ def main_module(qualname: str) -> str:
     spec = getattr(main, "__spec__", None)
     if spec is not None and spec.name:
         return str(spec.name).removesuffix(".__main__")
-    file = getattr(main, "__file__", None)
-    if file is None or not Path(file).stem.isidentifier():
+    from pathlib import Path  # only where a script defines jobs
+
+    stem = Path(getattr(main, "__file__", None) or "").stem
+    if not stem.isidentifier():
         raise ConfigError(
             f"{qualname} is defined in __main__, which no queue worker can import; give it a name= or a module"
         )
-    return Path(file).stem
+    return stem
 
 
 def shown(url: str) -> str:

@@ -46,7 +46,8 @@ class Text(Filter, frozen=True):
     text: str
 
     def __str__(self) -> str:
-        return self.text if _BARE_TEXT.fullmatch(self.text) and self.text not in ("OR", "AND") else _quoted(self.text)
+        bare = re.fullmatch(_BARE_TEXT, self.text) and self.text not in ("OR", "AND")
+        return self.text if bare else _quoted(self.text)
 
 
 class Term(Filter, frozen=True):
@@ -56,7 +57,7 @@ class Term(Filter, frozen=True):
     values: tuple[str, ...]
 
     def __str__(self) -> str:
-        return f"{self.key}:{','.join(it if _BARE_VALUE.fullmatch(it) else _quoted(it) for it in self.values)}"
+        return f"{self.key}:{','.join(it if re.fullmatch(_BARE_VALUE, it) else _quoted(it) for it in self.values)}"
 
 
 class Compare(Filter, frozen=True):
@@ -102,16 +103,17 @@ EVERYTHING = Every(())
 
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
 _VALUE = rf'(?:{_QUOTED}|[^\s(),"]+)'
-_TOKEN = re.compile(
-    rf"(?P<open>\()|(?P<close>\))|(?P<minus>-(?=\S))|(?P<key>[A-Za-z][\w.-]*):(?P<values>{_VALUE}(?:,{_VALUE})*)?(?=[\s()]|$)"
-    rf'|(?P<quoted>{_QUOTED})(?=[\s()]|$)|(?P<word>[^\s()":-][^\s()":]*)(?=[\s()]|$)',
-    re.DOTALL,
+_TOKEN = (
+    rf"(?s)(?P<open>\()|(?P<close>\))|(?P<minus>-(?=\S))"
+    rf"|(?P<key>[A-Za-z][\w.-]*):(?P<values>{_VALUE}(?:,{_VALUE})*)?(?=[\s()]|$)"
+    rf'|(?P<quoted>{_QUOTED})(?=[\s()]|$)|(?P<word>[^\s()":-][^\s()":]*)(?=[\s()]|$)'
 )
-_SPLIT = re.compile(_VALUE, re.DOTALL)
-_BARE_TEXT = re.compile(r'[^\s()":-][^\s()":]*')
-_BARE_VALUE = re.compile(r'[^\s(),"<>=][^\s(),"]*')
-_SIGNED = re.compile(r"(>=|<=|>|<)(.+)", re.DOTALL)
-_NUMBER = re.compile(r"-?\d{1,15}(\.\d{1,9})?")
+"""Patterns are compiled at their first use: most programs that import this read no filter."""
+_SPLIT = f"(?s){_VALUE}"
+_BARE_TEXT = r'[^\s()":-][^\s()":]*'
+_BARE_VALUE = r'[^\s(),"<>=][^\s(),"]*'
+_SIGNED = r"(?s)(>=|<=|>|<)(.+)"
+_NUMBER = r"-?\d{1,15}(\.\d{1,9})?"
 
 
 def _quoted(text: str) -> str:
@@ -198,13 +200,13 @@ class _Reader:
         return found
 
     def term(self, token: re.Match[str]) -> Filter:
-        key, given = token["key"], _SPLIT.findall(token["values"] or "")
+        key, given = token["key"], re.findall(_SPLIT, token["values"] or "")
         path = key.startswith("args.") and all(key.split("."))
         if not path and key not in (*WORDS, *NUMBERS, *DURATIONS, *MOMENTS):
             raise self.wrong(f"there is no {key}: here; use {', '.join(KEYS)}, or put it in quotes to search for text")
         if not given or not all(_unquoted(it) for it in given):
             raise self.wrong(f"a value is missing; write {_EXAMPLES.get(key, f'{key}:value')}")
-        signed = _SIGNED.fullmatch(given[0])
+        signed = re.fullmatch(_SIGNED, given[0])
         if signed and (path or key in NUMBERS or key in DURATIONS) and len(given) == 1:
             return self.comparison(key, signed[1], signed[2])
         values = tuple(_unquoted(it) for it in given)
@@ -214,7 +216,7 @@ class _Reader:
     def comparison(self, key: str, sign: str, value: str) -> Compare:
         if key in DURATIONS:
             self.duration(key, value)
-        elif not _NUMBER.fullmatch(value):
+        elif not re.fullmatch(_NUMBER, value):
             raise self.wrong(f"{value!r} is not a number; write {_EXAMPLES.get(key, f'{key}:>5')}")
         return Compare(key, sign, value)
 
@@ -222,7 +224,7 @@ class _Reader:
         for value in values:
             if key == "state" and value not in STATES:
                 raise self.wrong(f"no state {value!r}; the states are {', '.join(STATES)}")
-            if key in NUMBERS and not _NUMBER.fullmatch(value):
+            if key in NUMBERS and not re.fullmatch(_NUMBER, value):
                 raise self.wrong(f"{value!r} is not a number; write {_EXAMPLES[key]}")
         if key in DURATIONS:
             raise self.wrong(f"{key}: compares with one duration; write {_EXAMPLES[key]}")
@@ -251,7 +253,7 @@ class _Reader:
             self.at += 1
         self.token = None
         if self.at < len(self.text):
-            self.token = _TOKEN.match(self.text, self.at)
+            self.token = re.compile(_TOKEN).match(self.text, self.at)
             if self.token is None:
                 raise self.unreadable()
             self.at = self.token.end()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from hashlib import blake2b
 from itertools import islice
 from typing import Literal, get_args
 from uuid import UUID
@@ -146,6 +145,8 @@ def rule_of(cron: str, every: int, tz: str, dst: Dst) -> Rule:
 
 
 def _digest(name: str, slot: int) -> int:
+    from hashlib import blake2b
+
     return int.from_bytes(blake2b(f"{slot} {name}".encode(), digest_size=10).digest(), "big")
 
 

@@ -10,12 +10,10 @@ A sealed value is JSON itself, so no script and no tool has to know of it: {"$se
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import os
 import zlib
-from base64 import b64decode, b64encode, urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as NotBase64
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
@@ -160,6 +158,8 @@ class Encrypted:
     @staticmethod
     def new_key() -> str:
         """A fresh key, as text: put it where secrets are kept."""
+        from base64 import urlsafe_b64encode  # only where there are keys
+
         return urlsafe_b64encode(os.urandom(KEY)).decode()
 
     def seal(self, data: bytes, what: bytes) -> bytes:
@@ -180,12 +180,16 @@ class Encrypted:
         return opened
 
     def _for(self, key: bytes, what: bytes) -> Any:
+        import hmac
+
         return self._cipher(hmac.digest(key, b"procession 1 " + what, "sha256"))
 
 
 def _key(key: str | bytes) -> bytes:
     raw = key
     if isinstance(key, str) or len(key) != KEY:
+        from base64 import urlsafe_b64decode
+
         try:
             raw = urlsafe_b64decode(key)
         except (ValueError, NotBase64):
@@ -196,6 +200,8 @@ def _key(key: str | bytes) -> bytes:
 
 
 def _key_id(key: bytes) -> bytes:
+    import hashlib
+
     return hashlib.sha256(b"procession key " + key).digest()[:ID]
 
 
@@ -315,7 +321,7 @@ class Sealing:
                 data = changed
                 names.append(codec.name)
         key = f"@{whose.key.hex()}" if isinstance(whose, Keyed) else ""
-        return b"%s:%s" % (f"{'+'.join(names)}{key}".encode(), b64encode(data)) if names else None
+        return b"%s:%s" % (f"{'+'.join(names)}{key}".encode(), b2a_base64(data, newline=False)) if names else None
 
     def _opened(self, text: bytes, its: UUID | Timed | Died, role: str, job: str) -> bytes:
         whose: Whose = its
@@ -323,7 +329,7 @@ class Sealing:
         links, _, coded = text.partition(b":")
         names, _, key = links.decode(errors="replace").partition("@")
         try:
-            data = b64decode(coded, validate=True)
+            data = a2b_base64(coded, strict_mode=True)
             if key:
                 whose = Keyed(job, bytes.fromhex(key))
         except (ValueError, NotBase64):

@@ -8,7 +8,6 @@ and the databases.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from datetime import timedelta
 from string import Formatter
@@ -88,7 +87,7 @@ class Uniqueness(Struct, frozen=True, kw_only=True):
     def asked(self, name: str, text: str) -> Unique:
         """The question of one enqueue: a job of this name with this key."""
         return Unique(
-            key=hashlib.sha256(f"{name}\0{text}".encode("utf-8", "surrogatepass")).digest()[:16],
+            key=digest(f"{name}\0{text}"),
             until=self.until,
             window=self.window,
             conflict=self.conflict,
@@ -229,6 +228,13 @@ def named_in(text: str, option: str) -> list[str]:
 def filled(text: str, values: Mapping[str, Any]) -> str:
     """A text with arguments in the place of their names."""
     return FIELDS.vformat(text, (), {name: shown(value) for name, value in values.items()})
+
+
+def digest(text: str) -> bytes:
+    """Sixteen bytes that stand for a text in the store."""
+    import hashlib  # it loads OpenSSL, which is a tenth of an import of this library
+
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:16]
 
 
 def shown(value: Any) -> str:

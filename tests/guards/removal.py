@@ -29,17 +29,17 @@ def _replaced(text: str, guard: str, instead: str, where: str) -> str:
 @contextmanager
 def script_without(file: str, guard: str, instead: str = "") -> Iterator[None]:
     """The scripts as if `guard` were not written in `lua/<file>`."""
-    real = scripts.files
+    real = scripts.LUA
     with tempfile.TemporaryDirectory(prefix="procession-") as folder:
-        shutil.copytree(str(real("procession.database.redis") / "lua"), Path(folder) / "lua")
-        path = Path(folder) / "lua" / file
+        copied = Path(shutil.copytree(real, Path(folder) / "lua"))
+        path = copied / file
         path.write_text(_replaced(path.read_text("utf-8"), guard, instead, file), "utf-8")
-        scripts.files = lambda package: Path(folder)  # type: ignore[assignment]
+        scripts.LUA = copied
         scripts.script.cache_clear()
         try:
             yield
         finally:
-            scripts.files = real
+            scripts.LUA = real
             scripts.script.cache_clear()
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
-
 import pytest
 
 from procession.database.redis.linking import linked, statements
-from procession.database.redis.scripts import names, script
+from procession.database.redis.scripts import LUA, names, script
 
-LUA = files("procession.database.redis") / "lua"
 HELPERS = sorted(entry.name for entry in (LUA / "lib").iterdir())
 
 
@@ -26,6 +23,7 @@ def test_a_value_that_is_asked_of_the_server_is_asked_whoever_names_it() -> None
 def test_a_constant_stands_where_its_name_stood_but_not_in_texts_and_comments() -> None:
     helpers = "local ONE, TEXT = 1, 'ONE'  -- ONE\n"
     assert linked([helpers], "return ONE .. 'ONE' .. TEXT") == "return 1 .. 'ONE' .. 'ONE'"
+    assert linked([helpers], "return theONE .. ONE_ .. ONE") == "return theONE .. ONE_ .. 1"
 
 
 @pytest.mark.parametrize("other", ["ONE = 2", "local ONE, two = 2, 3", "local t = {ONE = 2}", "local ONE = f()"])

@@ -17,7 +17,6 @@ from procession.database.health import Audit, Inspection
 from procession.database.operation import AsyncConnection, Connection, Operation
 from procession.database.queue import Beat, Claims, Death, Held, Promoted
 from procession.database.redis.connection import RedisConnection
-from procession.database.redis.connection_async import RedisAsyncConnection
 from procession.database.redis.health import audit_from, inspection_from, split_cursor
 from procession.database.redis.keys import tag
 from procession.database.redis.limits import LimitVerbs
@@ -65,6 +64,8 @@ class RedisDatabase(MeasureScripts, NoteVerbs, OrderScripts, RevisionScripts, Sc
 
     def connect_async(self, budget: float = 2.0) -> AsyncConnection:
         """See `Database.connect_async`."""
+        from procession.database.redis.connection_async import RedisAsyncConnection  # asyncio comes with it
+
         return RedisAsyncConnection(self._target, budget)
 
     def _ask(self, verb: str, arguments: Sequence[Any], read: Callable[[Any], T]) -> Operation[T]:

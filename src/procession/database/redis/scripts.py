@@ -11,11 +11,12 @@ from __future__ import annotations
 import hashlib
 import re
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import NamedTuple
 
 from procession.database.redis.linking import linked
 
+LUA = Path(__file__).with_name("lua")
 _CALLED = re.compile(r"\b(?:call|call_with|pushing)\([^'()]*'([A-Z]+)'(?: or '([A-Z]+)')?")
 FIELDS = ("moves", "flags", "args", "each", "reply", "uses", "seldom")
 
@@ -64,11 +65,10 @@ def _bindings(args: tuple[str, ...]) -> str:
 @cache
 def script(name: str) -> Script:
     """The script of one verb. Raises ValueError when its header is not whole."""
-    folder = files("procession.database.redis") / "lua"
-    source = (folder / f"{name}.lua").read_text("utf-8")
+    source = (LUA / f"{name}.lua").read_text("utf-8")
     header = _header(name, source)
     args = tuple(header["args"].split())
-    helpers = [(folder / "lib" / f"{helper}.lua").read_text("utf-8") for helper in header["uses"].split()]
+    helpers = [(LUA / "lib" / f"{helper}.lua").read_text("utf-8") for helper in header["uses"].split()]
     seldom = header.get("seldom", "").split()
     flags = ",".join(header.get("flags", "").split())
     text = "\n".join([f"#!lua flags={flags}" if flags else "#!lua", _bindings(args), linked(helpers, source, seldom)])
@@ -78,18 +78,12 @@ def script(name: str) -> Script:
 
 def names() -> list[str]:
     """All verbs that have a script."""
-    return sorted(
-        entry.name[:-4]
-        for entry in (files("procession.database.redis") / "lua").iterdir()
-        if entry.name.endswith(".lua")
-    )
+    return sorted(entry.stem for entry in LUA.glob("*.lua"))
 
 
 def commands() -> list[str]:
     """Every server command that the scripts cannot do without, by name: a user of the store needs the right to each.
     What they only try (`pcall`) is not among them."""
-    folder = files("procession.database.redis") / "lua"
-    entries = [entry for part in (folder, folder / "lib") for entry in part.iterdir() if entry.is_file()]
-    texts = [entry.read_text("utf-8") for entry in entries]
+    texts = [entry.read_text("utf-8") for entry in LUA.rglob("*.lua")]
     called = {name for text in texts for pair in _CALLED.findall(text) for name in pair if name}
     return sorted(called)
