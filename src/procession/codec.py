@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import inspect
 import math
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime, time
@@ -21,17 +20,12 @@ from msgspec import UNSET, Struct, UnsetType
 
 from procession.depends import Dependency
 from procession.errors import BadArguments, ConfigError, NotEncodable, TooLarge
-from procession.fingerprint import place
 from procession.job import NO_OPTIONS, Failure, Spec
 
 LARGEST = 256 * 1024
 """Most bytes of one call's arguments, and of one result."""
 DEEPEST = 64
 """Most levels of containers in a value."""
-ERROR_TEXT = 32 * 1024
-"""Most bytes kept of one attempt's error."""
-MESSAGE_TEXT = 2_000
-CAUSES = 8
 
 PLAIN = (str, int, bool, float, type(None))
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -415,54 +409,3 @@ def encode_failure(failure: Failure) -> bytes:
 def decode_failure(raw: bytes) -> Failure:
     """The reverse. Raises msgspec.DecodeError."""
     return _failure_decoder.decode(raw)
-
-
-def failure_of(error: BaseException, *, attempt: int, worker: str = "", at: int = 0) -> Failure:
-    """An exception as bounded text, at once: nothing keeps the exception, its frames or what they hold alive."""
-    return Failure(
-        attempt=attempt,
-        type=type(error).__qualname__,
-        message=_cut(_message(error), MESSAGE_TEXT),
-        traceback=_traceback(error),
-        worker=worker,
-        at=at,
-        where=place(error.__traceback__),
-        module="" if type(error).__module__ == "builtins" else type(error).__module__,
-    )
-
-
-def _message(error: BaseException) -> str:
-    try:
-        text = str(error)
-    except BaseException as trouble:  # an error's own __str__ may raise anything
-        return f"(its __str__ raised {type(trouble).__qualname__})"
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
-def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[: most - 40]}… ({len(text) - most + 40:,} more characters)"
-
-
-def _traceback(error: BaseException) -> str:
-    blocks: list[str] = []
-    current: BaseException | None = error
-    link = ""
-    while current is not None and len(blocks) < CAUSES:
-        frames = "".join(traceback.format_tb(current.__traceback__, limit=-50))
-        members = ""
-        if isinstance(current, BaseExceptionGroup):
-            members = "".join(
-                f"  · {type(it).__qualname__}: {_cut(_message(it), 300)}\n" for it in current.exceptions[:20]
-            )
-        line = f"{type(current).__qualname__}: {_cut(_message(current), MESSAGE_TEXT)}\n{members}"
-        blocks.append(f"Traceback (most recent call last):\n{frames}{line}{link}")
-        if current.__cause__ is not None:
-            current, link = current.__cause__, "\nThe above error led to this one:\n\n"
-        elif current.__context__ is not None and not current.__suppress_context__:
-            current, link = current.__context__, "\nWhile that was handled, this happened:\n\n"
-        else:
-            current = None
-    text = "".join(reversed(blocks)).encode("utf-8", "backslashreplace")
-    if len(text) > ERROR_TEXT - 4_096:
-        text = b"... (the beginning is cut off)\n" + text[-(ERROR_TEXT - 4_096) :]
-    return text.decode(errors="replace")

@@ -1,12 +1,15 @@
 """Which failures are one error: the same class, the same message but for the values in it, the same place.
 
-Pure. `codec.failure_of` asks for the place while the exception is there; the queue worker's meter asks for the rest.
+Pure. `failure.py` asks for the place while the exception is there; the queue worker's meter asks for the rest.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
-from functools import cache, lru_cache
+import sysconfig
+from functools import lru_cache
+from pathlib import Path
 from types import TracebackType
 
 from procession.job import Failure
@@ -15,20 +18,17 @@ MESSAGE_KEPT = 500
 """Characters of a message that count."""
 PLACE_KEPT = 200
 
-_VALUES = (
+_VALUES = re.compile(
     r"(?P<text>\"(?:[^\"\\\n]|\\.)*\"|(?<!\w)'(?:[^'\\\n]|\\.)*')"
     r"|(?P<number>\b[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}\b"  # a UUID
     r"|\b0[xX][0-9a-fA-F]+\b|\b(?=[0-9a-fA-F]*[0-9])[0-9a-fA-F]{7,}\b"  # a hash
     r"|\d+(?:[.,:]\d+)*)"
 )
-"""What is a value in a message. All numbers have one name: a UUID or a hash may consist of decimal digits alone.
-Compiled at the first failure, for most processes that import this see none."""
+"""What is a value in a message. All numbers have one name: a UUID or a hash may consist of decimal digits alone."""
 
 
 def fingerprint(failure: Failure) -> str:
     """Sixteen hexadecimal digits, the same for failures that are one error; anywhere, in any process."""
-    import hashlib
-
     text = "\0".join((failure.type, normalised(failure.message), failure.where))
     return hashlib.blake2b(text.encode("utf-8", "backslashreplace"), digest_size=8).hexdigest()
 
@@ -41,7 +41,7 @@ def normalised(message: str) -> str:
 
     At most its first 500 characters count, and as many are returned.
     """
-    return re.sub(_VALUES, lambda found: f"<{found.lastgroup}>", message[:MESSAGE_KEPT])[:MESSAGE_KEPT]
+    return _VALUES.sub(lambda found: f"<{found.lastgroup}>", message[:MESSAGE_KEPT])[:MESSAGE_KEPT]
 
 
 def place(trace: TracebackType | None) -> str:
@@ -62,14 +62,10 @@ def place(trace: TracebackType | None) -> str:
 
 @lru_cache(1_024)
 def _is_own(path: str) -> bool:
-    return not path.startswith(_foreign()) and "-packages" not in path and not path.startswith("<frozen")
+    return not path.startswith(_FOREIGN) and "-packages" not in path and not path.startswith("<frozen")
 
 
-@cache
-def _foreign() -> tuple[str, ...]:
-    """Folders of code that is ours or Python's."""
-    import sysconfig  # only where something failed
-    from pathlib import Path
-
-    folders = (str(Path(__file__).parent), sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"))
-    return tuple(f"{folder}/" for folder in folders)
+_FOREIGN = tuple(
+    f"{folder}/"
+    for folder in (str(Path(__file__).parent), sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"))
+)

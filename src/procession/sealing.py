@@ -148,7 +148,9 @@ class Encrypted:
             from cryptography.hazmat.primitives.ciphers.aead import AESGCM
         except ImportError:
             raise ConfigError("encryption needs the extra: pip install procession[crypto]") from None
-        self._cipher, self._wrong = AESGCM, InvalidTag
+        import hmac
+
+        self._cipher, self._wrong, self._digest = AESGCM, InvalidTag, hmac.digest
         self._keys = {_key_id(key): key for key in map(_key, keys)}
         self._first = next(iter(self._keys))
 
@@ -180,9 +182,7 @@ class Encrypted:
         return opened
 
     def _for(self, key: bytes, what: bytes) -> Any:
-        import hmac
-
-        return self._cipher(hmac.digest(key, b"procession 1 " + what, "sha256"))
+        return self._cipher(self._digest(key, b"procession 1 " + what, "sha256"))
 
 
 def _key(key: str | bytes) -> bytes:

@@ -27,8 +27,8 @@ ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "procession"
 FILES = sorted(SOURCE.rglob("*.py"))
 FLOORS = [
-    ("job", "fingerprint", "moves", "errors", "codec", "retry", "clock", "names", "sizes", "unique", "cron", "schedule",
-     "limits", "notes", "query", "matching", "retry_after", "depends", "sealing", "orders", "trail"),
+    ("job", "fingerprint", "failure", "moves", "errors", "codec", "retry", "clock", "names", "sizes", "unique", "cron",
+     "schedule", "limits", "notes", "query", "matching", "retry_after", "depends", "sealing", "orders", "trail"),
     ("database",),
     ("config", "connections", "context", "registry", "enqueuer", "dequeuer", "stats", "handle", "worker", "client",
      "doctor", "repair", "asker", "steering", "schedules", "scheduling", "notebook", "journal", "search", "bulk", "why",

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from procession import BadArguments, NotEncodable, TooLarge
-from procession.codec import ERROR_TEXT, Signature, encode_failure, failure_of
+from procession.codec import Signature
 
 
 class Colour(Enum):
@@ -206,40 +206,3 @@ def test_results_are_checked_against_what_is_declared() -> None:
         signature.encode_result(object())
     with pytest.raises(TooLarge):
         Signature.of(plain).encode_result("a" * 300_000)
-
-
-class Awkward(Exception):
-    def __init__(self, a: int, b: int, c: int) -> None:
-        self.a = a
-
-    def __str__(self) -> str:
-        raise RuntimeError("no text")
-
-
-def test_an_error_becomes_bounded_text_however_awkward_it_is() -> None:
-    deep: Exception = ValueError("x" * 50_000_000)
-    for _ in range(10_000):
-        following = KeyError("next")
-        following.__cause__ = deep
-        deep = following
-    for error in (
-        Awkward(1, 2, 3),
-        ValueError("x" * 50_000_000),
-        deep,
-        ExceptionGroup("g", [ValueError("\ud800")] * 99),
-    ):
-        failure = failure_of(error, attempt=1)
-        assert len(encode_failure(failure)) <= ERROR_TEXT
-        assert failure.type == type(error).__qualname__
-    assert "its __str__ raised RuntimeError" in failure_of(Awkward(1, 2, 3), attempt=1).message
-
-
-def test_a_chain_of_causes_is_told_from_the_first() -> None:
-    try:
-        try:
-            raise KeyError("first")
-        except KeyError as error:
-            raise ValueError("second") from error
-    except ValueError as error:
-        text = failure_of(error, attempt=1).traceback
-    assert text.index("KeyError: 'first'") < text.index("ValueError: second")

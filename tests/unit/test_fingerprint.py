@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from procession.codec import failure_of
+from procession.failure import failure_of
 from procession.fingerprint import MESSAGE_KEPT, fingerprint, normalised, place
 from procession.job import Failure
 

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from procession.clock import milliseconds, monotonic
-from procession.codec import decode_failure, decode_spec, encode_failure, failure_of
+from procession.codec import decode_failure, decode_spec, encode_failure
 from procession.context import CURRENT, CurrentJob, Why
 from procession.errors import (
     ConfigError,
@@ -31,6 +31,7 @@ from procession.errors import (
     Snooze,
     UnknownJob,
 )
+from procession.failure import failure_of
 from procession.job import UNKNOWN_NAME, Claimed, Crash, Failure, Outcome
 from procession.moves import Move
 from procession.registry import Registered, Registry

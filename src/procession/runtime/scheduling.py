@@ -10,8 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import zoneinfo  # noqa: F401
 from collections.abc import Mapping
 from contextlib import suppress
+
+import cronsim  # noqa: F401  # `cron.py` loads both with a first schedule; a worker out of descriptors could not
 
 from procession.clock import monotonic
 from procession.database import Database, Scheduled
