@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-KINDS = ("drain", "enqueue", "latency", "delayed", "waiting", "cpu", "backlog", "memory", "footprint")
+KINDS = ("drain", "enqueue", "latency", "delayed", "waiting", "cpu", "backlog", "memory", "start", "footprint")
 """The files, in the order of the tables."""
 
 

@@ -1,11 +1,7 @@
-"""What a worker costs that has nothing to do, and what it has become after many jobs; and the time of the import."""
+"""What a worker costs that has nothing to do, and what it has become after many jobs."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import tempfile
 import time
 from types import ModuleType
 
@@ -24,7 +20,7 @@ ROWS = [
         {"idle_s": 60.0, "jobs": 0},
         {"idle_s": 6.0},
         NEEDS,
-        ("all_mb", "commands_a_minute", "import_ms"),
+        ("all_mb", "commands_a_minute"),
         higher=False,
     ),
     Row(
@@ -44,10 +40,10 @@ STEP = 50_000
 
 
 def measure(contestant: ModuleType, jobs: int, idle_s: float) -> dict[str, float]:
-    """Megabytes and bytes, commands a minute, milliseconds."""
+    """Megabytes and bytes, commands a minute."""
     client = store()
     prepare(contestant)
-    taken = {"import_ms": import_milliseconds(contestant)}
+    taken: dict[str, float] = {}
     call(contestant.enqueue_bulk, 200)
     with working(contestant) as worker:
         until(lambda: contestant.left(client) <= 0, "the first jobs", every=0.01)
@@ -70,21 +66,3 @@ def measure(contestant: ModuleType, jobs: int, idle_s: float) -> dict[str, float
             taken["slope"] = (marks[0][1] - taken["idle_mb"] * 1e6) / jobs
             taken["after_mb"] = marks[0][1] / 1e6
     return taken
-
-
-def import_milliseconds(contestant: ModuleType) -> float:
-    """The import of the library, less the start of Python: the best of five, with its bytecode kept, as installing it
-    does, whatever the environment says of that."""
-    name = getattr(contestant, "PACKAGE", contestant.__name__.rpartition(".")[2])
-    env = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
-
-    def best(code: str) -> float:
-        times = []
-        for _ in range(5):
-            began = time.perf_counter()
-            subprocess.run([sys.executable, "-c", code], check=True, cwd="/", env=env)
-            times.append(time.perf_counter() - began)
-        return min(times) * 1_000
-
-    with tempfile.TemporaryDirectory(prefix="bench-") as env["PYTHONPYCACHEPREFIX"]:
-        return best(f"import {name}") - best("pass")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import random
 import sys
@@ -46,6 +45,8 @@ async def enqueue_one_async(count: int) -> None:
 
 async def enqueue_gathered(count: int) -> None:
     """As many at once as are asked for."""
+    import asyncio
+
     await asyncio.gather(*[noop.enqueue_async(number, TEXT) for number in range(count)])
 
 

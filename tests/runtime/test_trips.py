@@ -139,8 +139,8 @@ class Line:
             load.not_begun.append(load.claimed - load.ended - worker._performer.executing)
             if len(load.not_begun) == 4:
                 worker._beat_alarm.ring()  # a later trip beats and claims
-                if load.lose:  # and the pause that follows slows nothing
-                    worker._performer._tasks._pace.soon = lambda: 1_800  # type: ignore[method-assign]
+            if load.lose:  # what is in hand when it gets lost ends in the pause, and is less than stops the claims
+                worker._performer._tasks._pace.soon = lambda: 600  # type: ignore[method-assign]
         if load.lose and len(load.not_begun) >= 4:
             load.worker._beat_alarm.ring()  # each trip beats, until one claims, too: there may be no place just then
         answer = await self._connection.ask(*operations, **options)
