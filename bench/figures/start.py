@@ -10,6 +10,7 @@ import time
 from types import ModuleType
 
 from figures import Row
+from figures.drain import prepare
 
 CLIENTS = (
     "procession", "celery", "rq", "dramatiq", "huey", "taskiq", "saq", "arq", "streaq", "pydocket", "pgqueuer",
@@ -37,8 +38,7 @@ def measure(contestant: ModuleType, times: int) -> dict[str, float]:
     that; the server knows everybody's scripts."""
     module = contestant.__name__
     package = getattr(contestant, "PACKAGE", module.rpartition(".")[2])
-    if hasattr(contestant, "prepare"):
-        contestant.prepare()
+    prepare(contestant)
     sync = hasattr(contestant, "enqueue_one")
     enqueue = "it.enqueue_one(1)" if sync else "import asyncio; asyncio.run(it.enqueue_one_async(1))"
     env = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}

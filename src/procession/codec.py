@@ -301,7 +301,7 @@ def _parts(value: Any, path: str) -> Iterator[tuple[str, Any]]:
     elif isinstance(value, Struct):
         for name in value.__struct_fields__:
             yield f"{path}.{name}", getattr(value, name)
-    elif hasattr(value, "__dataclass_fields__") and not isinstance(value, type):
+    elif hasattr(type(value), "__dataclass_fields__"):
         from dataclasses import fields  # is there, if there is one of them
 
         for field in fields(value):

@@ -145,7 +145,7 @@ def rule_of(cron: str, every: int, tz: str, dst: Dst) -> Rule:
 
 
 def _digest(name: str, slot: int) -> int:
-    from hashlib import blake2b
+    from hashlib import blake2b  # as in `unique.digest`
 
     return int.from_bytes(blake2b(f"{slot} {name}".encode(), digest_size=10).digest(), "big")
 

@@ -148,7 +148,7 @@ class Encrypted:
             from cryptography.hazmat.primitives.ciphers.aead import AESGCM
         except ImportError:
             raise ConfigError("encryption needs the extra: pip install procession[crypto]") from None
-        import hmac
+        import hmac  # these and `base64` come with the first keys
 
         self._cipher, self._wrong, self._digest = AESGCM, InvalidTag, hmac.digest
         self._keys = {_key_id(key): key for key in map(_key, keys)}
@@ -200,7 +200,7 @@ def _key(key: str | bytes) -> bytes:
 
 
 def _key_id(key: bytes) -> bytes:
-    import hashlib
+    import hashlib  # as in `unique.digest`
 
     return hashlib.sha256(b"procession key " + key).digest()[:ID]
 

@@ -232,7 +232,7 @@ def filled(text: str, values: Mapping[str, Any]) -> str:
 
 def digest(text: str) -> bytes:
     """Sixteen bytes that stand for a text in the store."""
-    import hashlib  # it loads OpenSSL, which is a tenth of an import of this library
+    import hashlib  # OpenSSL comes with it, which an import of this library does without
 
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:16]
 

@@ -78,7 +78,9 @@ def test_one_word_of_several_is_enough_to_take_part() -> None:
 
 def test_every_contestant_pins_its_versions_and_says_whether_it_loses_jobs() -> None:
     from contestants import FLOORS, OURS, PEERS, PYTHON
+    from figures.start import CLIENTS
 
+    assert (OURS, *PYTHON) == CLIENTS
     for name in PEERS:
         assert "LEAST_ONCE" in (BENCH / "peers" / f"{name}.py").read_text("utf-8")
         pinned = BENCH / "peers" / f"requirements-{name}.txt"

@@ -206,3 +206,14 @@ def test_results_are_checked_against_what_is_declared() -> None:
         signature.encode_result(object())
     with pytest.raises(TooLarge):
         Signature.of(plain).encode_result("a" * 300_000)
+
+
+def test_what_has_an_answer_to_every_name_is_no_dataclass() -> None:
+    class Proxy:
+        def __getattr__(self, name: str) -> Proxy:
+            if name == "model_dump":
+                raise AttributeError(name)
+            return self
+
+    with pytest.raises(NotEncodable, match="Proxy"):
+        Signature.of(plain).encode_result([Proxy()])

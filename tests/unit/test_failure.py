@@ -1,4 +1,4 @@
-"""An exception as text."""
+"""An exception as text, and what a worker has loaded by the time that it needs it."""
 
 from __future__ import annotations
 
@@ -60,3 +60,15 @@ def test_an_error_becomes_text_in_a_worker_that_can_open_no_file() -> None:
     """
     said = subprocess.check_output([sys.executable, "-c", code], text=True)
     assert said.split() == ["OSError", "__main__:<module>", "True"]
+
+
+def test_a_first_schedule_is_read_in_a_worker_that_can_open_no_file() -> None:
+    code = """if True:
+        import resource
+        from procession.cron import Cron, zone
+        from procession.runtime import scheduling
+        zone("UTC")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))
+        print(Cron("*/5 * * * *").next_after(0))
+    """
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "300000"
