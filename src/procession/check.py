@@ -26,8 +26,6 @@ Grade = Literal["problem", "warning"]
 
 TRIP = 500
 """Jobs of one page: a few milliseconds of the server's time."""
-LIMIT = 10_000
-"""Jobs of each state that are looked at by default: those that run, or are looked at, first."""
 SAMPLES = 3
 """Ids of jobs that a finding names."""
 MOST = 200
@@ -77,7 +75,7 @@ class _Misfit(Struct, frozen=True):
 
 
 def check(
-    database: Database, registry: Registry, *, queues: Sequence[str] = (), limit: int | None = LIMIT
+    database: Database, registry: Registry, *, queues: Sequence[str], limit: int | None
 ) -> Walk[Checked]:
     """Compare what waits, what has failed and what is scheduled with the code of a registry.
 

@@ -16,8 +16,7 @@ from functools import partial
 from procession.errors import ConfigError
 
 UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
-_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)")
-_WHOLE = re.compile(rf"(?:{_PART.pattern}\s*)+")
+_PART = r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)"
 
 LONGEST = 10 * 366 * UNITS["d"]
 """Longest duration that is taken, ten years: anything above is a mistake of units."""
@@ -37,8 +36,8 @@ def milliseconds(value: float | str | timedelta, what: str = "duration") -> int:
         result = value.total_seconds() * 1_000
     elif isinstance(value, int | float) and not isinstance(value, bool):
         result = value * 1_000
-    elif isinstance(value, str) and _WHOLE.fullmatch(value.strip()):
-        result = sum(float(number) * UNITS[unit] for number, unit in _PART.findall(value))
+    elif isinstance(value, str) and re.fullmatch(rf"(?:{_PART}\s*)+", value.strip()):
+        result = sum(float(number) * UNITS[unit] for number, unit in re.findall(_PART, value))
     else:
         raise ConfigError(
             f'{what} {value!r} is not a duration; write seconds, a timedelta, or text such as "5m" or "1h30m"'

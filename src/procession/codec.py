@@ -385,7 +385,6 @@ def checked_plain(given: Mapping[str, Any]) -> bytes:
 # Specs and failures
 
 _spec_decoder = msgspec.json.Decoder(Spec)
-_failure_decoder = msgspec.json.Decoder(Failure)
 
 
 def encode_spec(spec: Spec) -> bytes:
@@ -408,4 +407,5 @@ def encode_failure(failure: Failure) -> bytes:
 
 def decode_failure(raw: bytes) -> Failure:
     """The reverse. Raises msgspec.DecodeError."""
-    return _failure_decoder.decode(raw)
+    failure: Failure = _decoder(Failure).decode(raw)
+    return failure

@@ -6,7 +6,6 @@ of each value is kept, to be shown. Called by the client and the command line; r
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -196,7 +195,7 @@ def _merge(arguments: Mapping[str, Any]) -> tuple[Settings, dict[str, str]]:
         milliseconds(getattr(settings, name), name)
     size(settings.max_rss, "max_rss")
     check_order(settings.queue_order, shares_of(settings.queues))
-    if settings.capture_logs not in (*logging.getLevelNamesMapping(), "OFF"):
+    if not _is_level(settings.capture_logs):
         raise ConfigError(f"capture_logs={settings.capture_logs!r} must be a level such as INFO or WARNING, or OFF")
     settings.policy()
     if milliseconds(settings.heartbeat) * 2 > milliseconds(settings.lease):
@@ -206,8 +205,17 @@ def _merge(arguments: Mapping[str, Any]) -> tuple[Settings, dict[str, str]]:
     return settings, sources
 
 
-_fields = {field.name: field.type for field in msgspec.structs.fields(Settings)}
-_defaults = {field.name: field.default for field in msgspec.structs.fields(Settings)}
+def _is_level(name: str) -> bool:
+    if name in ("OFF", _defaults["capture_logs"]):
+        return True
+    import logging  # 5 ms, which a program that only enqueues may do without
+
+    return name in logging.getLevelNamesMapping()
+
+
+_settings = msgspec.structs.fields(Settings)
+_fields = {field.name: field.type for field in _settings}
+_defaults = {field.name: field.default for field in _settings}
 _COUNTS = ("concurrency", "threads", "processes", "job_processes", "max_crashes")
 
 

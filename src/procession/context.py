@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextvars import ContextVar
 from threading import Event, Lock
 from types import MappingProxyType
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from uuid import UUID
 
 from msgspec import Struct
@@ -15,6 +14,9 @@ from msgspec import Struct
 from procession.clock import monotonic
 from procession.errors import ConfigError, JobCancelled, JobError, JobTimeout, LeaseLost
 from procession.notebook import Notebook
+
+if TYPE_CHECKING:
+    import logging
 
 T = TypeVar("T")
 
@@ -56,6 +58,8 @@ class CurrentJob(Struct, eq=False):
     @property
     def log(self) -> logging.Logger:
         """A logger of the library for this job's name."""
+        import logging  # workers have loaded it; a program that only enqueues starts sooner without
+
         return logging.getLogger(f"procession.job.{self.name}")
 
     def progress(self, part: float | None = None, text: str = "") -> None:

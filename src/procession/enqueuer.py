@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -29,7 +28,7 @@ from procession.job import NewJob, Spec, SpecOptions, Stored, new_jids, parse_ji
 from procession.limits import Limit, Limited, limited
 from procession.names import check_headers, check_queue, check_tags
 from procession.registry import Registered, check_priority
-from procession.retry import Random
+from procession.retry import Random, chance
 from procession.sealing import Keyed, Whose
 from procession.unique import LONGEST_KEY, UniqueOptions, for_call
 
@@ -129,15 +128,15 @@ def limit_of(call: Call[Any], options: Options) -> Limited | None:
     return limited(options["limit"], it.name, it.signature) if "limit" in options else it.limit
 
 
-def spread_over(calls: Sequence[Call[R]], span: float | str | timedelta, rng: Random = random) -> list[Call[R]]:
+def spread_over(calls: Sequence[Call[R]], span: float | str | timedelta, rng: Random | None = None) -> list[Call[R]]:
     """The calls, each due in its own equal part of a time span, at a moment of it drawn by chance: so the load is even,
     and two batches do not meet. Raises ConfigError for a call that says itself when it is due."""
     part = milliseconds(span, "spread") / 1_000 / max(len(calls), 1)
-    spread = []
+    spread, draw = [], (rng or chance()).uniform
     for number, call in enumerate(calls):
         if {"delay", "at", "debounce"} & call.options.keys() or call.registered.unique.debounce:
             raise ConfigError("spread= says when the jobs are due; leave out delay=, at= and debounce=")
-        delay = rng.uniform(number * part, (number + 1) * part)
+        delay = draw(number * part, (number + 1) * part)
         spread.append(msgspec.structs.replace(call, options={**call.options, "delay": delay}))
     return spread
 

@@ -6,7 +6,6 @@ Handlers hear; they decide nothing. Their errors are logged. Who calls them: the
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
@@ -16,10 +15,10 @@ from msgspec import Struct
 from procession.middleware import Middleware
 
 if TYPE_CHECKING:
+    import logging
+
     from procession.enqueuer import Call
     from procession.handle import JobHandle
-
-log = logging.getLogger("procession")
 
 Kind = Literal["enqueued", "started", "processed", "failed", "retried", "cancelled"]
 
@@ -48,7 +47,10 @@ class Announced(Middleware):
     """The innermost layer of enqueues: tells the handlers of `enqueued` what is stored anew."""
 
     def __init__(self, handlers: Sequence[Handler]) -> None:
+        import logging  # not by a program without handlers, which starts 5 ms sooner
+
         self._handlers = handlers
+        self._log = logging.getLogger("procession")
 
     def enqueue(self, call: Call[Any]) -> Generator[Call[Any], JobHandle[Any], None]:
         """See `Middleware.enqueue`."""
@@ -61,10 +63,10 @@ class Announced(Middleware):
             try:
                 handler(event)
             except Exception as error:
-                raised(handler, event, error)
+                log_raised(self._log, handler, event, error)
 
 
-def raised(handler: Handler, event: Event, error: BaseException) -> None:
+def log_raised(log: logging.Logger, handler: Handler, event: Event, error: BaseException) -> None:
     """A handler raised: say so, and go on."""
     name = getattr(handler, "__qualname__", repr(handler))
     said = "the handler %s raised at %s of job %s; that changes nothing for the job"

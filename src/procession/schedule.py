@@ -8,7 +8,7 @@ decided here. Whether a decision still holds is checked by the store, in one ste
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import islice
 from typing import Literal, get_args
 from uuid import UUID
@@ -192,7 +192,7 @@ class ScheduleInfo(Struct, frozen=True, kw_only=True):
     def schedule(self) -> Schedule:
         """What was asked for. Raises ConfigError when this version cannot read it."""
         try:
-            return _decoder.decode(self.asked)
+            return _decoder().decode(self.asked)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"schedule {self.name!r} cannot be read by this version: {error}") from error
 
@@ -206,7 +206,9 @@ class ScheduleInfo(Struct, frozen=True, kw_only=True):
         return 0 < self.declared_at < now - LAPSE
 
 
-_decoder = msgspec.json.Decoder(Schedule)
+@cache
+def _decoder() -> msgspec.json.Decoder[Schedule]:
+    return msgspec.json.Decoder(Schedule)
 
 
 class Planned(Struct, frozen=True):

@@ -7,7 +7,7 @@ import re
 from procession.errors import ConfigError
 
 UNITS = {"": 1, "B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
-_SIZE = re.compile(rf"(\d+(?:\.\d+)?)\s*({'|'.join(UNITS)})")
+_SIZE = rf"(\d+(?:\.\d+)?)\s*({'|'.join(UNITS)})"
 
 
 def size(value: int | str, what: str = "size") -> int:
@@ -21,7 +21,7 @@ def size(value: int | str, what: str = "size") -> int:
     """
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
-    found = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
+    found = re.fullmatch(_SIZE, value.strip()) if isinstance(value, str) else None
     if found is None:
         raise ConfigError(f'{what} {value!r} is not a size; write bytes as a number, or text such as "512MB" or "2GiB"')
     return round(float(found[1]) * UNITS[found[2]])

@@ -7,15 +7,16 @@ import os
 import click
 import msgspec
 
-from procession.check import LIMIT, Checked
+from procession.check import Checked
 from procession.cli.shared import FAILED, json_option, print_json, store_options
+from procession.inquiry import CHECKED
 
 
 @click.command()
 @click.argument("target", metavar="MODULE:APP")
 @click.option("-q", "--queue", "queues", multiple=True, help="A queue that the new workers serve (repeatable).")
 @click.option(
-    "--limit", type=click.IntRange(0), default=LIMIT, show_default=True, help="Jobs of each state to look at; 0: all."
+    "--limit", type=click.IntRange(0), default=CHECKED, show_default=True, help="Jobs of each state to look at; 0: all."
 )
 @store_options
 @json_option

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
-from procession.events import Event, Handler, Kind, raised
+from procession.events import Event, Handler, Kind, log_raised
 from procession.moves import Move
 from procession.runtime.executor import Run, Verdict
 from procession.runtime.thread_executor import ThreadPool
@@ -90,7 +90,7 @@ class Announcer:
                     else:
                         await self._in_thread(handler, event)
                 except Exception as error:
-                    raised(handler, event, error)
+                    log_raised(log, handler, event, error)
 
     async def _in_thread(self, handler: Handler, event: Event) -> None:
         done: asyncio.Future[None] = self._loop.create_future()

@@ -10,8 +10,10 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Hashable
-from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 T = TypeVar("T")
 
@@ -20,6 +22,8 @@ _running: dict[Hashable, Future[Any]] = {}
 
 def aside(key: Hashable, call: Callable[[], T]) -> Future[T]:
     """The answer of `call`, or of the one with the same key that is under way in this process."""
+    from concurrent.futures import Future  # 8 ms with `logging`, and none of it for an address without a name or TLS
+
     mine: Future[T] = Future()
     owned = (os.getpid(), key)  # after a fork the parent's threads are not here
     running: Future[T] = _running.setdefault(owned, mine)

@@ -7,14 +7,11 @@ wrong. Called by `dialogue.py`. No I/O.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 
 from procession.database.redis import address
 from procession.database.redis.address import Address, Place
 from procession.names import shown
-
-log = logging.getLogger("procession")
 
 KNOWN = 16
 """Most places that are remembered, those of the URL included."""
@@ -73,4 +70,7 @@ class Target:
         """Say once that a password crosses the network in the clear."""
         if self.address.tls is None and not place.is_loopback and not self._warned:
             self._warned = True
+            import logging  # 5 ms, which a program that only enqueues may do without
+
+            log = logging.getLogger("procession")
             log.warning("the password for the store at %s travels unencrypted; use rediss:// where you can", place)
