@@ -25,6 +25,7 @@ from procession import (
     current_job,
 )
 from procession.job import NewJob, new_jid
+from procession.runtime import executor, queue_worker
 from procession.runtime.queue_worker import QueueWorker
 from tests.runtime.working import taken_back, working
 
@@ -232,6 +233,37 @@ def test_an_unknown_name_is_kept_and_shown(app: Procession) -> None:
     assert found.reason == "no worker knows the name elsewhere"
     assert found.attempt == 0
     stranger.close()
+
+
+def test_whoever_knows_a_job_is_before_those_that_put_it_back(
+    app: Procession, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of two versions of an app one puts back what it does not know; when that is due again, it looks later."""
+    caplog.set_level(logging.INFO, "procession")
+    monkeypatch.setattr(executor, "POSTPONED", 300)
+    monkeypatch.setattr(queue_worker, "BEHIND", 10.0)
+    url, options = app.settings.url, {"namespace": app.settings.namespace, "lease": 120.0}  # no beat looks for them
+    former, latter = Procession(url, **options), Procession(url, **options)
+
+    @former.job(name="known")
+    def known() -> None: ...
+
+    @latter.job(name="novel")
+    def novel() -> None: ...
+
+    async def main() -> None:
+        async with working(former):
+            await known.using(delay=0.3).enqueue().wait_async(15)  # else the store does not know the script yet
+            handles = [novel.enqueue() for _ in range(12)]
+            async with asyncio.timeout(20):  # they are put back at once, and not with the next beat
+                while any(handle.job().state is not State.DELAYED for handle in handles):
+                    await asyncio.sleep(0.005)
+            async with working(latter):
+                for handle in handles:
+                    await handle.wait_async(15)
+
+    asyncio.run(main())
+    assert sum("postpone" in record.message for record in caplog.records) == 12
 
 
 def test_arguments_that_no_longer_fit_are_a_clear_failure(app: Procession) -> None:

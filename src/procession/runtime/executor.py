@@ -45,7 +45,7 @@ POSTPONED = 10_000
 """Milliseconds until a job that this worker cannot perform is looked at again; ± a quarter, by chance."""
 
 
-PROCESS, CRASH = Move.PROCESS, Move.CRASH  # CPython 3.11 takes 0.1 µs to look a member up
+PROCESS, CRASH, POSTPONE = Move.PROCESS, Move.CRASH, Move.POSTPONE  # CPython 3.11 takes 0.1 µs to look a member up
 DEADLINE = "deadline"
 """The reason of a job that failed because no attempt may follow any more."""
 
@@ -288,7 +288,7 @@ def released(claimed: Claimed, reason: str) -> Verdict:
 def postponed(claimed: Claimed, reason: str, error: str) -> Verdict:
     """This worker cannot perform the job now: it waits a while, uncharged, and says why."""
     delay = round(POSTPONED * random.uniform(0.75, 1.25))
-    return Verdict(_outcome(claimed, Move.POSTPONE, reason=_short(reason), delay=delay), error=error)
+    return Verdict(_outcome(claimed, POSTPONE, reason=_short(reason), delay=delay), error=error)
 
 
 def _overran(run: Run) -> str:

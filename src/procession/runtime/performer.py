@@ -154,6 +154,7 @@ class Performer:
             if isinstance(run, Verdict):
                 self._log.ended("job", run.outcome, run)
                 self._report([run.outcome])
+                self._wake()
                 continue
             suspect = claimed.crashes and self._suspect(claimed)
             executor = executors.get("process" if suspect else run.registered.executor)

@@ -32,7 +32,7 @@ from procession.runtime.announcing import Announcer
 from procession.runtime.capture import capturing
 from procession.runtime.claiming import Claim, Claiming
 from procession.runtime.coroutines import begun
-from procession.runtime.executor import CANCEL_GRACE, CRASH
+from procession.runtime.executor import CANCEL_GRACE, CRASH, POSTPONE
 from procession.runtime.heartbeat import LeaseKeeper, compare
 from procession.runtime.identity import described, new_worker_id
 from procession.runtime.joblog import JobLog
@@ -60,6 +60,9 @@ DUTIES = 500
 """Most jobs that the duties within one heartbeat recover, and promote."""
 JITTER = (0.75, 0.8)
 """A heartbeat comes after this part of its interval, drawn anew: 3.75 to 4 s of 5, so a dead worker is soon seen."""
+GIVES_WAY, BEHIND = 60.0, 0.25
+"""For so many seconds after it put back a job that it cannot perform, a worker looks so many seconds later at what is
+due, so that others are first: of two versions of an app one may know the job."""
 
 
 class QueueWorker:
@@ -134,9 +137,8 @@ class QueueWorker:
         self._turning = asyncio.Lock()
         self._beat_alarm, self._due_alarm = Alarm(self._wake.set), Alarm(self._wake.set)
         self._beat_alarm.ring()
-        self._stop_level = 0
-        self._started = monotonic()
-        self._settled_jobs = 0
+        self._stop_level = self._settled_jobs = 0
+        self._started, self._gives_way_until = monotonic(), -math.inf
 
     # Life
 
@@ -276,6 +278,8 @@ class QueueWorker:
             trip.asked["noted"] = self._database.note(notes)
         if trip.outcomes:
             trip.asked["settled"] = self._database.settle(self.id, trip.outcomes)
+            if POSTPONE in [outcome.move for outcome in trip.outcomes]:
+                self._gives_way_until = trip.at + GIVES_WAY
         if trip.at >= self._beat_alarm.at:
             served = self.queues if claiming else ()  # who goes is told of no deaths
             trip.asked["beat"] = self._database.heartbeat(
@@ -366,7 +370,8 @@ class QueueWorker:
     def _due(self, said: Beat | Promoted | Claims) -> None:
         """Be awake when the next delayed job is due, as the store says."""
         if said.next_due or self._due_alarm.at < math.inf:
-            self._due_alarm.ring_in(max(said.next_due - said.now, 0) / 1_000 if said.next_due else math.inf)
+            behind = BEHIND if monotonic() < self._gives_way_until else 0.0
+            self._due_alarm.ring_in(max(said.next_due - said.now, 0) / 1_000 + behind if said.next_due else math.inf)
 
     def _taken(self, claim: Claim, claims: Claims) -> None:
         """A claim has its answer: what follows from it for the next one."""
