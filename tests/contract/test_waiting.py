@@ -92,6 +92,21 @@ def test_handles_come_as_their_jobs_end(app: Procession) -> None:
     assert list(coming) == [second]
 
 
+def test_several_wait_on_one_loop_each_with_a_time_of_its_own(app: Procession) -> None:
+    async def main() -> None:
+        first, second, third = enqueued(app, 1, 2, 3)
+        waits = [wait_all_async([it], 20) for it in (first, second)]
+        early = [asyncio.ensure_future(it) for it in (wait_all_async([third], 0.2), third.wait_async(0.2), *waits)]
+        async with asyncio.timeout(10):
+            for it in early[:2]:
+                with pytest.raises(ResultPending):
+                    await it
+        async with working(app):
+            assert [(await it)[0].state for it in early[2:]] == [State.PROCESSED] * 2
+
+    run(app, main())
+
+
 def test_a_failed_one_is_handed_out_like_any_other(app: Procession) -> None:
     async def main() -> None:
         async with working(app):

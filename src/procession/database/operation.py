@@ -73,7 +73,8 @@ class Connection(Protocol):
 
 
 class AsyncConnection(Protocol):
-    """The same as `Connection`, for the event loop that it is first used on. What `ask` returns is awaited at once."""
+    """The same as `Connection`, for the event loop that it is first used on. What `ask` returns is awaited at once;
+    several callers may wait at the same time."""
 
     @overload
     def ask(self, a: Operation[A], /, *, durability: Durability = "memory") -> Awaitable[A]: ...

@@ -2,14 +2,16 @@
 
 A question goes over a line that is there; what is said and put again otherwise is decided by the conversations in
 `asking.py`, whose steps are taken here, within the budget. Each durability travels on a line of its own, so that nobody
-waits for the disk of another, and so do bells. On another loop, and in the child of a fork, everything is made anew.
+waits for the disk of another; whoever waits at bells has one alone meanwhile. On another loop, and in the child of a
+fork, everything is made anew.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
 from weakref import WeakMethod
@@ -27,6 +29,9 @@ from procession.database.redis.wire import addresses, needs_look_up, tls_context
 from procession.errors import Unavailable
 
 T = TypeVar("T")
+
+WAITS_KEPT = 8
+"""Lines on which nobody waits any more that are kept for who waits next."""
 
 
 class Trips:
@@ -124,7 +129,9 @@ class RedisAsyncConnection:
         self._pid = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._trips: dict[Durability, Trips] = {}
-        self._bells = Slot()
+        self._bells: list[Slot] = []
+        """Lines for waits, of which those where nobody waits are idle, too."""
+        self._idle: list[Slot] = []
 
     def ask(self, *operations: Any, durability: Durability = "memory") -> Awaitable[Any]:
         """See `AsyncConnection.ask`."""
@@ -135,7 +142,7 @@ class RedisAsyncConnection:
         return trips.ask(operations)
 
     async def wait(self, bells: Sequence[str], timeout: float) -> str | None:
-        """See `AsyncConnection.wait`. One caller at a time."""
+        """See `AsyncConnection.wait`."""
         return (await self.wait_then_ask(bells, timeout))[0]
 
     async def wait_then_ask(self, bells: Sequence[str], timeout: float, *then: Any) -> tuple[str | None, Any]:
@@ -143,27 +150,45 @@ class RedisAsyncConnection:
         self._make_ours()
         deadline, tag = Deadline(self._budget), self._target.tag
         questions = [of_bells(bells, timeout, tag), *(operation.question(tag) for operation in then)]
-        try:
-            replies = await _replies(self._target, self._bells, questions, deadline, seconds=timeout + SLACK)
-        except Unavailable:
-            self._doubt_lines()
-            raise
+        with self._line_of_its_own() as slot:
+            replies = await _replies(self._target, slot, questions, deadline, seconds=timeout + SLACK)
         return rung(replies[0], self._target), answers(then, replies[1:], self._target)
 
     async def close(self) -> None:
         """See `AsyncConnection.close`."""
         for trips in [*self._trips.values()]:
             await trips.close()
-        self._bells.drop()
+        for slot in self._bells:
+            slot.drop()
+
+    @contextmanager
+    def _line_of_its_own(self) -> Iterator[Slot]:
+        bells, idle = self._bells, self._idle  # those of this loop, also when it ends
+        if not idle:
+            bells.append(Slot())
+            idle.append(bells[-1])
+        slot = idle.pop()
+        try:
+            yield slot
+        except Unavailable:
+            self._doubt_lines()
+            raise
+        finally:
+            if len(idle) < WAITS_KEPT:
+                idle.append(slot)
+            else:
+                slot.drop()
+                bells.remove(slot)
 
     def _make_ours(self) -> None:
         pid, loop = os.getpid(), asyncio.get_running_loop()
         if loop is not self._loop or pid != self._pid:
-            self._pid, self._loop, self._trips, self._bells = pid, loop, {}, Slot()
+            self._pid, self._loop, self._trips, self._bells, self._idle = pid, loop, {}, [], []
 
     def _doubt_lines(self) -> None:
         """Throw away every line but those that are on a trip; these find out by themselves."""
-        self._bells.drop()
+        for slot in self._idle:
+            slot.drop()
         for trips in self._trips.values():
             if trips.is_idle:
                 trips.slot.drop()
