@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 SHOP = '''
-import asyncio, ctypes, gc, os, re, signal, time
+import asyncio, ctypes, gc, multiprocessing, os, re, signal, threading, time
 from procession import Encrypted, Procession
 from procession.runtime.queue_worker import QueueWorker
 app = Procession(codec=[Encrypted([os.environ["SHOP_KEY"]])] if "SHOP_KEY" in os.environ else [])
@@ -92,6 +92,32 @@ def apart(seconds: float, mark: str) -> str:
     ran(mark)
     time.sleep(seconds)
     return "rested"
+
+@app.job(name="fork", queue="q", timeout="15s")
+def fork() -> list:
+    forked = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+    forked.start()
+    time.sleep(0.2)  # it sleeps by now
+    forked.terminate()
+    forked.join()
+    return [os.getpid(), forked.exitcode]
+
+@app.job(name="fork_apart", queue="q", executor="process", timeout="15s")
+def fork_apart() -> list:
+    return fork()
+
+@app.job(name="leave_behind", queue="q", timeout=0.3, retry=False)
+async def leave_behind() -> None:
+    await asyncio.to_thread(time.sleep, 3600)
+
+@app.job(name="break_the_worker", queue="q")
+async def break_the_worker(path: str) -> str:
+    if first_time(path):
+        threading.Thread(target=time.sleep, args=(3600,)).start()
+        worker = next(it for it in gc.get_objects() if isinstance(it, QueueWorker))
+        worker._wind_down = worker._places = lambda *_: 1 / 0
+        await asyncio.sleep(60)
+    return "mended"
 
 @app.job(name="hog", queue="q")
 async def hog(seconds: float, how: str) -> str:

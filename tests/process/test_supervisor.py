@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from types import ModuleType
 
+import pytest
+
 from procession import Procession, State
 from procession.runtime.identity import new_worker_id
 from tests.chaos.proxy import proxied
@@ -74,6 +76,39 @@ def test_a_child_that_is_told_to_go_by_somebody_else_is_replaced(worker: Familie
     os.kill(child, signal.SIGTERM)
     until(lambda: family.children() not in ([child], []))
     assert shop.nap.enqueue(0, "nap").result(timeout=20) == "rested"
+    assert family.stop() == 0
+
+
+@pytest.mark.parametrize("why", ["told to go", "broken"])
+def test_a_child_that_is_done_ends_whatever_jobs_have_left_behind(
+    why: str, worker: Families, shop: ModuleType, app: Procession, tmp_path: Path
+) -> None:
+    """A thread that does not return, of the loop's own pool or of the job's making, keeps no process."""
+    family = worker()
+    until(lambda: len(family.children()) == 1)
+    [child] = family.children()
+    if why == "told to go":
+        assert shop.leave_behind.enqueue().wait(20).state is State.FAILED
+        os.kill(child, signal.SIGTERM)
+    else:
+        broken = shop.break_the_worker.enqueue(str(tmp_path / "broken"))
+    until(lambda: family.children() not in ([], [child]), 20)
+    if why == "broken":
+        assert broken.result(timeout=20) == "mended"
+        assert "ZeroDivisionError" in family.log
+    assert family.stop() == 0
+
+
+@pytest.mark.parametrize("executor", ["thread", "process"])
+def test_what_a_job_forks_has_signals_of_its_own(executor: str, worker: Families, shop: ModuleType) -> None:
+    family = worker()
+    began = time.monotonic()
+    job = shop.fork if executor == "thread" else shop.fork_apart
+    pid, code = job.enqueue().result(timeout=20)
+    assert time.monotonic() - began < 10
+    assert code == -signal.SIGTERM
+    if executor == "thread":
+        assert shop.fork.enqueue().result(timeout=20)[0] == pid, "the worker was not told to go"
     assert family.stop() == 0
 
 

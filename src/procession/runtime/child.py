@@ -3,8 +3,8 @@
 Its stdin is a pipe from the supervisor: a byte asks it to stop, 1 after what runs, 2 at once; and it ends with the
 supervisor, which counts as 1. A signal sent to this process alone asks for 1; once it is an orphan, for one more.
 
-Exit codes: 0 done, 1 the store refused us, 3 it could not begin (the app cannot be
-imported, a wrong setting, a store of another version), 5 done, and nobody is to take its place.
+Exit codes: 0 done, 1 the store refused us or something broke, 3 it could not begin (the app cannot be imported, a wrong
+setting, a store of another version), 5 done, and nobody is to take its place.
 """
 
 from __future__ import annotations
@@ -18,16 +18,18 @@ import signal
 import sys
 import threading
 from contextlib import suppress
-from typing import Any
+from typing import Any, NoReturn
 
 from procession.errors import ConfigError, DatabaseError, ProcessionError, WrongVersion
 from procession.runtime.blackbox import record
+from procession.runtime.forks import signals_are_their_own
 from procession.runtime.joblog import log_to_stderr
 from procession.runtime.pulse import Beating
 from procession.runtime.queue_worker import QueueWorker
 from procession.runtime.target import load_app
 from procession.runtime.wear import Wear
 
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
 CANNOT_BEGIN = 3
 DISMISSED = 5
 YOUNG = 5_000
@@ -35,8 +37,8 @@ YOUNG = 5_000
 that were claimed together are thousands, and none of them is garbage. (Python 3.11 says 700, 3.13 says 2,000.)"""
 
 
-def main() -> int:
-    """Run the queue worker described by the JSON in the first argument."""
+def main() -> None:
+    """Be the queue worker described by the JSON in the first argument."""
     asked: dict[str, Any] = json.loads(sys.argv[1])
     log_to_stderr(asked["log_level"])
     recorder = record(asked["box"])
@@ -63,28 +65,24 @@ def main() -> int:
         )
     except ProcessionError as error:
         print(f"procession: {error}", file=sys.stderr)
-        return CANNOT_BEGIN
+        leave(CANNOT_BEGIN)
     except Exception:
         logging.getLogger("procession").exception("cannot import %s", asked["target"])
-        return CANNOT_BEGIN
-    try:
-        _run(worker)
-    except (ConfigError, WrongVersion) as error:
-        print(f"procession: {error}", file=sys.stderr)
-        return CANNOT_BEGIN
-    except DatabaseError as error:
-        print(f"procession: {error}", file=sys.stderr)
-        return 1
-    return DISMISSED if worker.orders.dismissed else 0
+        leave(CANNOT_BEGIN)
+    _run(worker)
 
 
 def _run(worker: QueueWorker) -> None:
+    """Perform jobs, and leave from within the loop: at its own end it waits for what jobs have left behind, such as
+    threads of `asyncio.to_thread`, and nobody would take this worker's place meanwhile."""
+    signals_are_their_own(SIGNALS)
+
     async def main() -> None:
         stopping = Stopping(worker)
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in SIGNALS:
             stopping.loop.add_signal_handler(number, stopping.signalled)
         threading.Thread(target=stopping.listen, name="procession-parent", daemon=True).start()
-        await worker.run()
+        leave(await _performed(worker))
 
     try:
         import uvloop
@@ -92,6 +90,29 @@ def _run(worker: QueueWorker) -> None:
         asyncio.run(main())
     else:
         uvloop.run(main())
+
+
+async def _performed(worker: QueueWorker) -> int:
+    """Perform jobs until it is over; the exit code says how that went."""
+    try:
+        await worker.run()
+    except (ConfigError, WrongVersion) as error:
+        print(f"procession: {error}", file=sys.stderr)
+        return CANNOT_BEGIN
+    except DatabaseError as error:
+        print(f"procession: {error}", file=sys.stderr)
+        return 1
+    except BaseException:
+        logging.getLogger("procession").exception("the queue worker ended with an error")
+        return 1
+    return DISMISSED if worker.orders.dismissed else 0
+
+
+def leave(code: int) -> NoReturn:
+    """End this process; a thread that outlived its timeout does not keep it."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 class Stopping:
@@ -126,7 +147,4 @@ class Stopping:
 
 
 if __name__ == "__main__":
-    code = main()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)  # a thread that outlived its timeout must not keep the process
+    main()

@@ -37,6 +37,7 @@ from procession.errors import ProcessionError
 from procession.runtime import blackbox
 from procession.runtime.capture import capturing
 from procession.runtime.executor import Run, Verdict, judge, perform, perform_async, resolve
+from procession.runtime.forks import signals_are_their_own
 from procession.runtime.frames import Begin, Ended, FromJob, Noted, Ready, Stop, Unable, frame, heard
 from procession.runtime.joblog import log_to_stderr
 from procession.runtime.notetaker import EVERY
@@ -73,6 +74,7 @@ class JobProcess:
         signal.signal(signal.SIGURG, self._interrupted)
         signal.signal(signal.SIGTERM, self._terminated)
         signal.signal(signal.SIGINT, lambda *_: None)  # a handler, since what is ignored stays so in what a job starts
+        signals_are_their_own([signal.SIGURG, signal.SIGTERM, signal.SIGINT])
         threading.Thread(target=self._listen, name="procession-line", daemon=True).start()
         threading.Thread(target=self._note, name="procession-notes", daemon=True).start()
         with capturing(self._app.settings.capture_logs), asyncio.Runner() as runner:
