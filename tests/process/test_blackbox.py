@@ -108,3 +108,31 @@ def test_a_dump_of_many_threads_begins_with_the_one_at_fault_and_tells_equal_one
     assert text.count("File pool") == 1
     assert "15 more threads" in text
     assert len(told("\n\n".join(f"Thread {n}:\n  {n * 100}" for n in range(9_000))).encode()) <= LONGEST_STACK
+
+
+def test_a_process_that_cannot_be_started_for_want_of_descriptors_keeps_none() -> None:
+    code = """if True:
+        import asyncio, os, resource
+        from procession.runtime.children import Child
+        from procession.runtime.spawned import Spawned
+
+        def opened():
+            return len(os.listdir("/proc/self/fd"))
+
+        async def main():
+            hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+            before, failed = opened(), 0
+            for start in (lambda: Spawned("none:app"), lambda: Child({}, grace=1.0)):
+                for more in range(6):
+                    resource.setrlimit(resource.RLIMIT_NOFILE, (before - 1 + more, hard))  # one is that of the listing
+                    try:
+                        start()
+                    except OSError:
+                        failed += 1
+                    finally:
+                        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            print(failed, opened() - before)
+
+        asyncio.run(main())
+    """
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).split() == ["12", "0"]

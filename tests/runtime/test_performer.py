@@ -6,13 +6,15 @@ import asyncio
 import logging
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from procession import JobCancelled, JobTimeout, LeaseLost, Procession, Retry, State, constant, current_job
 from procession.job import Crash
-from procession.runtime import performer
+from procession.runtime import executor, loop_executor, performer
+from procession.runtime.queue_worker import QueueWorker
 from tests.runtime.heavy import RAISED
 from tests.runtime.working import taken_back, until, working
 
@@ -329,5 +331,61 @@ def test_a_worker_says_since_when_it_is_there(app: Procession) -> None:
             again = app.workers()[0]
             assert before - 2 <= first.started_at <= first.beat_at
             assert abs(again.started_at - first.started_at) < 100
+
+    asyncio.run(main())
+
+
+def test_a_job_for_which_no_thread_can_be_started_waits_and_no_other_is_harmed(
+    app: Procession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+
+    def refused(thread: threading.Thread) -> None:
+        if thread.name == "procession-1":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    @app.job(name="sync")
+    def sync() -> None: ...
+
+    @app.job(name="coroutine")
+    async def coroutine() -> int:
+        return 1
+
+    async def main() -> None:
+        async with working(app):
+            waits = sync.enqueue()
+            await until(lambda: waits.job().state is State.DELAYED)
+            assert await coroutine.enqueue().result_async(15) == 1
+            job = waits.job()
+            assert (job.reason, job.attempt) == ("a thread could not be started: can't start new thread", 0)
+            monkeypatch.undo()
+            assert (await waits.wait_async(15)).state is State.PROCESSED
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    monkeypatch.setattr(executor, "POSTPONED", 1_000)
+    asyncio.run(main())
+
+
+def test_a_burst_ends_when_jobs_that_do_not_stop_have_every_place(
+    app: Procession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop_executor, "CANCEL_GRACE", 0.1)
+    let_go = asyncio.Event()
+
+    @app.job(name="stubborn", timeout=0.1, retry=False)
+    async def stubborn() -> None:
+        while not let_go.is_set():
+            with suppress(asyncio.CancelledError):
+                await let_go.wait()
+
+    async def main() -> None:
+        jobs = [stubborn.enqueue() for _ in range(2)]
+        async with asyncio.timeout(15):
+            await QueueWorker(app, concurrency=1, burst=True).run()
+        assert [it.job().state for it in jobs] == [State.FAILED, State.QUEUED]
+        let_go.set()
+        await app.close_async()
+        app.close()
 
     asyncio.run(main())

@@ -79,8 +79,13 @@ class BlackBox:
     """The parent's end. Give `descriptors` to the child (`pass_fds`, and their numbers as an argument)."""
 
     def __init__(self) -> None:
-        self.descriptors = (_nameless(), _nameless())
-        self._log, self._stacks = self.descriptors
+        self._log = _nameless()
+        try:
+            self._stacks = _nameless()
+        except OSError:
+            os.close(self._log)
+            raise
+        self.descriptors = (self._log, self._stacks)
 
     def log(self) -> tuple[str, ...]:
         """The last lines that the child logged, oldest first."""

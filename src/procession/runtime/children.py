@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any
 
 from procession.clock import monotonic
@@ -37,28 +37,26 @@ class Child:
     def __init__(self, asked: Mapping[str, Any], *, grace: float) -> None:
         self.worker_id = new_worker_id()
         self.started = monotonic()
-        self.pulse = Felt()
-        self.box = BlackBox()
         self.because = ""
         """Why we killed it, if we did."""
         self._grace = grace
         self._renewed = False
         self._asked_to_stop = 0
         self._kill_at = 0.0
-        told = {**asked, "worker_id": self.worker_id, "pulse": self.pulse.writer, "box": self.box.descriptors}
-        try:
+        with ExitStack() as unless_it_starts, ExitStack() as then:
+            self.pulse = Felt()
+            unless_it_starts.callback(self.pulse.close)
+            then.callback(self.pulse.child_started)
+            self.box = BlackBox()
+            unless_it_starts.callback(self.box.close)
+            told = {**asked, "worker_id": self.worker_id, "pulse": self.pulse.writer, "box": self.box.descriptors}
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "procession.runtime.child", json.dumps(told)],
                 stdin=subprocess.PIPE,
                 start_new_session=True,
                 pass_fds=[self.pulse.writer, *self.box.descriptors],
             )
-        except OSError:
-            self.pulse.close()
-            self.box.close()
-            raise
-        finally:
-            self.pulse.child_started()
+            unless_it_starts.pop_all()
 
     def look(self, now: float) -> Ended | None:
         """Feel its pulse; kill it when its time to stop is over; how it ended, or None while it lives."""

@@ -96,7 +96,7 @@ class ProcessExecutor(Waiting):
     def _start(self) -> None:
         try:
             spawned = Spawned(self._target)
-        except OSError as error:  # no memory, no descriptors, no more processes
+        except (OSError, RuntimeError) as error:  # no memory, no descriptors, no more processes or threads
             log.error("a job process could not be started: %s", error)
             self.performance.cannot(self.waiting.popleft(), f"a job process could not be started: {error}")
             return

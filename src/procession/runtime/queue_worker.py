@@ -248,7 +248,7 @@ class QueueWorker:
             except (Unavailable, StoreRefused):  # while we stop; nobody waits for a store that is away then
                 return
             if self.burst and self._performer.idle and not len(self._outbox):
-                if empty or self.orders.quiet:
+                if empty or self.orders.quiet or not self._places():  # no place is left to jobs that do not stop
                     return
                 self._hungry = True  # one more claim says whether that was all
                 self._wake.set()

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 from procession.job import Crash
 from procession.runtime.active import Active
@@ -44,32 +44,32 @@ class Spawned:
         """After its end: which job it has begun last."""
         self._ends: list[asyncio.TimerHandle] = []
         self._reaping = threading.Lock()
-        self._box = BlackBox()
-        self._ours, theirs = socket.socketpair()
-        asked = {
-            "target": target,
-            "line": theirs.fileno(),
-            "box": self._box.descriptors,
-            "parent": os.getpid(),
-            "path": sys.path,
-            "log_level": logging.getLogger("procession").getEffectiveLevel(),
-        }
-        try:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "procession.runtime.job_process", json.dumps(asked)],
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-                pass_fds=[theirs.fileno(), *self._box.descriptors],
-            )
-        except OSError:
-            self._ours.close()
-            self._box.close()
-            raise
-        finally:
-            theirs.close()
-        self.pid = self._process.pid
-        self._gone: asyncio.Future[Crash] = self._loop.create_future()
-        threading.Thread(target=self._reap, name=f"procession-reaper-{self.pid}", daemon=True).start()
+        with ExitStack() as unless_it_starts:
+            self._box = BlackBox()
+            unless_it_starts.callback(self._box.close)
+            self._ours, theirs = socket.socketpair()
+            unless_it_starts.callback(self._ours.close)
+            asked = {
+                "target": target,
+                "line": theirs.fileno(),
+                "box": self._box.descriptors,
+                "parent": os.getpid(),
+                "path": sys.path,
+                "log_level": logging.getLogger("procession").getEffectiveLevel(),
+            }
+            with theirs:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "procession.runtime.job_process", json.dumps(asked)],
+                    stdin=subprocess.DEVNULL,
+                    start_new_session=True,
+                    pass_fds=[theirs.fileno(), *self._box.descriptors],
+                )
+            unless_it_starts.callback(self._process.wait)
+            unless_it_starts.callback(self._process.kill)
+            self.pid = self._process.pid
+            self._gone: asyncio.Future[Crash] = self._loop.create_future()
+            threading.Thread(target=self._reap, name=f"procession-reaper-{self.pid}", daemon=True).start()
+            unless_it_starts.pop_all()
 
     async def live(self, hear: Callable[[FromJob], None]) -> Crash:
         """Hand on what it says until it has ended; returns how."""

@@ -16,7 +16,7 @@ from queue import SimpleQueue
 from procession.clock import monotonic
 from procession.errors import JobTimeout
 from procession.runtime.active import Active, Performance, Waiting
-from procession.runtime.executor import Verdict, judge, perform
+from procession.runtime.executor import Verdict, judge, perform, postponed
 from procession.runtime.pace import Pace
 from procession.runtime.slots import Places
 from procession.runtime.stacks import of_thread
@@ -85,8 +85,15 @@ class ThreadExecutor(Waiting):
             with suppress(RuntimeError):  # a thread that was written off may outlive the loop
                 self.loop.call_soon_threadsafe(self._returned, active, verdict)
 
-        self._pool.submit(work)
-        self.performance.goes_on(active)
+        try:
+            self._pool.submit(work)
+        except RuntimeError as error:  # the system has none to give
+            self._running.discard(active)
+            log.error("a thread could not be started: %s", error)
+            why = f"a thread could not be started: {error}"
+            self.performance.ended(active, postponed(active.run.claimed, why, why), now)
+        else:
+            self.performance.goes_on(active)
 
     def _returned(self, active: Active, verdict: Verdict) -> None:
         self._running.discard(active)
@@ -109,13 +116,13 @@ class ThreadPool:
         self._lock = threading.Lock()
 
     def submit(self, work: Callable[[], None]) -> None:
-        """Run `work` in a thread. It must not raise."""
+        """Run `work` in a thread. It must not raise. Raises RuntimeError when one is needed and cannot be started."""
         with self._lock:
             if self._idle:
                 self._idle -= 1
             elif self._started < self.size:
+                threading.Thread(target=self._run, name=f"procession-{self._started + 1}", daemon=True).start()
                 self._started += 1
-                threading.Thread(target=self._run, name=f"procession-{self._started}", daemon=True).start()
         self._work.put(work)
 
     def close(self) -> None:
