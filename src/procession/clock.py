@@ -71,6 +71,10 @@ compares this clock with what it has due once a second, by its pulse.
 """
 
 
+SLOWEST = 625_000
+"""Bytes a second, 5 Mbit/s: what flows no slower is no silence, however much there is of it."""
+
+
 class Deadline:
     """A moment until which something may take its time, by the clock that only rises."""
 
@@ -85,6 +89,10 @@ class Deadline:
         if left <= 0:
             raise TimeoutError("the time is over")
         return left
+
+    def moved(self, count: int) -> None:
+        """So many bytes came or went: they may take their time, as long as it is that of a link of 5 Mbit/s."""
+        self.at += count / SLOWEST
 
     @contextmanager
     def paused(self) -> Iterator[None]:

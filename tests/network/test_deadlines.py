@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
-from procession import EnqueueError
+from procession import EnqueueError, ProcessionError
 from procession.database.redis import wire
 from tests.chaos.proxy import proxied
 from tests.network.servers import Server, serving
@@ -240,6 +240,43 @@ def test_a_reply_that_comes_in_drops_is_cut_off_by_the_same_deadline(server: Ser
         proxy.swallow(False)
         app.flush(confirm=namespace)
         app.close()
+
+
+@pytest.mark.parametrize("way", ["there", "back"])
+def test_much_that_flows_is_no_silence(way: str, server: Server, namespace: str) -> None:
+    """Two megabytes at two a second, with half a second of budget; at half of 5 Mbit/s they are too slow."""
+    near, _ = shop(server.url, namespace)
+    large = near.job(name="large")(lambda text: None)
+    calls = [large.bind("x" * 250_000) for _ in range(8)]
+    with proxied(server.url) as proxy:
+        far, note = shop(proxy.url, namespace, budget=0.5)
+
+        async def both() -> None:
+            with pytest.raises(ProcessionError):
+                await many_async()
+            proxy.rate = 2_000_000
+            await many_async()
+            await far.close_async()
+
+        async def many_async() -> None:
+            await (far.enqueue_many_async(calls) if way == "there" else far.jobs_async("queued", limit=8))
+
+        def many() -> None:
+            far.enqueue_many(calls) if way == "there" else far.jobs("queued", limit=8)
+
+        note.enqueue(1)  # it is connected
+        if way == "back":
+            near.enqueue_many(calls)
+        proxy.rate = 300_000
+        with pytest.raises(ProcessionError):
+            many()
+        proxy.rate = 2_000_000
+        many()
+        proxy.rate = 300_000
+        asyncio.run(both())
+        far.close()
+    near.flush(confirm=namespace)
+    near.close()
 
 
 def test_sockets_ask_the_system_to_notice_a_dead_peer_too() -> None:

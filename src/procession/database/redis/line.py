@@ -90,7 +90,9 @@ class Line:
     def _send(self, data: memoryview, deadline: Deadline) -> None:
         while data:
             try:
-                data = data[self._socket.send(data) :]
+                sent = self._socket.send(data)
+                deadline.moved(sent)
+                data = data[sent:]
             except AGAIN as need:
                 wait(self._incoming if isinstance(need, ssl.SSLWantReadError) else self._outgoing, deadline)
 
@@ -104,4 +106,5 @@ class Line:
             return
         if not count:
             raise EOFError("the server closed the connection")
+        deadline.moved(count)
         self._reader.feed(self._buffer, 0, count)  # type: ignore[arg-type]  # the driver takes any buffer

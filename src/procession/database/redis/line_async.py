@@ -37,6 +37,8 @@ class AsyncLine:
         self._unsent = memoryview(b"")
         self._writing = False
         self._wanted = 0
+        self._deadline = Deadline(0.0)
+        self._timer: asyncio.TimerHandle | None = None
         self._answer: asyncio.Future[list[Any]] | None = None
         self._closed = False
         self._loop.add_reader(self._descriptor, self._read)
@@ -72,13 +74,13 @@ class AsyncLine:
             raise EOFError("the server closed the connection")
         self.replies, self._wanted = [], len(commands)
         self._unsent = memoryview(b"".join(packed(commands)))
-        timer = self._loop.call_later(deadline.left(), self._fail, TimeoutError("no answer in time"))
+        self._deadline, self._timer = deadline, self._loop.call_later(deadline.left(), self._look_at_the_clock)
         self._answer = self._loop.create_future()  # from here on somebody waits for it
         try:
             self._write()
             return await self._answer
         finally:
-            timer.cancel()
+            self._timer.cancel()
             self._answer = None
 
     @property
@@ -100,6 +102,12 @@ class AsyncLine:
     def __del__(self) -> None:
         self._socket.close()
 
+    def _look_at_the_clock(self) -> None:
+        try:
+            self._timer = self._loop.call_later(self._deadline.left(), self._look_at_the_clock)
+        except TimeoutError:
+            self._fail(TimeoutError("no answer in time"))
+
     def _fail(self, error: BaseException) -> None:
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(error)
@@ -107,7 +115,9 @@ class AsyncLine:
     def _write(self) -> None:
         try:
             while self._unsent:
-                self._unsent = self._unsent[self._socket.send(self._unsent) :]
+                sent = self._socket.send(self._unsent)
+                self._deadline.moved(sent)
+                self._unsent = self._unsent[sent:]
         except AGAIN:
             self._loop.add_writer(self._descriptor, self._write)
             self._writing = True
@@ -128,6 +138,7 @@ class AsyncLine:
                 if not data:
                     self.close(EOFError("the server closed the connection"))
                     return
+                self._deadline.moved(len(data))
                 self._reader.feed(data)
                 if len(data) < READ_SIZE and not isinstance(self._socket, ssl.SSLSocket):
                     break
