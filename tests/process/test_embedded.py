@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from procession import ConfigError, Procession
+from procession import ConfigError, DatabaseError, Procession
+from procession.database.redis import embedded
 from procession.database.redis.embedded import Server
 
 ENQUEUE = """
@@ -67,6 +68,36 @@ def test_a_killed_server_comes_back_with_its_data(server: Server) -> None:
     assert app.stats().scheduled == 1
     assert server.status().running
     app.close()
+
+
+def test_a_server_that_stands_still_gets_no_second_one_beside_it(server: Server) -> None:
+    server.ensure()
+    pid = server.status().pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        server.ensure()
+        with pytest.raises(ConfigError, match="running already"):
+            server.run()
+        with pytest.raises(DatabaseError, match="does not answer now"):
+            server.stop()
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert server.status().pid == pid
+
+
+def test_two_servers_over_one_folder_cannot_be_even_if_nobody_is_at_the_socket(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.ensure()
+    pid = server.status().pid
+    monkeypatch.setattr(embedded, "START_SECONDS", 0.1)
+    Path(server.socket).unlink()
+    with pytest.raises(DatabaseError, match="has the data"):
+        server.ensure()
+    monkeypatch.undo()
+    os.kill(pid, signal.SIGKILL)
+    server.ensure()
+    assert server.status().pid != pid
 
 
 def test_stop_and_start_keep_the_data_and_nobody_else_may_enter(server: Server, tmp_path: Path) -> None:

@@ -4,6 +4,9 @@ Data, log and notes lie under `.procession/` of the project's root (mode 0700), 
 lies in a short per-user folder, since the system refuses socket paths over 107 bytes. A file lock lets exactly one of
 several starting processes start the server. It survives whoever started it; `procession server stop` ends it. A server
 that was killed, or a socket left behind, is noticed at the next connection and the server started again with its data.
+
+Two servers over one folder would each lose what the other acknowledges. So one that says nothing for a while is there
+all the same, and each server holds a lock on its folder of data: no second one starts while the first lives.
 """
 
 from __future__ import annotations
@@ -77,12 +80,12 @@ class Server:
         return f"unix://{self.socket}"
 
     def ensure(self) -> str:
-        """Start the server unless it answers already; return its URL. Raises ConfigError, or DatabaseError if it
+        """Start the server unless it is there already; return its URL. Raises ConfigError, or DatabaseError if it
         will not start."""
-        if not _answers(self.socket):
+        if not _is_there(self.socket):
             self._folders()
             with self._locked():
-                if not _answers(self.socket):
+                if not _is_there(self.socket):
                     self._start()
         return self.url
 
@@ -90,11 +93,12 @@ class Server:
         """Run the server in the foreground until it is stopped; returns its exit code."""
         self._folders()
         with self._locked():
-            if _answers(self.socket):
+            if _is_there(self.socket):
                 raise ConfigError(
                     f"the server of {self.home} is running already; stop it with `procession server stop`"
                 )
-            process = subprocess.Popen(self._command())
+            with self._holding_data() as hold:
+                process = subprocess.Popen(self._command(), pass_fds=(hold,))
             try:
                 self._await(process)
             except BaseException:
@@ -108,9 +112,11 @@ class Server:
 
     def stop(self) -> bool:
         """Stop the server; its data stays. False when none was running."""
-        if not _answers(self.socket):
+        if not _is_there(self.socket):
             return False
         pid = self.status().pid
+        if not pid:
+            raise DatabaseError(f"the server of {self.home} does not answer now; try again")
         with suppress(OSError):  # it closes the connection instead of answering
             _command(self.socket, "SHUTDOWN", seconds=10.0)
         deadline = monotonic() + 10
@@ -154,6 +160,23 @@ class Server:
         finally:
             os.close(descriptor)
 
+    @contextmanager
+    def _holding_data(self) -> Iterator[int]:
+        """Lock the data by a descriptor, which the server gets: the lock ends with the last who has it."""
+        descriptor = os.open(self.data / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        deadline = monotonic() + START_SECONDS  # one that was killed a moment ago may still be on its way out
+        try:
+            while not _is_locked(descriptor):
+                if monotonic() > deadline:
+                    raise DatabaseError(
+                        f"a server that is not at {self.socket} has the data in {self.data}; end it first,"
+                        f" {self._notes} has the number of its process"
+                    )
+                sleep(0.01)
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
     def _command(self) -> list[str]:
         return [
             _binary(), "--port", "0", "--unixsocket", self.socket, "--unixsocketperm", "700",
@@ -162,7 +185,7 @@ class Server:
         ]  # fmt: skip
 
     def _start(self) -> None:
-        with (self.home / "server.log").open("ab") as output:
+        with (self.home / "server.log").open("ab") as output, self._holding_data() as hold:
             process = subprocess.Popen(
                 self._command(),
                 stdin=subprocess.DEVNULL,
@@ -170,6 +193,7 @@ class Server:
                 stderr=output,
                 start_new_session=True,
                 cwd=self.data,
+                pass_fds=(hold,),
             )
         self._await(process)
         _reap(process)
@@ -222,6 +246,28 @@ def _runtime_folder() -> Path:
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
         raise ConfigError(f"{folder} must be a folder of ours that nobody else may enter (mode 0700)")
     return folder
+
+
+def _is_locked(descriptor: int) -> bool:
+    with suppress(BlockingIOError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    return False
+
+
+def _is_there(path: str) -> bool:
+    """False where nobody listens, or one who is ending. Who says nothing for now (a disk that stands still, a long
+    script, a suspended process) or is reading its file has the data."""
+    try:
+        with socket.socket(socket.AF_UNIX) as line:
+            line.settimeout(PING_SECONDS)
+            line.connect(path)
+            line.sendall(b"PING\r\n")
+            return bool(line.recv(1))
+    except (TimeoutError, BlockingIOError):  # the latter: too many wait to be let in
+        return True
+    except OSError:
+        return False
 
 
 def _answers(path: str) -> bool:
