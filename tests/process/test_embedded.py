@@ -100,6 +100,28 @@ def test_two_servers_over_one_folder_cannot_be_even_if_nobody_is_at_the_socket(
     assert server.status().pid != pid
 
 
+def test_a_server_that_reads_its_data_for_long_is_waited_for(
+    server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = Procession()
+
+    @app.job(name="j")
+    def j() -> None: ...
+
+    for _ in range(200):
+        j.enqueue()
+    app.close()
+    server.stop()
+    slowly = [*server._command(), "--key-load-delay", "2000"]  # microseconds for each command in its file
+    monkeypatch.setattr(server, "_command", lambda: slowly)
+    monkeypatch.setattr(embedded, "START_SECONDS", 1.0)
+    caplog.set_level("INFO", "procession")
+    server.ensure()
+    assert "still reads its data" in caplog.text
+    assert app.stats().scheduled == 200
+    app.close()
+
+
 def test_stop_and_start_keep_the_data_and_nobody_else_may_enter(server: Server, tmp_path: Path) -> None:
     server.ensure()
     assert (tmp_path / ".procession").stat().st_mode & 0o777 == 0o700

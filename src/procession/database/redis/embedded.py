@@ -3,7 +3,8 @@
 Data, log and notes lie under `.procession/` of the project's root (mode 0700), with the append-only file on; the socket
 lies in a short per-user folder, since the system refuses socket paths over 107 bytes. A file lock lets exactly one of
 several starting processes start the server. It survives whoever started it; `procession server stop` ends it. A server
-that was killed, or a socket left behind, is noticed at the next connection and the server started again with its data.
+that was killed, or a socket left behind, is noticed at the next connection and the server started again with its data,
+however long it reads them.
 
 Two servers over one folder would each lose what the other acknowledges. So one that says nothing for a while is there
 all the same, and each server holds a lock on its folder of data: no second one starts while the first lives.
@@ -195,8 +196,8 @@ class Server:
                 cwd=self.data,
                 pass_fds=(hold,),
             )
-        self._await(process)
         _reap(process)
+        self._await(process)
         log.info("started the embedded Valkey: %s", self.data)
 
     def _await(self, process: subprocess.Popen[bytes]) -> None:
@@ -208,8 +209,11 @@ class Server:
                     f"the embedded Valkey ended at once (exit code {code}); see {self.home / 'server.log'}"
                 )
             if monotonic() > deadline:
-                process.terminate()
-                raise DatabaseError(f"the embedded Valkey did not answer within {START_SECONDS:.0f} s")
+                if not _is_there(self.socket):
+                    process.terminate()
+                    raise DatabaseError(f"the embedded Valkey did not answer within {START_SECONDS:.0f} s")
+                log.info("the embedded Valkey still reads its data: %s", self.data)
+                deadline = monotonic() + START_SECONDS
             sleep(0.01)
         self._notes.write_bytes(msgspec.json.encode({"pid": process.pid, "socket": self.socket}))
 
