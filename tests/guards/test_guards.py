@@ -185,7 +185,7 @@ STORE = (
     ),
     script(
         "a claim that leaves work behind passes the ring on",
-        "claim.lua", "redis.call('EXISTS', lanes_key(queue)) == 1 then ring(queue) end", "false then end",
+        "claim.lua", "      ring(queue)\n", "",
         test_scripts.test_claim_takes_in_order_writes_owner_and_lease_and_passes_the_ring_on,
     ),
     script(

@@ -330,6 +330,23 @@ def test_burst_performs_what_is_ready_and_ends(app: Procession) -> None:
     app.close()
 
 
+def test_burst_performs_what_stands_behind_many_jobs_that_are_gone(app: Procession) -> None:
+    @app.job(name="j", queue="q")
+    async def job(n: int) -> None: ...
+
+    handles = app.enqueue_many(job.bind(n) for n in range(260))
+    for handle in handles[:250]:
+        app.cancel(handle.jid)
+
+    async def main() -> None:
+        await QueueWorker(app, burst=True).run()
+
+    asyncio.run(main())
+    stats = app.stats()
+    assert (stats.processed, stats.queued) == (10, 0)
+    app.close()
+
+
 def test_delayed_jobs_start_when_they_are_due_without_polling(app: Procession) -> None:
     starts: list[float] = []
 

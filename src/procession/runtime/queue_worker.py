@@ -377,19 +377,19 @@ class QueueWorker:
         """A claim has its answer: what follows from it for the next one."""
         self._claiming.answered(claim, claims)
         self._due(claims)
-        self._hungry = self._hungry or len(claims.jobs) >= claim.limit
+        self._hungry = self._hungry or claims.more or len(claims.jobs) >= claim.limit
         if claims.called:
             self._called()
 
     def _begin(self, claims: Claims) -> bool:
-        """Perform what was claimed. True when that was nothing."""
+        """Perform what was claimed. True when that was nothing, and nothing may follow."""
         if monotonic() >= self._performer.alive_until:
             self._beat_alarm.ring()
         self._performer.begin(claims.jobs)
         if self._hungry:
             self._wake.set()
         self._performer.refill(soon=self._hungry)  # the next question goes out before the loop is busy with these
-        return not claims.jobs
+        return not (claims.jobs or claims.more)
 
     def _places(self, coming: int = 0) -> int:
         if self.orders.quiet or self._outbox.overflows:

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 from uuid import UUID
 
+import msgspec
+
 from procession.database import AsyncConnection, Claims, Connection, Database, Durability, Operation
 from procession.errors import ConfigError, Unavailable
 from procession.job import NewJob, Outcome, Stored
@@ -157,7 +159,7 @@ class Seam:
         del self.only[asked.worker]
         self.handed.add(asked.worker)
         back = [Outcome(jid=it.jid, token=it.token, move=Move.RELEASE) for it in reversed(rest)]
-        shown = Claims(mine, claims.now, claims.next_due, claims.called)
+        shown = msgspec.structs.replace(claims, jobs=mine)
         return shown, self.real.settle(asked.worker, back) if back else None
 
     def in_vain(self, bells: Sequence[str]) -> bool:

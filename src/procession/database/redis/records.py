@@ -129,7 +129,7 @@ def _packed(it: Outcome) -> bytes:
 
 def claimed_from(reply: list[Any], token: bytes, asked: Sequence[str]) -> Claims:
     """The answer of `claim.lua`; `asked` are the queues that it was asked for."""
-    now, next_due, first, called, jids, runs, *rows = reply
+    now, next_due, first, said, jids, runs, *rows = reply
     queues = [asked[int(number)] for number, many in zip(runs[::2], runs[1::2], strict=True) for _ in range(many)]
     claimed, zero, since_of = [], now - round(monotonic() * 1_000), SINCE.unpack_from
     jobs = zip(JIDS.iter_unpack(jids), queues, rows, strict=True)
@@ -143,7 +143,7 @@ def claimed_from(reply: list[Any], token: bytes, asked: Sequence[str]) -> Claims
         waited = (now - since if now > since else 0) if since else None
         jid = jid_of(high << 64 | low)
         claimed.append(Claimed(jid, token, queue, row[at:], attempt, crashes, fence, left, waited, zero))
-    return Claims(claimed, now, next_due, bool(called))
+    return Claims(claimed, now, next_due, bool(said & 1), bool(said & 2))
 
 
 def rows_from(columns: list[Any]) -> Iterator[tuple[bytes, Any, Any]]:

@@ -135,6 +135,25 @@ def test_a_paused_queue_gives_nothing_until_it_is_resumed(database: Database, as
     assert len(claim(database, ask).jobs) == 1
 
 
+@pytest.mark.parametrize("ageing", [0, 60_000])
+def test_a_claim_that_stops_at_jobs_that_are_gone_says_that_more_may_follow(
+    database: Database, ask: Ask, ageing: int
+) -> None:
+    gone, there = [new() for _ in range(250)], new()
+    ask(database.enqueue([*gone, there]))
+    ask(database.cancel([it.jid for it in gone]))
+
+    def claimed() -> Any:
+        return ask(database.claim(["mail"], "w", os.urandom(8), limit=10, lease=LEASE, ageing=ageing))
+
+    claims = claimed()
+    while claims.more:
+        assert claims.jobs == []
+        claims = claimed()
+    assert [it.jid for it in claims.jobs] == [there.jid]
+    assert not claimed().more
+
+
 def test_an_expired_job_is_cancelled_and_never_handed_out(database: Database, ask: Ask, clock: Clock) -> None:
     queued, delayed = new(expires_in=1_000), new(delay=500, expires_at=clock.now + 900)
     ask(database.enqueue([queued, delayed]))

@@ -2,7 +2,7 @@
 -- moves: claim expire free
 -- flags: allow-oom
 -- args: now:int worker token after limit:int lease:int ageing:int *queues
--- reply: now next_due fence called jids queues rows…; the jids are joined, each queue is its number and how many jobs are of it, the fence is one more each
+-- reply: now next_due fence said jids queues rows…; the jids are joined, each queue is its number and how many jobs are of it, the fence is one more each; said is 1 for its own bell, 2 more where it stopped at tombstones
 -- uses: one_claim record held lanes limits ageing finish unique
 -- seldom: take add held_of load packed each_chunk unpacked write_tallies pop_aged
 
@@ -79,7 +79,10 @@ elseif not left then
   hold(worker, token, claimed)
   count('running', taken)
   for i, queue in ipairs(queues) do
-    if not paused[i] and redis.call('EXISTS', lanes_key(queue)) == 1 then ring(queue) end
+    if not paused[i] and redis.call('EXISTS', lanes_key(queue)) == 1 then
+      ring(queue)
+      if in_turn and taken < limit then reply[4] = 2 end
+    end
   end
 end
 
@@ -95,6 +98,6 @@ if not left and redis.call('ZADD', T .. ':leases', 'GT', now + lease, worker) ==
   redis.call('HSETNX', T .. ':workers', worker, now .. ' {}')
 end
 commit()
-if lease > 0 and redis.call('LPOP', T .. ':bell:@' .. worker) then reply[4] = 1 end
+if lease > 0 and redis.call('LPOP', T .. ':bell:@' .. worker) then reply[4] = reply[4] + 1 end
 reply[2] = tonumber(redis.call('ZRANGE', DUE, 0, 0, 'WITHSCORES')[2] or 0)
 return reply
