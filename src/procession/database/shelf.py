@@ -174,7 +174,8 @@ class Queues(Protocol):
         ...
 
     def purge(self, queue: str, limit: int) -> Operation[int]:
-        """Remove up to `limit` queued jobs of one queue; returns how many. Delayed, blocked and running ones stay."""
+        """Remove up to `limit` queued jobs of one queue; returns how many, 0 only when none are left. Delayed, blocked
+        and running ones stay."""
         ...
 
 

@@ -154,6 +154,16 @@ def test_purge_takes_queued_jobs_only(database: Database, ask: Ask) -> None:
     assert (counts.queued, counts.delayed, counts.running) == (1, 1, 1)
 
 
+def test_purge_goes_on_past_jobs_that_are_gone(database: Database, ask: Ask) -> None:
+    gone, there = [new() for _ in range(250)], [new(), new()]
+    ask(database.enqueue([*gone, *there]))
+    ask(database.cancel([it.jid for it in gone]))
+    assert ask(database.purge("mail", 0)) == 0
+    assert ask(database.purge("mail", 1)) == 1
+    assert ask(database.purge("mail", 1)) == 1
+    assert ask(database.purge("mail", 1)) == 0
+
+
 def test_queues_tell_depth_age_and_pause(database: Database, ask: Ask, clock: Clock) -> None:
     since = clock.now
     ask(database.enqueue([new()]))
