@@ -64,7 +64,8 @@ class QueueInfo(Struct, frozen=True, kw_only=True):
     """Who paused it, in their own words; empty when it was not said."""
     paused_at: int = 0
     oldest: int = 0
-    """When the job at the head of the highest priority became queued or was enqueued; 0 when the queue is empty."""
+    """When the job at the head of the highest priority became queued or was enqueued; 0 when the queue is empty, or
+    nothing was found among its first 10,000 entries, for those of jobs that are gone count until they are cleared."""
 
 
 class WorkerInfo(Struct, frozen=True, kw_only=True):
@@ -170,7 +171,8 @@ class Queues(Protocol):
         ...
 
     def peek(self, queue: str, *, limit: int = 1, rear: bool = False) -> Operation[list[Job]]:
-        """The jobs that are claimed next, in order; with `rear`, those claimed last, the last one first."""
+        """The jobs that are claimed next, in order; with `rear`, those claimed last, the last one first.
+        Looks at 10,000 entries, those of jobs that are gone among them."""
         ...
 
     def purge(self, queue: str, limit: int) -> Operation[int]:

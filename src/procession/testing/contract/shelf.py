@@ -154,6 +154,20 @@ def test_purge_takes_queued_jobs_only(database: Database, ask: Ask) -> None:
     assert (counts.queued, counts.delayed, counts.running) == (1, 1, 1)
 
 
+def test_the_first_and_the_oldest_are_found_behind_many_that_are_gone(
+    database: Database, ask: Ask, clock: Clock
+) -> None:
+    gone, there = [new() for _ in range(2_500)], [new(), new()]
+    ask(database.enqueue(gone[:1_500]))
+    clock.pass_(500)
+    ask(database.enqueue([*there, *gone[1_500:]]))
+    ask(database.cancel([it.jid for it in gone]))
+    (found,) = ask(database.queues())
+    assert (found.queued, found.oldest) == (2, clock.now)
+    assert [it.jid for it in ask(database.peek("mail", limit=3))] == [it.jid for it in there]
+    assert [it.jid for it in ask(database.peek("mail", limit=1, rear=True))] == [there[1].jid]
+
+
 def test_purge_goes_on_past_jobs_that_are_gone(database: Database, ask: Ask) -> None:
     gone, there = [new() for _ in range(250)], [new(), new()]
     ask(database.enqueue([*gone, *there]))

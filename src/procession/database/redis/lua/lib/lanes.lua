@@ -2,6 +2,7 @@
 -- entries has an older part, `:front`, while it is compacted; it is emptied first.
 
 local TOMBSTONES = 100
+local LOOKED_THROUGH = 10000  -- most entries of a queue that who only looks goes through: ten milliseconds
 local UNTOUCHED = '\0\0\0\0\0\0'  -- place, attempt, crashes, flags: its first place, and it has neither run nor been planned
 
 local function lane_key(queue, priority)
@@ -57,6 +58,31 @@ end
 
 local function is_queued(raw, entry, whose)
   return is_filed(raw, entry, QUEUED) and string.find(raw, whose, 9, true) == 9
+end
+
+-- Show the live jobs of a queue to `see(jid, raw)`, in the order in which they are claimed or, from the `rear`, the other way round,
+-- until it answers true. The `first` so many are mostly enough; where tombstones stand in front, more are read.
+local function look_through(queue, rear, first, see)
+  local order, left = priorities(queue), LOOKED_THROUGH
+  for i = 1, #order do
+    local priority = order[rear and #order + 1 - i or i]
+    local lane, whose = lane_key(queue, priority), sign(queue, priority)
+    for _, key in ipairs(rear and {lane, front_key(lane)} or {front_key(lane), lane}) do
+      local at, step = 0, first
+      while left > 0 do
+        local from, to = at, at + step - 1
+        if rear then from, to = -at - step, -at - 1 end
+        local entries = redis.call('LRANGE', key, from, to)
+        if #entries == 0 then break end
+        local raws, jids = raws_of(entries)
+        for j = 1, #entries do
+          local it = rear and #entries + 1 - j or j
+          if is_queued(raws[it], entries[it], whose) and see(jids[it], raws[it]) then return end
+        end
+        at, left, step = at + step, left - #entries, 100
+      end
+    end
+  end
 end
 
 -- Pop up to `limit` live jobs of one queue, the highest priority first, and hand each to `take(jid, raw, whose)`, which answers true
