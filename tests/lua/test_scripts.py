@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import islice
 from uuid import UUID
 
 import pytest
@@ -351,6 +352,19 @@ def test_list_pages_through_every_state_without_loss_or_repeat(keys: Keyspace) -
                 break
         assert sorted(seen) == expected
         assert len(seen) == len(expected)
+
+
+def test_a_page_passes_a_bounded_number_of_tombstones_and_the_next_goes_on(keys: Keyspace) -> None:
+    lane, entry = keys.key("lane:mail:0"), (bytes([9]) * 10 + n.to_bytes(8, "big") for n in range(25_000))
+    while some := [*islice(entry, 5_000)]:
+        keys.server.rpush(lane, *some)
+    keys.queued(A)
+    found, calls, cursor = [], 0, None
+    while not found:
+        calls += 1
+        page = keys.connection.ask(keys.database.page(Query(state=State.QUEUED), cursor=cursor, limit=50))
+        found, cursor = page.jobs, page.cursor
+    assert (calls, [it.jid.bytes for it in found], cursor) == (3, [A], None)
 
 
 def test_peek_shows_the_front_and_the_rear(keys: Keyspace) -> None:

@@ -118,7 +118,8 @@ class Jobs(Protocol):
         """Read one page: finished jobs newest first, delayed by due time, blocked by limit and turn,
         queued and running in their order.
 
-        - With a `queue` or `name` a page may hold fewer than `limit` jobs and still have a cursor.
+        - With a `queue` or `name` a page may hold fewer than `limit` jobs and still have a cursor. So may one of queued
+          jobs that passed 10,000 entries of jobs that are gone.
         """
         ...
 

@@ -168,6 +168,19 @@ def test_the_first_and_the_oldest_are_found_behind_many_that_are_gone(
     assert [it.jid for it in ask(database.peek("mail", limit=1, rear=True))] == [there[1].jid]
 
 
+def test_a_page_of_queued_jobs_is_full_however_many_before_them_are_gone(database: Database, ask: Ask) -> None:
+    gone, there = [new() for _ in range(500)], [new() for _ in range(5)]
+    ask(database.enqueue([*gone[:250], *there[:3], *gone[250:], *there[3:]]))
+    ask(database.cancel([it.jid for it in gone]))
+    pages: list[list[UUID]] = []
+    cursor = None
+    while not pages or cursor:
+        page = ask(database.page(Query(state=State.QUEUED), cursor=cursor, limit=2))
+        pages.append([it.jid for it in page.jobs])
+        cursor = page.cursor
+    assert pages == [[it.jid for it in some] for some in (there[:2], there[2:4], there[4:])]
+
+
 def test_purge_goes_on_past_jobs_that_are_gone(database: Database, ask: Ask) -> None:
     gone, there = [new() for _ in range(250)], [new(), new()]
     ask(database.enqueue([*gone, *there]))

@@ -75,24 +75,24 @@ local function from_kept(id)
   if at >= 0 then mark('', at + 1 + shed_before) end
 end
 
--- Walk lists one after the other as if they were one, from an offset on.
+-- Walk lists one after the other as if they were one, from an offset on, until the page is full or too many entries were read for one
+-- call: tombstones may be all that stands in front.
 local function from_lists(lists)
-  local offset, passed = tonumber(position ~= '' and position or 0), 0
-  local seen = 0
+  local at, passed, read, step = tonumber(position ~= '' and position or 0), 0, 0, math.max(limit, 100)
   for _, list in ipairs(lists) do
     local length = redis.call('LLEN', list[1])
-    if passed + length > offset and seen < limit then
-      local first = math.max(offset - passed, 0)
-      local entries = redis.call('LRANGE', list[1], first, first + limit - seen - 1)
+    while at < passed + length do
+      if #rows[1] >= limit or read >= LOOKED_THROUGH then return mark('', at) end
+      local entries = redis.call('LRANGE', list[1], at - passed, at - passed + step - 1)
       local raws, jids = raws_of(entries)
       for i, entry in ipairs(entries) do
-        if is_queued(raws[i], entry, list[2]) then add_job(jids[i], raws[i], passed + first + i) end
+        if #rows[1] == limit then break end
+        at, read = at + 1, read + 1
+        if is_queued(raws[i], entry, list[2]) then add_job(jids[i], raws[i], at) end
       end
-      seen = seen + #entries
     end
     passed = passed + length
   end
-  if offset + seen < passed then mark('', offset + seen) end
 end
 
 -- A claim names jobs that are settled, too, and one of these may run again under another claim.
