@@ -76,8 +76,8 @@ class Schedules(Protocol):
 
         - A schedule that reads otherwise, is due at another instant or is paused answers `lost`, and nothing happens.
         - An instant that was decided before inserts nothing, whatever became of its job.
-        - While a run of this schedule is not finished, `overlap` decides: `skip` inserts nothing, `queue_one` answers
-          `busy` and makes the schedule due again in a second, `cancel_previous` cancels what is not finished.
+        - While another run of this schedule is not finished, `overlap` decides: `skip` inserts nothing, `queue_one`
+          answers `busy` and makes the schedule due again in a second, `cancel_previous` cancels what is not finished.
         - With `expected` 0 (by hand, backfill) the next instant stays, and nothing is asked of other runs.
         - A store that takes no new work refuses the whole call.
         """

@@ -155,7 +155,7 @@ class ScheduleVerbs(Verbs):
             return "fired"
         if info.next_at != firing.expected or info.paused:
             return "lost"
-        active = self._unfinished(info) if firing.runs and firing.overlap != "allow" else []
+        active = self._unfinished(info, firing) if firing.runs and firing.overlap != "allow" else []
         if active and firing.overlap == "queue_one":
             self._put(msgspec.structs.replace(info, waiting=True))
             self.store.due_at[firing.name] = self.now() + AGAIN
@@ -176,9 +176,11 @@ class ScheduleVerbs(Verbs):
         self._put(msgspec.structs.replace(info, **changes))
         return "fired"
 
-    def _unfinished(self, info: ScheduleInfo) -> list[UUID]:
-        jids = [UUID(run.jid) for run in info.runs if run.jid]
-        return [jid for jid in jids if self._state(jid) not in (None, *(state for state in State if state.final))]
+    def _unfinished(self, info: ScheduleInfo, firing: Firing) -> list[UUID]:
+        over = (None, *(state for state in State if state.final))
+        coming = {job.jid for _, job in firing.runs}
+        jids = dict.fromkeys(UUID(run.jid) for run in info.runs if run.jid)
+        return [jid for jid in jids if jid not in coming and self._state(jid) not in over]
 
     def _cancel_each(self, jids: Sequence[UUID]) -> None:
         cancelling = self.cancel(jids, "the next run is due")

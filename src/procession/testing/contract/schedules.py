@@ -198,6 +198,22 @@ def test_overlap_cancel_previous_stops_what_runs_and_drops_what_waits(
     finish(database, ask, running)
 
 
+@pytest.mark.parametrize("overlap", ["cancel_previous", "skip", "queue_one"])
+def test_a_run_that_was_filled_in_before_it_was_due_is_no_overlap_with_itself(
+    database: Database, ask: Ask, clock: Clock, overlap: Any
+) -> None:
+    add(database, ask, clock, minutely(overlap=overlap))
+    clock.pass_(MINUTE)
+    slot, decided = clock.now, info(database, ask)
+    assert ask(database.fire([backfill(decided, slot - 1, slot)])) == ["fired"]
+    assert look(database, ask) == ["fired"]
+    assert [job.jid for job in waiting(database, ask)] == [run_jid("tick", slot)]
+    assert [run.note for run in info(database, ask).runs] == ["backfill", ""]
+    clock.pass_(MINUTE)
+    look(database, ask)
+    assert ask(database.counts()).cancelled == (overlap == "cancel_previous")
+
+
 def test_a_paused_schedule_is_not_due_and_resumes_at_its_next_slot(
     database: Database, ask: Ask, clock: Clock
 ) -> None:

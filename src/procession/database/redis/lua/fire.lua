@@ -41,13 +41,17 @@ local function insert_at(i)
   return insert(firings[i + 3], firings[i + 4], tonumber(firings[i + 5]), tonumber(firings[i + 6]), tonumber(firings[i + 7]), firings[i + 8], firings[i + 9])
 end
 
--- The runs of a schedule that are not finished.
-local function unfinished(s)
-  local found = {}
+-- The runs of a schedule that are not finished, each once, but for those that are to be inserted: an instant that was filled in by
+-- hand before it was due has its run already.
+local function unfinished(s, first, number)
+  local found, met = {}, {}
+  for i = first, first + (number - 1) * WIDTH, WIDTH do met[firings[i + 3]] = true end
   for _, run in ipairs(s.runs) do
     local jid = string.gsub(string.gsub(run[2] or '', '-', ''), '%x%x', function(pair) return string.char(tonumber(pair, 16)) end)
     local r = #jid == 16 and load(jid)
-    if r and r.state <= RUNNING then found[#found + 1] = jid end
+    if r and r.state <= RUNNING and not met[jid] then
+      found[#found + 1], met[jid] = jid, true
+    end
   end
   return found
 end
@@ -79,7 +83,7 @@ local function fire(at, number)
   local s = standing(name)
   if expected == 0 then return by_hand(name, s, at + HEADS, number) end
   if s.next_at ~= expected or s.paused_at then return 'lost' end
-  local active = number > 0 and overlap ~= 'allow' and unfinished(s) or {}
+  local active = number > 0 and overlap ~= 'allow' and unfinished(s, at + HEADS, number) or {}
   if #active > 0 and overlap == 'queue_one' then
     s.waiting = true
     stand(name, s, false)
