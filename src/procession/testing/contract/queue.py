@@ -253,6 +253,19 @@ def test_a_settle_repeated_is_accepted_and_counted_once(database: Database, ask:
     assert ask(database.counts()).processed == 1
 
 
+@pytest.mark.parametrize("late", [Move.RETRY, Move.RELEASE, Move.FAIL, Move.CRASH])
+def test_of_two_outcomes_of_one_claim_in_one_call_the_first_counts(database: Database, ask: Ask, late: Move) -> None:
+    ask(database.enqueue([new(), new()]))
+    first, second = claim(database, ask).jobs
+    outcomes = [(first, Move.PROCESS), (second, late), (first, late), (second, Move.PROCESS)]
+    answers = ask(database.settle("w", [Outcome(jid=it.jid, token=it.token, move=move) for it, move in outcomes]))
+    assert answers == [True, True, True, late is Move.FAIL]
+    counts = ask(database.counts())
+    assert (counts.processed, counts.running) == (1, 0)
+    assert find(database, ask, first.jid).state is State.PROCESSED
+    assert find(database, ask, second.jid).state is not State.PROCESSED
+
+
 def test_results_and_errors_are_kept_with_the_job(database: Database, ask: Ask) -> None:
     ask(database.enqueue([new()]))
     claimed = claim(database, ask).jobs[0]

@@ -10,7 +10,8 @@
 local OUTCOME = '>c16Bc0Bc0I6Bc0I4c0I4c0'
 local FINALS = {process = PROCESSED, fail = FAILED, discard = CANCELLED}
 local UNCHARGED = {snooze = true, release = true, postpone = true}
-local answers, answered, results, ended, freed, done = {}, 0, {}, {}, {}, {}
+local answers, answered, results, ended, freed = {}, 0, {}, {}, {}
+local done = {}  -- jid → token of those whose records were cut, and are not written yet
 local first_due
 local its_number = number_and_token(worker)
 
@@ -66,6 +67,7 @@ end
 
 local function settle_packed(outcome)
   local jid, token, move, delay, reason, value, failure = struct.unpack(OUTCOME, outcome)
+  if done[jid] then return done[jid] == token end
   local r = load(jid)
   if r and r.state == RUNNING and r.token == token then
     if failure ~= '' then add_error(jid, r, failure) end
@@ -131,9 +133,8 @@ local function settle_processed(token, joined, results_at)
   end
   for _, i in ipairs(others) do
     local jid, value = jids[i], results_at and outcomes[results_at + i] or ''
-    local ours = done[jid] == token
-    if not done[jid] then ours = settle_packed(struct.pack(OUTCOME, jid, #token, token, 7, 'process', 0, 0, '', #value, value, 0, '')) end
-    answers[accepted + i] = ours and '1' or '0'
+    local outcome = struct.pack(OUTCOME, jid, #token, token, 7, 'process', 0, 0, '', #value, value, 0, '')
+    answers[accepted + i] = settle_packed(outcome) and '1' or '0'
   end
 end
 
