@@ -99,11 +99,11 @@ class Verbs(MeasureVerbs, LimitVerbs, RevisionVerbs, ABC):
         """See `Queue.claim`."""
 
         def run() -> Claims:
-            store, now = self.store, self.now()
+            store, now, own = self.store, self.now(), [f"@{worker}"] if lease else []
             last, held = store.tokens.get(worker), [it for it in store.held_by(worker) if it.token == token]
             taken = sorted(held, key=lambda it: it.place)
             if last is None and not taken and store.has_left(worker, now):
-                return Claims([], now, store.next_due(), store.heard([f"@{worker}"]) is not None)
+                return Claims([], now, store.next_due(), store.heard(own) is not None)
             if last != token and not taken:
                 store.tokens[worker] = token
                 in_turn = last is None or after in (b"", last)
@@ -117,7 +117,7 @@ class Verbs(MeasureVerbs, LimitVerbs, RevisionVerbs, ABC):
                 it, left = record, record.deadline - now if record.deadline else None
                 facts = (it.jid, token, it.queue, it.spec, it.attempt, it.crashes, store.fence)
                 jobs.append(Claimed(*facts, left, waited, zero))
-            return Claims(jobs, now, store.next_due(), store.heard([f"@{worker}"]) is not None)
+            return Claims(jobs, now, store.next_due(), store.heard(own) is not None)
 
         return self.operation(run)
 

@@ -121,6 +121,23 @@ def test_a_claim_repeated_with_its_token_answers_the_same_and_takes_nothing(data
     assert ask(database.counts()).queued == 2
 
 
+def test_a_claim_of_no_jobs_takes_none(database: Database, ask: Ask) -> None:
+    tokens = [os.urandom(8) for _ in range(3)]
+    ask(database.claim(["mail"], "w", tokens[1], limit=1, lease=LEASE, after=tokens[0]))
+    ask(database.enqueue([new()]))
+    assert ask(database.claim(["mail"], "w", tokens[2], limit=0, lease=LEASE, after=tokens[1])).jobs == []
+    assert ask(database.counts()).queued == 1
+
+
+def test_a_claim_behind_a_wait_leaves_the_bell_of_its_worker_to_others(database: Database, ask: Ask) -> None:
+    ask(database.enqueue([new()]))
+    [job] = claim(database, ask).jobs
+    ask(database.cancel([job.jid]))
+    assert [
+        ask(database.claim(["mail"], "w", os.urandom(8), limit=1, lease=lease)).called for lease in (0, LEASE, LEASE)
+    ] == [False, True, False]
+
+
 def test_fences_only_rise(database: Database, ask: Ask) -> None:
     ask(database.enqueue([new() for _ in range(6)]))
     fences = [job.fence for _ in range(3) for job in claim(database, ask, 2).jobs]

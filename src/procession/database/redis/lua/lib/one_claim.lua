@@ -2,7 +2,7 @@
 -- when a bell rings. It is taken here and now, and nothing of all that other claims need is defined for it, which cost a third of
 -- such a claim. What it leaves is what the rest of the script would leave; a test puts both side by side.
 
-local last_claim = after ~= '' and after ~= token and redis.call('HGET', T .. ':tokens', worker) or ''  -- its number, and a token
+local last_claim = limit > 0 and after ~= '' and after ~= token and redis.call('HGET', T .. ':tokens', worker) or ''  -- its number, and a token
 if #last_claim > 4 and string.sub(last_claim, 5) == after then
   local call, sub, lanes, queue, priority, number = redis.call, string.sub, 0, nil, nil, nil
   for i, name in ipairs(queues) do
