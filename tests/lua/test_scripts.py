@@ -354,6 +354,15 @@ def test_list_pages_through_every_state_without_loss_or_repeat(keys: Keyspace) -
         assert len(seen) == len(expected)
 
 
+def test_prune_moves_any_number_of_live_entries(keys: Keyspace) -> None:
+    there = [n.to_bytes(16, "big") for n in range(9_000)]
+    keys.connection.ask(keys.database.enqueue([new(jid) for jid in there]))
+    tombstones = [bytes([9]) * 10 + n.to_bytes(8, "big") for n in range(10_100)]
+    keys.server.lpush(keys.key("lane:mail:0"), *tombstones)
+    assert keys.connection.ask(keys.database.prune(20_000)) == 0
+    assert keys.lane() == there
+
+
 def test_a_page_passes_a_bounded_number_of_tombstones_and_the_next_goes_on(keys: Keyspace) -> None:
     lane, entry = keys.key("lane:mail:0"), (bytes([9]) * 10 + n.to_bytes(8, "big") for n in range(25_000))
     while some := [*islice(entry, 5_000)]:

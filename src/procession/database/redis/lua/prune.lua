@@ -22,7 +22,7 @@ local function compact(key, is_wanted)
   for i, raw in ipairs(raws_of(entries)) do
     if is_wanted(raw, entries[i]) then live[#live + 1] = entries[i] end
   end
-  if #live > 0 then redis.call('RPUSH', front_key(key), unpack(live)) end
+  call_with('RPUSH', front_key(key), live)
   if redis.call('EXISTS', key) == 0 and redis.call('EXISTS', front_key(key)) == 1 then
     redis.call('RENAME', front_key(key), key)
   end
