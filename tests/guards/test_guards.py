@@ -402,6 +402,11 @@ LIMITS = (
         test_limits.test_no_more_than_the_slots_are_ready_or_run_and_the_rest_wait_in_order,
     ),
     script(
+        "a job that comes later gets no slot before those who wait",
+        "lib/limits.lua", "if room and redis.call('ZLEXCOUNT', WAITING, it.ends_of(limit)) > 0 then", "if false then",
+        test_limits.test_where_one_call_cannot_hand_on_all_slots_no_job_that_comes_later_gets_one_first,
+    ),
+    script(
         "a job that becomes due asks for a slot",
         "lib/duties.lua", "if r.rules then limits().admit(jid, r) else to_lane(jid, r) end", "to_lane(jid, r)",
         test_limits.test_a_delayed_job_has_no_slot_until_it_is_due,

@@ -13,7 +13,8 @@ from msgspec import Struct
 from procession.database.operation import Operation
 
 HANDED_ON = 1_000
-"""Most slots of one limit that one call hands on; the rest go with the next slot given back, or with the audit."""
+"""Most slots of one limit that one call hands on, unless more jobs ask in it; the rest go with the next call that gives
+one back or asks for one, or with the audit."""
 LOOKED_AT = 10
 """Of how many jobs that have a slot is asked whether one makes way for a more urgent one."""
 HOLDERS_SHOWN = 10
@@ -42,7 +43,8 @@ class Limits(Protocol):
     - It keeps the slot while it is queued or running: released, crashed or taken back, too. The move that ends this
       gives it back, whichever it is, and no other.
     - What a verb gives back it hands on before it answers: to those who wait, by priority, then who came first; a job
-      freed so is ready from then on. At most 1,000 of one limit a call.
+      freed so is ready from then on. At most 1,000 of one limit a call, or as many as ask in it; who asks while others
+      wait never gets a slot before them.
     - How many slots there are is the newest word: that of the last job enqueued, one that is due later only while the
       limit is in use. More are handed on at once; where there are fewer, nobody is stopped.
     - A blocked job that is put off or replaced leaves its turn, or goes over to the limit of its new arguments.

@@ -29,8 +29,9 @@ class Slots:
         self.most: dict[bytes, int] = {}
         """The newest word on each limit that is in use."""
         self.held: defaultdict[bytes, set[UUID]] = defaultdict(set)
-        self.opened: dict[bytes, None] = {}
-        """The limits that may have something to hand on, in order."""
+        self.waiting: defaultdict[bytes, set[UUID]] = defaultdict(set)
+        self.opened: dict[bytes, int] = {}
+        """The limits that may have something to hand on, in order, and how many jobs asked since."""
         self._turns = 0
 
     def said(self, record: Record, *, ready: bool) -> None:
@@ -41,14 +42,20 @@ class Slots:
         if ready or before is not None:
             self.most[slot.limit] = slot.most
         if before is not None and slot.most > before:
-            self.opened[slot.limit] = None
+            self.opened.setdefault(slot.limit, 0)
 
     def takes(self, record: Record) -> bool:
-        """Give a job a slot of its limit, if it has one. False when none is free; then it is to wait."""
+        """Give a job a slot of its limit, if it has one. False when none is free, or others wait for it; then it is to
+        wait, too."""
         if (slot := record.slot) is None:
             return True
-        most = self.most.setdefault(slot.limit, slot.most)
-        if slot.limit in self.opened or len(self.held[slot.limit]) >= most:
+        room = len(self.held[slot.limit]) < self.most.setdefault(slot.limit, slot.most)
+        if room and self.waiting.get(slot.limit):
+            self.opened.setdefault(slot.limit, 0)
+        if slot.limit in self.opened:
+            self.opened[slot.limit] += 1
+            return False
+        if not room:
             return False
         self.held[slot.limit].add(record.jid)
         return True
@@ -74,12 +81,16 @@ class Slots:
             return
         if before in UNDER_WAY and after not in UNDER_WAY:
             self.held[slot.limit].discard(record.jid)
-            self.opened[slot.limit] = None
+            self.opened.setdefault(slot.limit, 0)
+        if before is State.BLOCKED:
+            self.waiting[slot.limit].discard(record.jid)
         if after is State.BLOCKED:
             self.waits(record)
 
     def waits(self, record: Record) -> None:
         """A job begins to wait, behind those of its limit and priority that wait already."""
+        if record.slot is not None:
+            self.waiting[record.slot.limit].add(record.jid)
         self._turns += 1
         record.turn = self._turns
 
@@ -87,16 +98,17 @@ class Slots:
         """The jobs that get what was given back; each has its slot by then. Forgets limits that nobody uses."""
         opened, self.opened = self.opened, {}
         waiting = sorted((it for it in jobs if it.state is State.BLOCKED), key=turn) if opened else []
-        for limit in opened:
+        for limit, asked in opened.items():
             held = self.held[limit]
             mine = [it for it in waiting if it.slot is not None and it.slot.limit == limit]
             free = self.most.get(limit, mine[0].slot.most if mine and mine[0].slot else 0) - len(held)
-            for record in mine[: max(min(free, HANDED_ON), 0)]:
+            for record in mine[: max(min(free, max(HANDED_ON, asked)), 0)]:
                 held.add(record.jid)
                 yield record
             if not held:
                 del self.held[limit]
                 self.most.pop(limit, None)
+                self.waiting.pop(limit, None)
 
     def contradictions(self, jobs: dict[UUID, Record]) -> Iterator[Finding]:
         """A slot that no job under way has, a job under way without one, a free slot while others wait."""

@@ -263,6 +263,21 @@ def test_more_slots_than_one_call_hands_on_are_all_used_in_the_end(database: Dat
     assert ask(database.counts()).blocked == 0
 
 
+def test_where_one_call_cannot_hand_on_all_slots_no_job_that_comes_later_gets_one_first(
+    database: Database, ask: Ask
+) -> None:
+    jids = enqueue(database, ask, new())
+    for _ in range(2):
+        jids += enqueue(database, ask, *(new() for _ in range(600)))
+    jids += enqueue(database, ask, new(most=5_000))
+    assert ask(database.counts()).blocked == 201
+    jids += enqueue(database, ask, *(new(most=5_000) for _ in range(1_100)))
+    assert ask(database.counts()).blocked == 201
+    jids += enqueue(database, ask, new(most=5_000, priority=1))
+    assert ask(database.counts()).blocked == 0
+    assert [it.jid for it in claim(database, ask, limit=5_000).jobs] == [jids[-1], *jids[:-1]]
+
+
 def test_a_blocked_job_whose_deadline_passes_is_failed_and_leaves_no_turn(
     database: Database, ask: Ask, clock: Clock
 ) -> None:

@@ -53,7 +53,7 @@ local function limits()
 
   function it.open(limit)
     if opened[limit] then return end
-    opened[limit] = true
+    opened[limit] = 0  -- how many asked since
     in_order[#in_order + 1] = limit
   end
 
@@ -99,10 +99,13 @@ local function limits()
     if not limit then return true end
     local said = tonumber(redis.call('HGET', LIMITS, limit))
     if not said then redis.call('HSET', LIMITS, limit, most) end
-    if not opened[limit] and (it.taken(limit) < (said or most) or makes_way(limit, r.priority)) then
+    local room = it.taken(limit) < (said or most)
+    if room and redis.call('ZLEXCOUNT', WAITING, it.ends_of(limit)) > 0 then it.open(limit) end  -- they were too many for one call
+    if not opened[limit] and (room or makes_way(limit, r.priority)) then
       redis.call('ZADD', SLOTS, 0, limit .. jid)
       return true
     end
+    if opened[limit] then opened[limit] = opened[limit] + 1 end
     block(jid, r, redis.call('HINCRBY', T .. ':meta', 'turns', 1))
     return false
   end
@@ -134,14 +137,15 @@ local function limits()
     return turn and (select(2, it.slot_of(string.sub(turn, -16))) or 1) or 0, false
   end
 
-  -- Hand on to those who wait as many slots of one limit as are free. One who does not wait, by its record, is passed over.
-  local function hand_on_of(limit)
+  -- Hand on to those who wait as many slots of one limit as are free, `bound` at most. One who does not wait, by its record, is passed
+  -- over.
+  local function hand_on_of(limit, bound)
     local most, known = it.slots_of(limit)
     local held, handed = it.taken(limit), 0
     local first, last = it.ends_of(limit)
     if not known and most > 0 then redis.call('HSET', LIMITS, limit, most) end
-    while handed < HANDED_ON and held < most do
-      local turns, jids = redis.call('ZRANGEBYLEX', WAITING, first, last, 'LIMIT', 0, math.min(most - held, HANDED_ON - handed)), {}
+    while handed < bound and held < most do
+      local turns, jids = redis.call('ZRANGEBYLEX', WAITING, first, last, 'LIMIT', 0, math.min(most - held, bound - handed)), {}
       if #turns == 0 then break end
       for i, turn in ipairs(turns) do jids[i] = string.sub(turn, -16) end
       load_all(jids)
@@ -161,7 +165,7 @@ local function limits()
   end
 
   function it.hand_on()
-    for _, limit in ipairs(in_order) do hand_on_of(limit) end
+    for _, limit in ipairs(in_order) do hand_on_of(limit, math.max(HANDED_ON, opened[limit])) end
     opened, in_order = {}, {}
   end
 
