@@ -28,9 +28,12 @@ from procession import (
     Worker,
     Zlib,
     constant,
+    current_job,
 )
+from procession.database import Database
 from procession.testing import Kit
 from procession.testing.kit import HELD
+from procession.testing.seam import Seam
 
 
 class OutOfStock(Exception):
@@ -328,6 +331,28 @@ def test_worker_classes_sealed_arguments_and_job_processes_run_here_too() -> Non
     registered = app.registry.of(Resize)
     assert registered is not None
     assert registered.executor == "process"
+
+
+@pytest.mark.parametrize("store", ["memory", "valkey"])
+def test_progress_and_log_lines_are_kept_here_too(app: Procession, store: str, request: pytest.FixtureRequest) -> None:
+    @app.job
+    def work() -> None:
+        current_job().progress(0.5, "half")
+        current_job().log.warning("slow")
+
+    with Kit(app, store="memory" if store == "memory" else request.getfixturevalue("valkey_url")) as kit:
+        handle = work.enqueue()
+        kit.run()
+        job = handle.job()
+        assert job.progress is not None
+        assert (job.progress.part, job.progress.text) == (0.5, "half")
+        assert [line.text for line in app.log(handle.jid)] == ["slow"]
+
+
+def test_the_kit_stands_before_the_verbs_that_it_watches_and_no_other() -> None:
+    """A method of the seam that has the name of a verb by chance would be asked in its place."""
+    ours, verbs = ({name for name in dir(kind) if not name.startswith("_")} for kind in (Seam, Database))
+    assert ours & verbs == {"claim", "connect", "connect_async", "enqueue", "fire", "heartbeat", "settle"}
 
 
 def test_a_name_that_no_code_has_is_an_error_of_the_test(app: Procession, kit: Kit) -> None:

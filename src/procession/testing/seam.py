@@ -138,7 +138,7 @@ class Seam:
         answers = answer if len(operations) > 1 else [answer]
         return ((op, it) for op, it in zip(operations, answers, strict=True) if isinstance(op, Asked))
 
-    def note(self, asked: Asked, answer: Any) -> None:
+    def noticed(self, asked: Asked, answer: Any) -> None:
         """Tell the watcher."""
         if asked.verb == "enqueue":
             self.watcher.enqueued(asked.given, answer)
@@ -186,7 +186,7 @@ class SeamConnection:
         answer = self._real.ask(*_real(operations), durability=seam.kept(durability))
         stored = False
         for asked, its in seam.answered(operations, answer):
-            seam.note(asked, its)
+            seam.noticed(asked, its)
             stored = stored or asked.verb == "enqueue"
         if stored:
             seam.watcher.perform_inline()
@@ -229,7 +229,7 @@ class AsyncSeamConnection:
                 shown[at], back = seam.others(operation, shown[at])
                 if back is not None:
                     await self._real.ask(back)
-            seam.note(operation, shown[at])
+            seam.noticed(operation, shown[at])
             stored = stored or operation.verb == "enqueue"
         if stored:
             await seam.watcher.perform_inline_async()
