@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from datetime import timedelta
 from typing import Protocol
 
 from msgspec import Struct
+from msgspec.structs import force_setattr
 
+from procession.clock import milliseconds
 from procession.errors import ConfigError
 
 LONGEST_DELAY = 7 * 24 * 3600 * 1000
@@ -26,26 +29,36 @@ def chance() -> Random:
     return random
 
 
-def exponential(first: float = 1.0, cap: float = 600.0, base: float = 2.0) -> Callable[[int], float]:
-    """Seconds before the n-th retry: `first`, then `base` times as long each time, never above `cap`."""
-    return lambda retry: min(cap, first * base ** min(retry - 1, 64))
+def exponential(
+    first: float | str | timedelta = 1.0, cap: float | str | timedelta = 600.0, base: float = 2.0
+) -> Callable[[int], float]:
+    """The wait before the n-th retry: `first`, then `base` times as long each time, never above `cap`."""
+    start, most = _seconds(first), _seconds(cap)
+    return lambda retry: min(most, start * base ** min(retry - 1, 64))
 
 
-def linear(first: float = 10.0, cap: float = 600.0) -> Callable[[int], float]:
-    """Seconds before the n-th retry: `n * first`, never above `cap`."""
-    return lambda retry: min(cap, first * retry)
+def linear(first: float | str | timedelta = 10.0, cap: float | str | timedelta = 600.0) -> Callable[[int], float]:
+    """The wait before the n-th retry: `n * first`, never above `cap`."""
+    start, most = _seconds(first), _seconds(cap)
+    return lambda retry: min(most, start * retry)
 
 
-def steps(*seconds: float) -> Callable[[int], float]:
+def steps(*waits: float | str | timedelta) -> Callable[[int], float]:
     """One wait after another, as written; the last one stays. Raises ConfigError without any."""
-    if not seconds:
-        raise ConfigError("steps() needs at least one wait in seconds, such as steps(1, 10, 60)")
+    if not waits:
+        raise ConfigError("steps() needs at least one wait, such as steps(1, 10, 60)")
+    seconds = [_seconds(it) for it in waits]
     return lambda retry: seconds[min(retry, len(seconds)) - 1]
 
 
-def constant(seconds: float) -> Callable[[int], float]:
+def constant(wait: float | str | timedelta) -> Callable[[int], float]:
     """The same wait before every retry."""
+    seconds = _seconds(wait)
     return lambda _retry: seconds
+
+
+def _seconds(wait: float | str | timedelta) -> float:
+    return milliseconds(wait, "backoff") / 1_000
 
 
 class Retry(Struct, frozen=True, kw_only=True):
@@ -55,10 +68,13 @@ class Retry(Struct, frozen=True, kw_only=True):
     jitter" of the AWS Architecture Blog's "Exponential Backoff And Jitter"), so that what failed together is not
     retried together. An error that says how long to wait (`retry_after`, a Retry-After header) is obeyed instead, up to
     a day.
+
+    Raises ConfigError where no run could be judged by it.
     """
 
     attempts: int = 5
     backoff: Callable[[int], float] = exponential()
+    """Seconds to wait after run number n."""
     on: tuple[type[BaseException], ...] = (Exception,)
     """Errors that are retried …"""
     never: tuple[type[BaseException], ...] = ()
@@ -68,6 +84,14 @@ class Retry(Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if self.attempts < 1:
             raise ConfigError(f"attempts={self.attempts}: at least one run is needed; Retry(attempts=1) means no retry")
+        if not callable(self.backoff):
+            raise ConfigError(f"backoff={self.backoff!r} is no function of the failed run; write constant(60), say")
+        for name in ("on", "never"):
+            given = getattr(self, name)
+            kinds = tuple(given) if isinstance(given, Iterable) else (given,)
+            if not all(isinstance(it, type) and issubclass(it, BaseException) for it in kinds):
+                raise ConfigError(f"{name}={given!r} must be classes of exceptions, such as {name}=(OSError,)")
+            force_setattr(self, name, kinds)
 
     @classmethod
     def of(cls, value: Retry | bool | int | None) -> Retry:

@@ -7,6 +7,9 @@ import asyncio
 import pytest
 
 from procession import Procession, Retry, State, constant, current_job
+from procession.clock import monotonic
+from procession.runtime.active import Active
+from procession.runtime.deadlines import Deadlines
 from tests.runtime.working import working
 
 
@@ -98,3 +101,26 @@ def test_a_job_in_a_queue_that_nobody_serves_is_failed_at_its_deadline_by_any_wo
 
     asyncio.run(main())
     app.flush(confirm=app.settings.namespace)
+
+
+def test_what_raises_as_one_run_is_told_to_stop_keeps_the_others_from_nothing() -> None:
+    told: list[Active] = []
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: raised.append(context["exception"]))
+        both = asyncio.Event()
+
+        def passed(active: Active) -> None:
+            told.append(active)
+            if len(told) == 2:
+                both.set()
+            raise ValueError
+
+        deadlines = Deadlines(passed)
+        for _ in range(2):
+            deadlines.add(Active(run=None, executor=None, started=monotonic()), 0.01)  # type: ignore[arg-type]
+        await asyncio.wait_for(both.wait(), 5)
+
+    raised: list[Exception] = []
+    asyncio.run(main())
+    assert len(raised) == 2

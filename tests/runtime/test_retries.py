@@ -88,6 +88,40 @@ def test_a_job_waits_as_long_as_its_error_asks(app: Procession, kind: str) -> No
     asyncio.run(main())
 
 
+class Awkward(type):
+    def __instancecheck__(cls, instance: object) -> bool:
+        raise RuntimeError("no answer")
+
+
+class Asked(Exception, metaclass=Awkward):
+    pass
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+@pytest.mark.parametrize(
+    "policy",
+    [{"backoff": lambda n: n / 0}, {"backoff": lambda _: "soon"}, {"on": Asked}],
+    ids=["raises", "no number", "cannot be asked"],
+)
+def test_a_policy_that_raises_gives_way_to_the_default(
+    app: Procession, caplog: pytest.LogCaptureFixture, policy: Any, kind: str
+) -> None:
+    if kind == "sync":
+
+        @app.job(name="j", retry=Retry(attempts=2, **policy))
+        def job() -> None:
+            raise LookupError("once more")
+    else:
+
+        @app.job(name="j", retry=Retry(attempts=2, **policy))
+        async def job() -> None:
+            raise LookupError("once more")
+
+    found = asyncio.run(ended(app, job.enqueue()))
+    assert (found.attempt, found.error) == (2, "LookupError: once more")
+    assert caplog.text.count("its retry policy is of no use; the default is taken") == 1
+
+
 class Patient(Worker):
     said: ClassVar[list[tuple[int, str]]] = []
     failures: ClassVar[list[tuple[Failure, dict[str, Any], int]]] = []

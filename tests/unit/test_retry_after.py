@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from procession import ConfigError, Retry, linear, steps
+from procession import ConfigError, Retry, constant, exponential, linear, steps
 from procession.policies import Policies
 from procession.retry_after import LONGEST_ASKED, asked_delay
 
@@ -79,6 +79,38 @@ def test_backoffs_grow_as_they_say() -> None:
     assert [steps(1, 10, 60)(n) for n in (1, 2, 3, 4)] == [1, 10, 60, 60]
     with pytest.raises(ConfigError, match="at least one wait"):
         steps()
+
+
+def test_waits_are_written_as_durations_are_everywhere() -> None:
+    assert [steps(1, "10s", timedelta(minutes=1))(n) for n in (1, 2, 3)] == [1, 10, 60]
+    assert [exponential("1s", cap="3s")(n) for n in (1, 2, 3)] == [1, 2, 3]
+    assert (constant("5m")(1), linear("10s", "1m")(9)) == (300, 60)
+    with pytest.raises(ConfigError, match="'a while' is not a duration"):
+        constant("a while")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"backoff": 60},
+        {"backoff": "5m"},
+        {"on": "ValueError"},
+        {"on": (ValueError, "x")},
+        {"on": (int,)},
+        {"never": None},
+        {"never": [ValueError()]},
+    ],
+    ids=str,
+)
+def test_a_policy_that_could_judge_no_run_is_refused(wrong: Any) -> None:
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        Retry(**wrong)
+
+
+@pytest.mark.parametrize("errors", [ValueError, [ValueError], {ValueError}])
+def test_errors_that_are_no_tuple_become_one(errors: Any) -> None:
+    assert Retry(on=errors, never=errors) == Retry(on=(ValueError,), never=(ValueError,))
+    assert hash(Retry(on=errors)) == hash(Retry(on=(ValueError,)))
 
 
 def test_the_nearest_policy_wins() -> None:

@@ -60,11 +60,13 @@ class Deadlines:
 
     def _ring(self) -> None:
         self._next = math.inf
-        while self._heap and (self._heap[0][2].done or self._heap[0][0] <= monotonic()):
-            _, _, active = heappop(self._heap)
-            if active.done:
-                self._over -= 1
-            else:
-                self._passed(active)
-        if self._heap:
-            self._set(self._heap[0][0])
+        try:
+            while self._heap and (self._heap[0][2].done or self._heap[0][0] <= monotonic()):
+                _, _, active = heappop(self._heap)
+                if active.done:
+                    self._over -= 1
+                else:
+                    self._passed(active)
+        finally:  # whatever is said of one, the others are told
+            if self._heap:
+                self._set(self._heap[0][0])

@@ -306,16 +306,23 @@ def _retried(run: Run, error: BaseException, worker: str, delay: int | None = No
         reason = "exhausted" if run.attempts > 1 else "no retry"
         return _ended(claimed, Move.FAIL, reason, error, worker, crash=run.crash, sealing=sealing)
     if delay is None:
-        if isinstance(error, Exception) and not retry.wants(error):
-            return _ended(claimed, Move.FAIL, "not retryable", error, worker, crash=run.crash, sealing=sealing)
-        delay = _wait(run, error, max(charged, 1))
+        try:
+            delay = _wait(run, retry, error, max(charged, 1))
+        except Exception:
+            log.exception("job %s: its retry policy is of no use; the default is taken", claimed.jid)
+            delay = _wait(run, Retry(), error, max(charged, 1))
+    if delay is None:
+        return _ended(claimed, Move.FAIL, "not retryable", error, worker, crash=run.crash, sealing=sealing)
     if run.deadline is not None and monotonic() + delay / 1_000 >= run.deadline:
         return _ended(claimed, Move.FAIL, DEADLINE, error, worker, crash=run.crash, sealing=sealing)
     return _ended(claimed, Move.RETRY, "retry", error, worker, delay, crash=run.crash, sealing=sealing)
 
 
-def _wait(run: Run, error: BaseException, attempt: int) -> int:
-    """Milliseconds until the next run: what the worker class says, else what the error asks, else the policy's."""
+def _wait(run: Run, retry: Retry, error: BaseException, attempt: int) -> int | None:
+    """Milliseconds until the next run: what the worker class says, else what the error asks, else the policy's. None
+    where the policy wants no other."""
+    if isinstance(error, Exception) and not retry.wants(error):
+        return None
     hook = run.registered.backoff
     if hook is not None:
         try:
@@ -325,7 +332,7 @@ def _wait(run: Run, error: BaseException, attempt: int) -> int:
         except Exception:
             log.exception("job %s: its backoff() is of no use; the policy's wait is taken", run.claimed.jid)
     asked = asked_delay(error)
-    return run.retry.delay(attempt) if asked is None else run.retry.asked(asked)
+    return retry.delay(attempt) if asked is None else retry.asked(asked)
 
 
 def _ended(
