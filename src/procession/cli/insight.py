@@ -5,14 +5,14 @@ from __future__ import annotations
 import click
 from msgspec.structs import asdict
 
-from procession.cli.shared import json_option, moment, open_app, print_json, print_table, say, store_options
+from procession.cli.shared import Overview, json_option, moment, open_app, print_json, print_table, say, store_options
 from procession.cli.trail import signed
 from procession.database.measures import ErrorGroup
 from procession.errors import JobNotFound
 from procession.insight import Percentiles
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Overview, invoke_without_command=True)
 @click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True)
 @store_options
 @json_option

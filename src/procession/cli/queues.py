@@ -5,7 +5,17 @@ from __future__ import annotations
 import click
 
 from procession.cli.completion import queue_names
-from procession.cli.shared import json_option, moment, open_app, print_json, print_table, say, store_options, user
+from procession.cli.shared import (
+    Overview,
+    json_option,
+    moment,
+    open_app,
+    print_json,
+    print_table,
+    say,
+    store_options,
+    user,
+)
 from procession.cli.trail import signed
 from procession.database import QueueInfo
 
@@ -22,7 +32,7 @@ def stats(url: str | None, namespace: str | None, as_json: bool) -> None:
         print_table(("", "jobs"), list(found.items()))
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Overview, invoke_without_command=True)
 @store_options
 @json_option
 @click.pass_context

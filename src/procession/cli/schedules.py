@@ -9,7 +9,7 @@ import click
 
 from procession.cli.completion import schedule_names
 from procession.cli.scheduling import set_
-from procession.cli.shared import json_option, moment, open_app, print_json, print_table, say, store_options
+from procession.cli.shared import Overview, json_option, moment, open_app, print_json, print_table, say, store_options
 from procession.cli.trail import signed
 from procession.clock import wall
 from procession.cron import at_zone
@@ -19,7 +19,7 @@ from procession.schedule import ScheduleInfo
 LATEST_SHOWN = 10
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Overview, invoke_without_command=True)
 @store_options
 @json_option
 @click.pass_context

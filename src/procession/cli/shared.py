@@ -33,6 +33,16 @@ def json_option(command: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
 
 
+class Overview(click.Group):
+    """A group that lists when it is called alone. What is said before a subcommand holds for it, too."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Hand on what was said here."""
+        given = {name: value for name, value in ctx.params.items() if value is not None}
+        ctx.default_map = dict.fromkeys(self.commands, given)
+        return super().invoke(ctx)
+
+
 def open_app(url: str | None, namespace: str | None) -> Procession:
     """An app without jobs: enough to look and steer."""
     return Procession(url, namespace=namespace)

@@ -8,14 +8,14 @@ from typing import Any
 
 import click
 
-from procession.cli.shared import json_option, moment, open_app, print_json, print_table, store_options, user
+from procession.cli.shared import Overview, json_option, moment, open_app, print_json, print_table, store_options, user
 from procession.cli.trail import signed
 from procession.client import Procession
 from procession.database import WorkerInfo
 from procession.errors import UnknownWorker
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Overview, invoke_without_command=True)
 @store_options
 @json_option
 @click.pass_context
