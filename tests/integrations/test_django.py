@@ -17,6 +17,7 @@ from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -410,10 +411,17 @@ def test_manage_py_procession_speaks_to_the_store_of_the_settings(
     project.tasks.urgent.enqueue()
     call_command("procession", "stats", "--json")
     assert json.loads(capsys.readouterr().out)["queued"] == 1
-    with pytest.raises(CommandError, match="final state"):
-        call_command("procession", "queues", "pause", "failed")
-    with pytest.raises(SystemExit):
-        call_command("procession", "nonsense")
+    call_command("procession", "check")
+    assert "the code fits what is in the store" in capsys.readouterr().out
+    for words, code, says in (
+        (("queues", "pause", "failed"), 2, "final state"),
+        (("jobs", "show", str(UUID(int=0))), 3, "no job"),
+        (("nonsense",), 2, "No such command"),
+        (("--backend", "nowhere", "stats"), 2, "TASKS has no 'nowhere'; it has "),
+    ):
+        with pytest.raises(CommandError, match=says) as caught:
+            call_command("procession", *words)
+        assert caught.value.returncode == code
 
 
 def test_the_page_s_project_works_as_it_is_written(valkey_url: str, namespace: str, tmp_path: Path) -> None:

@@ -73,5 +73,7 @@ def test_the_page_s_application_serves_performs_and_has_the_command(
     assert shop.app.handle(answer.json["jid"]).result(timeout=5) == "hello ada"
     said = shop.site.test_cli_runner().invoke(args=["procession", "stats", "--json"])
     assert json.loads(said.output)["processed"] == 1
+    wrong = shop.site.test_cli_runner().invoke(args=["procession", "enqueue", "flask_shop:app", "nothing"])
+    assert (wrong.exit_code, wrong.stderr) == (3, "procession: no job 'nothing' in this app; it has flask_shop.greet\n")
     shop.app.flush(confirm=namespace)
     shop.app.close()

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from procession import Procession
 from procession.cli import cli
+from procession.cli.ending import Ended
 from procession.errors import NoAnswer, UnknownWorker
 from procession.runtime.queue_worker import QueueWorker
 from tests.process.family import Families, until
@@ -130,8 +131,8 @@ def test_the_command_line_gives_orders_by_any_ending_of_the_name(
     assert "quiet since" in said()
     assert said("stack", name[-6:]).strip() == f"nothing runs on {name}"
     assert json.loads(said("resume", "--all", "--json")) == {name: True}
-    with pytest.raises(UnknownWorker):
-        said("quiet", "nobody")
+    with pytest.raises(Ended, match="no worker 'nobody' is alive"):
+        CliRunner().invoke(cli, ["workers", "quiet", "nobody"], catch_exceptions=False, standalone_mode=False)
     assert "is told to stop" in said("stop", name[-6:])
     assert family.process.wait(timeout=20) == 0
     assert [(it.who, it.what, it.via) for it in app.trail()][-1] == ("ann", "quiet", "cli")

@@ -6,8 +6,6 @@ line on stderr. `--json` on everything that prints.
 
 from __future__ import annotations
 
-import sys
-
 import click
 
 from procession.cli import (
@@ -28,26 +26,15 @@ from procession.cli import (
     worker,
     workers,
 )
-from procession.cli.shared import FAILED, NOT_FOUND, UNAVAILABLE, USAGE
+from procession.cli.ending import CommandLine
 from procession.cli.top import top
-from procession.errors import (
-    ConfigError,
-    DatabaseError,
-    EnqueueError,
-    JobNotFound,
-    ProcessionError,
-    Refused,
-    UnknownJob,
-    UnknownSchedule,
-    UnknownWorker,
-)
 
 EPILOG = """Exit codes: 0 done, 1 it failed, 2 wrong usage or setting, 3 not found, 4 the store is away.
 
 Settings: arguments, then PROCESSION_* variables, then [tool.procession] in pyproject.toml, then defaults."""
 
 
-@click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=CommandLine, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="procession")
 def cli() -> None:
     """Background jobs on Redis or Valkey: run workers, enqueue, look, steer."""
@@ -82,25 +69,5 @@ for command in (
 
 
 def main() -> None:
-    """Run the command line, turning our errors into a line and an exit code."""
-    try:
-        code = cli(standalone_mode=False)  # an Exit within a command comes back as its code
-        sys.exit(code if isinstance(code, int) else 0)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except click.Abort:
-        sys.exit(FAILED)
-    except ProcessionError as error:
-        click.echo(f"procession: {error}", err=True)
-        sys.exit(_code(error))
-
-
-def _code(error: ProcessionError) -> int:
-    if isinstance(error, JobNotFound | UnknownJob | UnknownSchedule | UnknownWorker):
-        return NOT_FOUND
-    if isinstance(error, DatabaseError | Refused) or isinstance(error.__cause__, DatabaseError):
-        return UNAVAILABLE
-    if isinstance(error, ConfigError | EnqueueError):
-        return USAGE
-    return FAILED
+    """Run the command line."""
+    cli()

@@ -19,7 +19,9 @@ if not apps.ready:
 
 
 def backend_of(alias: str) -> ProcessionBackend:
-    """The backend behind an alias of TASKS. Raises ConfigError when it is none of ours."""
+    """The backend behind an alias of TASKS. Raises ConfigError when there is none, or it is none of ours."""
+    if alias not in [*task_backends]:
+        raise ConfigError(f"TASKS has no {alias!r}; it has {', '.join(task_backends)}")
     backend = task_backends[alias]
     if not isinstance(backend, ProcessionBackend):
         raise ConfigError(f'TASKS["{alias}"] is not served by Procession: its BACKEND is {type(backend).__qualname__}')

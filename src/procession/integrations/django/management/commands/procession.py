@@ -11,10 +11,11 @@ import click
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from procession.cli import cli
-from procession.errors import ProcessionError
+from procession.cli.shared import FAILED, USAGE
+from procession.errors import ConfigError
 from procession.integrations.django.target import backend_of
 
-NEED_A_TARGET = ("worker", "enqueue")
+NEED_A_TARGET = ("worker", "enqueue", "check")
 
 
 class Command(BaseCommand):
@@ -29,8 +30,11 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, words: list[str], backend: str, **options: Any) -> None:
         """Run one command of ours."""
-        chosen = backend_of(backend)
-        settings = chosen.app.settings
+        try:
+            chosen = backend_of(backend)
+            settings = chosen.app.settings
+        except ConfigError as error:
+            raise CommandError(str(error), returncode=USAGE) from error
         os.environ["PROCESSION_URL"], os.environ["PROCESSION_NAMESPACE"] = settings.url, settings.namespace
         if words and words[0] in NEED_A_TARGET and "--help" not in words:
             words = [words[0], f"procession.integrations.django.target:{backend}", *words[1:]]
@@ -40,9 +44,8 @@ class Command(BaseCommand):
         try:
             code = cli(words, prog_name="manage.py procession", standalone_mode=False)
         except click.ClickException as error:
-            error.show()
-            sys.exit(error.exit_code)
-        except ProcessionError as error:
-            raise CommandError(str(error)) from error
+            raise CommandError(error.format_message(), returncode=error.exit_code) from error
+        except click.Abort as error:
+            raise CommandError("aborted", returncode=FAILED) from error
         if isinstance(code, int) and code:
             sys.exit(code)
