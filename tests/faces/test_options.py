@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+
+import pytest
 
 from tests.faces.test_cli import Run, run
 
@@ -18,3 +21,22 @@ def test_options_before_a_subcommand_hold_for_it_and_those_behind_it_are_nearer(
     assert [it["name"] for it in json.loads(run("queues", *other).stdout)] == ["mail"]
     assert json.loads(run("workers", *other, "quiet", "--all").stdout) == {}
     assert json.loads(run("schedules", *other, "list").stdout) == []
+
+
+@pytest.mark.parametrize(("command", "code"), [("worker", 3), ("check", 1), ("enqueue", 1)])
+@pytest.mark.parametrize(
+    ("app", "says"),
+    [
+        ("import late", "ModuleNotFoundError: No module named 'late'"),  # not late_jobs, as which the app is asked for
+        ("raise RuntimeError('no disk')", "RuntimeError: no disk"),
+        ("app = (", "SyntaxError: '(' was never closed"),
+    ],
+)
+def test_an_app_that_cannot_be_imported_is_shown_with_its_own_frames_alone(
+    run: Run, tmp_path: Path, command: str, code: int, app: str, says: str
+) -> None:
+    (tmp_path / "late_jobs.py").write_text(f"{app}\n")
+    said = run(command, "late_jobs", *["shop.send"] * (command == "enqueue"), code=code).stderr.splitlines()
+    assert says in said
+    assert said[-1] == "procession: cannot load late_jobs: the error above is its own"
+    assert [line.split(",")[0] for line in said if line.startswith("  File ")] == [f'  File "{tmp_path}/late_jobs.py"']

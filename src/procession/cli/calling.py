@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import os
+import traceback
 from collections.abc import Sequence
 from typing import Any
 
+import click
 import msgspec
 
+from procession.cli.ending import Ended
+from procession.cli.shared import FAILED
 from procession.client import Procession
 from procession.enqueuer import Call, Options
-from procession.errors import BadArguments, UnknownJob
+from procession.errors import BadArguments, ProcessionError, UnknownJob
 from procession.registry import Registered
 from procession.runtime.target import load_app
+
+OURS = ("procession", "importlib")
+"""Whose frames stand above those of an app that is imported."""
 
 
 def open_target(target: str, url: str | None, namespace: str | None) -> Procession:
@@ -20,7 +27,22 @@ def open_target(target: str, url: str | None, namespace: str | None) -> Processi
     for variable, value in (("PROCESSION_URL", url), ("PROCESSION_NAMESPACE", namespace)):
         if value is not None:
             os.environ[variable] = value
-    return load_app(target)
+    return loaded(target)
+
+
+def loaded(target: str, code: int = FAILED) -> Procession:
+    """The app behind MODULE:APP. Where its own code raises, that is shown without our frames, and ends the command with
+    `code`."""
+    try:
+        return load_app(target)
+    except ProcessionError:
+        raise
+    except Exception as error:
+        frames = error.__traceback__
+        while frames is not None and frames.tb_frame.f_globals["__name__"].partition(".")[0] in OURS:
+            frames = frames.tb_next
+        click.echo("".join(traceback.format_exception(error.with_traceback(frames))), err=True, nl=False)
+        raise Ended(f"cannot load {target}: the error above is its own", code) from None
 
 
 def called(app: Procession, name: str, words: Sequence[str], options: Options) -> Call[Any]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-
 import click
 import msgspec
 
 from procession.check import Checked
+from procession.cli.calling import open_target
 from procession.cli.shared import FAILED, json_option, print_json, store_options
 from procession.inquiry import CHECKED
 
@@ -28,11 +27,7 @@ def check(
     Looks for names that the code does not have, arguments that no longer fit, queues that nobody serves, and schedules
     of jobs that are gone. Exit code 1 when there is a problem; what has failed already is only warned of.
     """
-    from procession.runtime.target import load_app
-
-    given = {"PROCESSION_URL": url, "PROCESSION_NAMESPACE": namespace}
-    os.environ.update({name: value for name, value in given.items() if value is not None})
-    app = load_app(target)
+    app = open_target(target, url, namespace)
     checked = app.check(queues=queues, limit=limit or None)
     if as_json:
         where = {"store": app.settings.shown_url, "namespace": app.settings.namespace}

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
+from procession.cli.calling import loaded
 from procession.cli.shared import open_app, store_options
-from procession.client import Procession
 from procession.errors import ConfigError
 
 PORT = 8686
@@ -55,7 +55,7 @@ def web(
     if target is not None and (url is not None or namespace is not None):
         raise ConfigError("give either MODULE:APP or --url and --namespace: the app says where its store is")
     auth = Passwords.of_file(password_file) if password_file else None
-    app = _app(target, url, namespace)
+    app = open_app(url, namespace) if target is None else loaded(target)
     server = uvicorn.Server(
         uvicorn.Config(
             Dashboard(app, auth=auth, read_only=read_only, title=title, redact=hide_keys(*hide)),
@@ -86,11 +86,3 @@ def needed() -> None:
         raise ConfigError(
             f'the dashboard needs {missing.name or "more packages"}: pip install "procession[web]"'
         ) from None
-
-
-def _app(target: str | None, url: str | None, namespace: str | None) -> Procession:
-    if target is None:
-        return open_app(url, namespace)
-    from procession.runtime.target import load_app
-
-    return load_app(target)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from procession.cli.calling import loaded
 from procession.cli.reload import reloading
 from procession.cli.shared import store_options
 
@@ -82,9 +83,9 @@ def worker(
         signal.signal(number, lambda *_: os._exit(0))
     from procession.clock import milliseconds
     from procession.integrations.systemd import Notify
+    from procession.runtime.child import CANNOT_BEGIN
     from procession.runtime.joblog import log_to_stderr
     from procession.runtime.supervisor import Supervisor
-    from procession.runtime.target import load_app
     from procession.runtime.wear import Wear
     from procession.serving import check_order, shares_of
 
@@ -99,7 +100,7 @@ def worker(
     level = logging.WARNING if quiet else logging.INFO
     log_to_stderr(level)
     shares = shares_of(queues)
-    app = load_app(target)
+    app = loaded(target, CANNOT_BEGIN)
     check_order("strict" if strict else app.settings.queue_order, shares or shares_of(app.settings.queues))
     milliseconds(ageing or 0, "ageing")
     Wear.of(app.settings, max_jobs=max_jobs, max_age=max_age, max_rss=max_rss)  # wrong ones are refused here

@@ -20,7 +20,7 @@ def load_app(target: str) -> Procession:
     try:
         found = importlib.import_module(module)
     except ModuleNotFoundError as error:
-        if error.name is None or not module.startswith(error.name):
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):  # a module that it imports
             raise
         raise ConfigError(f"cannot import {module!r} from {here}; write module:app, such as shop.jobs:app") from None
     app = getattr(found, name or "app", None)
