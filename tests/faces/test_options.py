@@ -23,6 +23,17 @@ def test_options_before_a_subcommand_hold_for_it_and_those_behind_it_are_nearer(
     assert json.loads(run("schedules", *other, "list").stdout) == []
 
 
+def test_a_mistyped_option_of_enqueue_enqueues_nothing(run: Run) -> None:
+    assert "--delay" in run("enqueue", "shop:app", "shop.send", "ada", "--dely=1h", code=2).stderr
+    assert "--delay" in run("enqueue", "--dely=1h", "shop:app", "shop.send", code=2).stderr
+    run("enqueue", "shop:app", "shop.send", "ada", "-q", "mail", code=2)
+    assert json.loads(run("stats", "--json").stdout)["queued"] == 0
+    run("enqueue", "shop:app", "shop.send", "--delay", "1h", "--tag", "--x", "--", "--dely=1h", "-3")
+    (job,) = json.loads(run("jobs", "state:delayed", "--json").stdout)["jobs"]
+    assert (job["args"], job["tags"]) == ({"to": "--dely=1h", "count": -3}, ["--x"])
+    run("enqueue", "shop:app", "shop.send", "ada", "-3")
+
+
 @pytest.mark.parametrize(("command", "code"), [("worker", 3), ("check", 1), ("enqueue", 1)])
 @pytest.mark.parametrize(
     ("app", "says"),

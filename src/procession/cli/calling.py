@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import traceback
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Any
 
 import click
@@ -20,6 +22,23 @@ from procession.runtime.target import load_app
 
 OURS = ("procession", "importlib")
 """Whose frames stand above those of an app that is imported."""
+
+
+class Words(click.Command):
+    """A command that takes numbers below zero as arguments, and no mistyped option."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """See `click.Command.parse_args`."""
+        options = {name: it for it in self.get_params(ctx) if isinstance(it, click.Option) for name in it.opts}
+        words = iter(args[: args.index("--")] if "--" in args else args)
+        for word in words:
+            name, equals, _ = word.partition("=")
+            if re.match("--?[a-zA-Z]", name):
+                if name not in options:
+                    raise click.NoSuchOption(name, possibilities=get_close_matches(name, options), ctx=ctx)
+                if not (equals or options[name].is_flag):
+                    next(words, None)
+        return super().parse_args(ctx, args)
 
 
 def open_target(target: str, url: str | None, namespace: str | None) -> Procession:

@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from procession.bulk import Verb
-from procession.cli.calling import called, open_target
+from procession.cli.calling import Words, called, open_target
 from procession.cli.filtered import FilterGroup, change, filter_options, list_jobs
 from procession.cli.shared import (
     jid_of,
@@ -28,18 +28,18 @@ from procession.handle import JobHandle
 from procession.job import Crash
 
 
-@click.command(context_settings={"ignore_unknown_options": True})
+@click.command(cls=Words, context_settings={"ignore_unknown_options": True})
 @click.argument("target", metavar="MODULE:APP")
 @click.argument("name")
 @click.argument("arguments", nargs=-1)
-@click.option("--queue")
-@click.option("--delay", help='Such as "5m".')
-@click.option("--priority", type=int)
-@click.option("--attempts", type=int)
-@click.option("--timeout")
-@click.option("--expires")
-@click.option("--jid")
-@click.option("--tag", "tags", multiple=True)
+@click.option("--queue", help="Where it waits (that of the job).")
+@click.option("--delay", help='Run it no sooner than after this time, such as "5m".')
+@click.option("--priority", type=int, help="-100 to 100; the higher goes first (that of the job).")
+@click.option("--attempts", type=int, help="Runs at most (those of the job).")
+@click.option("--timeout", help='How long a run may take, such as "30s" (that of the job); 0 lifts it.')
+@click.option("--expires", help="Cancel it if its first run has not begun within this time (never).")
+@click.option("--jid", help="Its id, a UUID: enqueued twice, it is there once.")
+@click.option("--tag", "tags", multiple=True, help="A tag to find it by (repeatable).")
 @click.option("--durability", type=click.Choice(["memory", "fsync", "replica"]), help="What to wait for (memory).")
 @store_options
 @json_option
@@ -53,7 +53,10 @@ def enqueue(
     tags: tuple[str, ...],
     **options: Any,
 ) -> None:
-    """Enqueue the job NAME of MODULE:APP. ARGUMENTS are JSON, a bare word is a string; `key=value` goes by name."""
+    """Enqueue the job NAME of MODULE:APP. ARGUMENTS are JSON, a bare word is a string; `key=value` goes by name.
+
+    Behind a lone `--` all words are ARGUMENTS.
+    """
     app = open_target(target, url, namespace)
     given: Options = check_options({**options, "tags": list(tags) or None})  # type: ignore[typeddict-item]
     handle: JobHandle[Any] = app.enqueue(called(app, name, arguments, given))
