@@ -51,6 +51,13 @@ def check_tags(tags: object) -> tuple[str, ...]:
     return found
 
 
+def check_aliases(names: object) -> tuple[str, ...]:
+    """Former names of a job. Raises ConfigError."""
+    if not isinstance(names, list | tuple | set | frozenset) or not all(isinstance(it, str) and it for it in names):
+        raise ConfigError(f"aliases={names!r} must be a list of strings")
+    return tuple(names)
+
+
 def check_headers(headers: object) -> dict[str, str]:
     """At most 16 texts by name, 4,096 characters in all. Raises ConfigError."""
     if not isinstance(headers, Mapping) or not all(isinstance(it, str) for pair in headers.items() for it in pair):

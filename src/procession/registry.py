@@ -18,7 +18,7 @@ from procession.errors import ConfigError
 from procession.job import PRIORITIES, Failure, Spec, SpecOptions
 from procession.limits import Limit, Limited, limited
 from procession.middleware import around_runs
-from procession.names import check_queue, check_tags, job_name
+from procession.names import check_aliases, check_queue, check_tags, job_name
 from procession.policies import Policies
 from procession.retry import Retry
 from procession.sealing import Sealing
@@ -138,7 +138,7 @@ def register(source: Any, **options: Unpack[JobOptions]) -> Registered:
         executor=executor,
         inside=inside,
         needs=needed(function, bound=bound, on_loop=inside == "loop"),
-        aliases=tuple(options.get("aliases", ())),
+        aliases=check_aliases(options.get("aliases", ())),
         queue=check_queue(options.get("queue", "default")),
         priority=check_priority(options.get("priority", 0)),
         retry=None if options.get("retry") is None else Retry.of(options.get("retry")),

@@ -43,6 +43,8 @@ def registered(**options: Any) -> Registered:
         (sync, {"executor": "process", "max_memory": "1MB"}, "at least 64MiB"),
         (sync, {"executor": "process", "max_memory": "much"}, "is not a size"),
         (sync, {"executor": "process", "hard_timeout": "long"}, "hard_timeout 'long' is not a duration"),
+        (sync, {"aliases": "shop.tidy_up"}, "aliases='shop.tidy_up' must be a list of strings"),
+        (sync, {"aliases": [sync]}, "must be a list of strings"),
         (sync, {"exekutor": "process"}, "unknown option 'exekutor'; known are unique, "),
     ],
 )
