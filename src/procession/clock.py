@@ -16,22 +16,25 @@ from functools import partial
 from procession.errors import ConfigError
 
 UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
-_PART = r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)"
+_NUMBER = r"\d+(?:\.\d+)?"
+_PART = rf"({_NUMBER})\s*(ms|s|m|h|d|w)"
 
 LONGEST = 10 * 366 * UNITS["d"]
 """Longest duration that is taken, ten years: anything above is a mistake of units."""
 
 
 def milliseconds(value: float | str | timedelta, what: str = "duration") -> int:
-    """A duration as whole milliseconds: a `timedelta`, seconds as a number, or text such as "5m" or "1h30m".
+    """A duration as whole milliseconds: a `timedelta`, seconds as a number, or text such as "5m", "1h30m" or "90".
 
-    >>> milliseconds("1h30m"), milliseconds(0.25), milliseconds(timedelta(days=1))
-    (5400000, 250, 86400000)
+    >>> milliseconds("1h30m"), milliseconds(0.25), milliseconds("90"), milliseconds(timedelta(days=1))
+    (5400000, 250, 90000, 86400000)
 
     Raises:
         ConfigError: negative, longer than ten years, or not a duration.
     """
     result: float
+    if isinstance(value, str) and re.fullmatch(_NUMBER, value.strip()):
+        value = float(value)
     if isinstance(value, timedelta):
         result = value.total_seconds() * 1_000
     elif isinstance(value, int | float) and not isinstance(value, bool):

@@ -296,7 +296,9 @@ def moment(text: str, *, now: int) -> int:
         ValueError: it is neither.
     """
     try:
-        return now - milliseconds(text)
-    except ConfigError:
         given = datetime.fromisoformat(text)
-        return round((given if given.tzinfo else given.replace(tzinfo=UTC)).timestamp() * 1_000)
+    except ValueError:
+        if text.isdecimal():  # a year, say: nobody means seconds
+            raise
+        return now - milliseconds(text)
+    return round((given if given.tzinfo else given.replace(tzinfo=UTC)).timestamp() * 1_000)

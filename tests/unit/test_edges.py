@@ -45,6 +45,8 @@ from procession.runtime.slots import Places, claimable
         ("250ms", 250),
         ("1.5s", 1_500),
         ("2 d", 172_800_000),
+        ("90", 90_000),
+        (" 0.5 ", 500),
     ],
 )
 def test_durations_are_read(value: Any, expected: int) -> None:
@@ -52,7 +54,7 @@ def test_durations_are_read(value: Any, expected: int) -> None:
     assert milliseconds(timedelta(milliseconds=expected)) == expected
 
 
-@pytest.mark.parametrize("value", [-1, "5", "m", "", None, True, "5 parsecs", float("nan"), "1000w"])
+@pytest.mark.parametrize("value", [-1, "-1", "1e3", "m", "", None, True, "5 parsecs", float("nan"), "1000w"])
 def test_what_is_no_duration_is_refused(value: Any) -> None:
     with pytest.raises(ConfigError):
         milliseconds(value)

@@ -100,7 +100,8 @@ def test_a_job_that_passes_is_in_one_of_the_states_to_look_into(tree: Filter) ->
         ("queue:", "queue:", 0, "a value is missing"),
         ("attempt:many", "attempt:many", 0, "write attempt:>3"),
         ("ran:30s", "ran:30s", 0, "write ran:>30s"),
-        ("ran:>30", "ran:>30", 0, "is not a duration"),
+        ("ran:>30x", "ran:>30x", 0, "is not a duration"),
+        ("since:2026", "since:2026", 0, "since:2026-11-20"),
         ("since:yesterday", "since:yesterday", 0, "since:2026-11-20"),
         ("http://x", "http://x", 0, "put it in quotes"),
         ("-" * 17 + "a", "-", 16, "deeper than 16"),
@@ -129,7 +130,7 @@ FAILED = job(
         "", "state:failed", "state:retrying,failed", "queue:mail,low", "queue:m*", "job:shop.send", "job:send",
         "job:shop.*", "tag:eu", "tag:e*", "error:CardDeclined", "error:shop.CardDeclined", "worker:host:*",
         "reason:exhausted", "args.user.id:5", "args.user.id:>4", "args.to.1:eve", "attempt:>3", "attempt:4",
-        "attempt:1,4", "ran:>49s", "ran:<=50s", "waited:>58m", "since:1m", "before:2030-01-01", "-queue:low",
+        "attempt:1,4", "ran:>49s", "ran:>49", "ran:<=50s", "waited:>58m", "since:1m", "before:2030-01-01", "-queue:low",
         "-before:5m", "(queue:low OR tag:eu)", '"no route"', "ada", "CARDDECLINED", "a AND d", "priority:<1",
     ],
 )  # fmt: skip
