@@ -8,9 +8,13 @@ relatives keep it.
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
+
+from procession.clock import milliseconds
+from procession.errors import ConfigError
 
 LONGEST_ASKED = 24 * 3600 * 1000
 """Milliseconds: what an error asks beyond this counts as this. A server far away does not park a job for a year."""
@@ -19,7 +23,7 @@ LONGEST_ASKED = 24 * 3600 * 1000
 def asked_delay(error: BaseException, now: datetime | None = None) -> int | None:
     """Milliseconds that the error asks to wait, at most a day; None when it does not say, or says nonsense.
 
-    Looked for in this order: `error.retry_after` (seconds, a timedelta, or text as in the header), then
+    Looked for in this order: `error.retry_after` (seconds, a timedelta, or text: "10m", or as in the header), then
     `error.response.headers["Retry-After"]` (seconds, or an HTTP date, which is compared with this machine's clock).
     """
     try:
@@ -55,9 +59,11 @@ def _seconds(asked: Any, now: datetime) -> float | None:
     return None
 
 
-def _until(date: str, now: datetime) -> float | None:
+def _until(text: str, now: datetime) -> float | None:
+    with suppress(ConfigError):
+        return milliseconds(text) / 1_000
     try:
-        then = parsedate_to_datetime(date)
+        then = parsedate_to_datetime(text)
     except ValueError:
         return None
     return ((then if then.tzinfo else then.replace(tzinfo=UTC)) - now).total_seconds()

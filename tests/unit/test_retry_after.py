@@ -35,6 +35,7 @@ class Asking(Exception):
         (Asking(0.25), 250),
         (Asking(timedelta(minutes=1)), 60_000),
         (Asking("7"), 7_000),
+        (Asking("10m"), 600_000),
         (Answered(Retry_After="120"), 120_000),
         (Answered(retry_after="3"), 3_000),
         (Answered(Retry_After="Sun, 01 Mar 2026 12:00:30 GMT"), 30_000),
