@@ -34,6 +34,24 @@ def test_a_mistyped_option_of_enqueue_enqueues_nothing(run: Run) -> None:
     run("enqueue", "shop:app", "shop.send", "ada", "-3")
 
 
+def test_what_people_do_here_is_in_the_trail(run: Run) -> None:
+    run("schedules", "set", "nightly", "ada", "--app", "shop:app", "--job", "shop.send", "--cron", "0 3 * * *")
+    jid = run("schedules", "run", "nightly").stdout.strip()
+    run("jobs", "cancel", jid)
+    run("jobs", "retry", jid, "--args", '{"to": "eve"}')
+    run("repair", "--apply")
+    told = json.loads(run("trail", "--json").stdout)
+    assert [(it["what"], it["on"], it["changed"], it["via"]) for it in reversed(told)] == [
+        ("save-schedule", "nightly", 1, "cli"),
+        ("run-schedule", "nightly", 1, "cli"),
+        ("cancel", jid, 1, "cli"),
+        ("edit", jid, 1, "cli"),
+        ("repair", "procession", 0, "cli"),
+    ]
+    run("flush", "--confirm", "procession")
+    assert [it["what"] for it in json.loads(run("trail", "--json").stdout)] == ["flush"]
+
+
 @pytest.mark.parametrize(("command", "code"), [("worker", 3), ("check", 1), ("enqueue", 1)])
 @pytest.mark.parametrize(
     ("app", "says"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from procession.cli.shared import FAILED, json_option, open_app, print_json, print_table, store_options
+from procession.cli.trail import signed
 from procession.repair import Report
 
 SIGNS = {"ok": "ok", "warning": "warning", "problem": "PROBLEM", "unknown": "unknown"}
@@ -31,7 +32,11 @@ def doctor(url: str | None, namespace: str | None, as_json: bool) -> None:
 @json_option
 def repair(apply: bool, url: str | None, namespace: str | None, as_json: bool) -> None:
     """Find where the store contradicts itself, and with --apply mend it. Exit code 1 when something was wrong."""
-    report = open_app(url, namespace).repair(apply=apply)
+    app = open_app(url, namespace)
+    report = app.repair(apply=apply)
+    if apply:
+        mended = sum(it.mended for it in report.findings)
+        signed(app, "repair", app.settings.namespace, changed=mended, asked=len(report.findings))
     if as_json:
         found = [{"kind": it.kind, "where": it.where, "jid": it.jid, "mended": it.mended} for it in report.findings]
         print_json({"findings": found, "checked": report.checked, "unchecked": report.unchecked})

@@ -159,6 +159,7 @@ def retry(
         raise click.UsageError("--args are those of one job: procession jobs retry JID --args JSON")
     app = open_app(url, namespace) if target is None else open_target(target, url, namespace)
     changed = app.retry(jid_of(jids[0]), args=_object(edited))
+    signed(app, "edit", jids[0], changed=int(changed))
     line = "queued again" if changed else "left as it is: not there, not finished, or its unique key is taken"
     say({jids[0]: changed}, f"{jids[0]} {line}", as_json)
     if not changed:

@@ -105,5 +105,7 @@ def purge(queue: str, yes: bool, url: str | None, namespace: str | None, as_json
 @json_option
 def flush(confirm: str, url: str | None, namespace: str | None, as_json: bool) -> None:
     """Remove everything in the namespace."""
-    open_app(url, namespace).flush(confirm=confirm)
+    app = open_app(url, namespace)
+    app.flush(confirm=confirm)
+    signed(app, "flush", confirm)
     say({"flushed": confirm}, f"{confirm} is empty", as_json)

@@ -9,6 +9,7 @@ import click
 
 from procession.cli.calling import called, open_target
 from procession.cli.shared import json_option, moment, open_app, say, store_options
+from procession.cli.trail import signed
 from procession.client import Procession
 from procession.cron import Dst
 from procession.enqueuer import Call, Options
@@ -58,6 +59,7 @@ def set_(
         changed = _made(app, name, job, arguments, given)
     else:
         changed = _changed(app, there, arguments, given)
+    signed(app, "save-schedule", name, changed=int(changed))
     info = app.schedules.find(name)
     assert info is not None
     line = f"{name}: {info.schedule.describe()}, next {moment(info.next_at)}" + ("" if changed else "; nothing changed")
