@@ -49,7 +49,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     lease: float | str = 15.0
     """How long a queue worker counts as alive without a sign of life."""
     heartbeat: float | str = 0
-    """How often it gives one; 0: after each third of the lease."""
+    """How long it gives none at most; 0: a third of the lease."""
     queues: tuple[str, ...] | str = ()
     """Which queues a worker serves, where it is not told: "critical:6, default:3, low", or a list of such words. None
     named: all that the app's jobs name."""
@@ -192,7 +192,8 @@ def _merge(arguments: Mapping[str, Any]) -> tuple[Settings, dict[str, str]]:
     settings = Settings(**merged)
     check_namespace(settings.namespace)
     for name in ("lease", "heartbeat", "grace", "budget", "max_age", "ageing"):
-        milliseconds(getattr(settings, name), name)
+        if not milliseconds(getattr(settings, name), name) and name in ("lease", "budget"):
+            raise ConfigError(f"{name}={getattr(settings, name)!r} must be longer than 0: nothing is done in no time")
     size(settings.max_rss, "max_rss")
     check_order(settings.queue_order, shares_of(settings.queues))
     if not _is_level(settings.capture_logs):

@@ -90,6 +90,8 @@ def test_a_nearer_layer_of_settings_wins(tmp_path: Path, monkeypatch: pytest.Mon
         ({"threads": 0}, "must be at least 1"),
         ({"namespace": "a:b"}, "namespace 'a:b'"),
         ({"lease": "5s", "heartbeat": "4s"}, "half of lease"),
+        ({"lease": 0}, "lease=0.0 must be longer than 0"),
+        ({"budget": "0s"}, "budget='0s' must be longer than 0"),
         ({"keep_failed": "3 4"}, "a time and a number of jobs, such as 14d, 100000, or one"),
         ({"keep_failed": "1d 2d"}, "a time and a number of jobs"),
         ({"keep_failed": ""}, "a time and a number of jobs"),
