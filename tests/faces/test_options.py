@@ -52,6 +52,12 @@ def test_what_people_do_here_is_in_the_trail(run: Run) -> None:
     assert [it["what"] for it in json.loads(run("trail", "--json").stdout)] == ["flush"]
 
 
+def test_a_store_that_no_other_process_sees_is_warned_of(run: Run) -> None:
+    for words in (("enqueue", "shop:app", "shop.send", "ada"), ("worker", "shop:app", "--burst")):
+        assert "no other process sees what is in memory://x" in run(*words, "--url", "memory://x").stderr
+        assert "no other process" not in run(*words).stderr
+
+
 @pytest.mark.parametrize(("command", "code"), [("worker", 3), ("check", 1), ("enqueue", 1)])
 @pytest.mark.parametrize(
     ("app", "says"),

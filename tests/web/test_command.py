@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -49,6 +50,16 @@ def test_the_dashboard_is_served_where_it_says(valkey_url: str, namespace: str, 
         shown = httpx.get(address).text
         assert f'<span class="where">{namespace}</span>' in shown
         assert httpx.get(f"{address}healthz").text == "ok\n"
+
+
+def test_a_port_that_is_taken_is_one_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        words = ["web", "--url", "memory://x", "--port", str(taken.getsockname()[1])]
+        done = subprocess.run(
+            [sys.executable, "-m", "procession", *words], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+    assert done.returncode == 2
+    assert re.fullmatch(r"procession: --host 127.0.0.1 --port \d+: cannot listen there: .*in use.*\n", done.stderr)
 
 
 def test_a_password_file_closes_it(valkey_url: str, tmp_path: Path) -> None:

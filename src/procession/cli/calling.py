@@ -53,7 +53,7 @@ def loaded(target: str, code: int = FAILED) -> Procession:
     """The app behind MODULE:APP. Where its own code raises, that is shown without our frames, and ends the command with
     `code`."""
     try:
-        return load_app(target)
+        app = load_app(target)
     except ProcessionError:
         raise
     except Exception as error:
@@ -62,6 +62,9 @@ def loaded(target: str, code: int = FAILED) -> Procession:
             frames = frames.tb_next
         click.echo("".join(traceback.format_exception(error.with_traceback(frames))), err=True, nl=False)
         raise Ended(f"cannot load {target}: the error above is its own", code) from None
+    if app.settings.url.startswith("memory:"):
+        click.echo(f"procession: no other process sees what is in {app.settings.url}: it lives in this one", err=True)
+    return app
 
 
 def called(app: Procession, name: str, words: Sequence[str], options: Options) -> Call[Any]:

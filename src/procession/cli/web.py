@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import click
@@ -68,8 +69,10 @@ def web(
             server_header=False,
         )
     )
-    line = server.config.bind_socket()
-    line.listen()  # so that whoever reads the address below is answered
+    try:  # listening already, so that whoever reads the address below is answered
+        line = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise ConfigError(f"--host {host} --port {port}: cannot listen there: {error}") from None
     shown = f"[{host}]" if ":" in host else host
     click.echo(f"the dashboard of {app.settings.namespace!r} is at http://{shown}:{line.getsockname()[1]}/")
     server.run(sockets=[line])
