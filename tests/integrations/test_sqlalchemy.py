@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import re
 import signal
@@ -22,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from sqlalchemy.schema import CreateTable
 
-from procession import ConfigError, CurrentJob, EnqueueError, Middleware, Procession, State, Unavailable
+from procession import ConfigError, CurrentJob, EnqueueError, Limit, Middleware, Procession, State, Unavailable
 from procession.integrations.sqlalchemy import AfterCommit, Outbox
 from tests.process.family import until
 from tests.web.conftest import perform
@@ -297,13 +298,27 @@ def test_a_relay_of_a_worker_moves_what_is_committed_while_it_runs(
     assert not [it for it in threading.enumerate() if it.name == "procession-relay"]
 
 
+def test_a_limit_holds_for_jobs_of_the_outbox(engine: Engine, app: Procession, outbox: Outbox, send: Any) -> None:
+    alone = send.using(limit=Limit(1, by="to"))
+    with Session(engine) as session:
+        handles = outbox.enqueue_many(session, [alone.bind("ada"), alone.bind("ada"), alone.bind("bob")])
+        session.commit()
+    assert (outbox.relay(engine), rows(engine, outbox)) == (3, 0)
+    assert [handle.job().state for handle in handles] == [State.QUEUED, State.BLOCKED, State.QUEUED]
+    assert handles[0].job().limit == "send/ada"
+
+
+@pytest.mark.parametrize("change", [None, {"queue": "failed"}, {"priority": 999}, {"slot": 5}, {"jid": 1}, {"new": 1}])
 def test_a_row_that_is_no_job_is_set_aside_and_holds_nothing_up(
-    engine: Engine, app: Procession, outbox: Outbox, send: Any, caplog: pytest.LogCaptureFixture
+    engine: Engine, app: Procession, outbox: Outbox, send: Any, caplog: pytest.LogCaptureFixture, change: Any
 ) -> None:
     with Session(engine) as session:
         outbox.enqueue_many(session, [send.bind("ada"), send.bind("bob")])
         session.flush()
-        session.execute(update(outbox.table).where(outbox.table.c.job.contains("ada")).values(job="{"))
+        its = outbox.table.c.job
+        document = json.loads(session.scalars(select(its).where(its.contains("ada"))).one())
+        written = "{" if change is None else json.dumps(document | {"job": document["job"] | change})
+        session.execute(update(outbox.table).where(its.contains("ada")).values(job=written))
         session.commit()
     assert [outbox.relay(engine), outbox.relay(engine)] == [2, 0]
     assert recipients(app) == ["bob"]

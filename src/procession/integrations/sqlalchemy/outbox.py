@@ -35,7 +35,10 @@ from procession.errors import ConfigError
 from procession.handle import JobHandle
 from procession.integrations.sqlalchemy.after_commit import AnySession
 from procession.job import NewJob, Stored, new_jid
+from procession.limits import Slot
 from procession.middleware import Enqueuing, around_enqueues
+from procession.names import check_queue
+from procession.registry import check_priority
 from procession.unique import Unique
 
 log = logging.getLogger("procession.outbox")
@@ -56,6 +59,13 @@ class Kept(Struct, frozen=True, kw_only=True):
     """The other fields of the `NewJob`, as far as they are set; its delay is an instant by now, for the relay may be
     late."""
     durability: Durability
+
+
+class _Relayed(NewJob, frozen=True, kw_only=True, gc=False, forbid_unknown_fields=True):
+    """A `NewJob` that knows the types of all its fields, so that whatever stands in a row is checked."""
+
+    unique: Unique | None = None
+    slot: Slot | None = None
 
 
 class Outbox:
@@ -201,7 +211,7 @@ class _Step:
             try:
                 self._jobs.append(_decoded(document))
                 self._moved.append(number)
-            except (ValueError, TypeError, LookupError) as error:
+            except ValueError as error:
                 log.error("row %d of the outbox is no job and stays where it is: %s", number, error)
                 self._broken.append((number, str(error)))
 
@@ -248,8 +258,9 @@ def _kept(call: Call[Any], default: Durability) -> tuple[UUID, str]:
 
 
 def _decoded(document: str) -> tuple[Durability, NewJob]:
-    """The reverse. Raises ValueError, TypeError or LookupError for what is no job."""
+    """The reverse. Raises ValueError for what is no job."""
     kept = msgspec.json.decode(document, type=Kept)
-    fields = dict(kept.job)
-    jid, unique = UUID(fields.pop("jid")), msgspec.convert(fields.pop("unique", None), Unique | None)
-    return kept.durability, NewJob(jid=jid, unique=unique, spec=bytes(kept.spec), **fields)
+    job = msgspec.convert({**kept.job, "spec": bytes(kept.spec)}, _Relayed)
+    check_queue(job.queue)
+    check_priority(job.priority)
+    return kept.durability, job
