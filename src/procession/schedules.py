@@ -133,6 +133,17 @@ def edited(schedule: Schedule, changes: Edit) -> Schedule:
     if "priority" in new:
         check_priority(new["priority"])
     return replace(schedule, **new)
+
+
+def called_with(schedule: Schedule, call: Call[Any]) -> Schedule:
+    """The schedule, which is in plain, with the arguments of this call. A limit that followed from the old ones follows
+    from the new ones; one that was given with the schedule stays."""
+    rule, args = call.registered.limit, Raw(call.arguments)
+    if rule is None or not schedule.limit or rule.text(bytes(schedule.args)) != schedule.limit:
+        return replace(schedule, args=args)
+    return replace(schedule, args=args, limit=rule.text(call.arguments), slots=rule.most)
+
+
 def _in_plain(schedule: Schedule) -> Schedule:
     if is_sealed(schedule.args):
         raise ConfigError(f"the args of schedule {schedule.name!r} are sealed and cannot be opened here")
@@ -315,7 +326,7 @@ class Schedules:
             plan = planned(schedule, now)  # its arguments stay as they are stored, sealed or not
         else:
             call = self._calling(schedule.job, args or (), kwargs or {})
-            plan = planned(replace(schedule, args=Raw(call.arguments)), now, self._sealing, [info])
+            plan = planned(called_with(schedule.opened(self._sealing), call), now, self._sealing, [info])
         changed: Truths = yield self._app.database.upsert_schedules([plan])
         return changed[0]
 

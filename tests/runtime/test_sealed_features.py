@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import redis
 
-from procession import Encrypted, Procession, Retry, State, Zlib, constant, current_job
+from procession import Encrypted, Limit, Procession, Retry, State, Zlib, constant, current_job
 from procession.sealing import CLOSED
 from tests.runtime import heavy_sealed
 from tests.runtime.working import until, working
@@ -184,6 +184,29 @@ def test_the_same_schedule_asked_for_twice_changes_nothing_and_other_arguments_d
     answers = [app.schedules.upsert("yearly", app.pay.bind("us", card), **asked) for card in ("a", "a", "b")]
     assert answers == [True, False, True]
     app.schedules.remove("yearly")
+    app.close()
+
+
+@pytest.mark.parametrize("keys", [(), (NEW,)], ids=["plain", "sealed"])
+def test_other_arguments_of_a_schedule_bring_their_own_limit(url: str, namespace: str, keys: tuple[str, ...]) -> None:
+    app = shop(url, namespace, *keys)
+
+    @app.job(name="sync", limit=Limit(1, by="account"))
+    def sync(account: str) -> None: ...
+
+    given = {"own": sync.bind(SECRET), "given": sync.using(limit=Limit(1, name="nightly")).bind(SECRET)}
+    for name, call in given.items():
+        app.schedules.upsert(name, call, cron="0 0 1 1 *")
+        assert app.schedules.edit(name, args=["ada"])
+        assert not app.schedules.edit(name, args=["ada"])
+    jobs = {name: app.find_job(app.schedules.run_now(name)) for name in given}
+    assert {name: (job.args, job.limit) for name, job in jobs.items()} == {
+        "own": ({"account": "ada"}, "sync/ada"),
+        "given": ({"account": "ada"}, "nightly"),
+    }
+    assert sync.enqueue("ada").job().state is State.BLOCKED
+    for name in given:
+        app.schedules.remove(name)
     app.close()
 
 
