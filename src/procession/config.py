@@ -173,16 +173,18 @@ def _merge(arguments: Mapping[str, Any]) -> tuple[Settings, dict[str, str]]:
     merged: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for layer, source, strict in layers:
+        if layer.get("url") and layer.get("host"):
+            raise ConfigError(f"url and host both come from {source} and name a store; leave one of them out")
         for name, value in layer.items():
             if name not in Settings.__struct_fields__:
                 known = ", ".join(Settings.__struct_fields__)
                 raise ConfigError(f"unknown setting {name!r} from {source}; known are {known}")
+            if name == "host" and value == "":
+                continue  # a variable that is there and empty says nothing
             merged[name] = _checked(name, value, source, strict=strict)
             sources[name] = f"PROCESSION_{name.upper()}" if source == "the environment" else source
-            if name == "host":  # a host in a nearer layer replaces a URL of a farther one
-                merged.pop("url", None)
-            elif name == "url":
-                merged.pop("host", None)
+            if name in ("url", "host") and value:  # of a nearer layer, it replaces the other of a farther one
+                merged.pop("host" if name == "url" else "url", None)
     if merged.get("host"):
         merged["url"] = _url_of(merged)
         sources["url"] = sources["host"]

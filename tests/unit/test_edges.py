@@ -82,6 +82,21 @@ def test_a_nearer_layer_of_settings_wins(tmp_path: Path, monkeypatch: pytest.Mon
     assert "secret" not in str(told)
 
 
+def test_an_empty_host_says_nothing_and_a_url_beside_a_host_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROCESSION_URL", "redis://far/0")
+    assert Settings.load(host="").url == "redis://far/0"
+    monkeypatch.setenv("PROCESSION_HOST", "")
+    assert Settings.load().url == "redis://far/0"
+    monkeypatch.setenv("PROCESSION_HOST", "near")
+    with pytest.raises(ConfigError, match="both come from the environment and name a store; leave one"):
+        Settings.load()
+    monkeypatch.setenv("PROCESSION_URL", "")
+    assert Settings.load().url == "redis://near:6379/0"
+    assert Settings.load(url="memory://").url == "memory://"
+    with pytest.raises(ConfigError, match="both come from an argument"):
+        Settings.load(url="memory://", host="near")
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
