@@ -75,8 +75,8 @@ def check_options(options: Options) -> Options:
     if "delay" in known and "at" in known:
         raise ConfigError("give delay= or at=, not both")
     attempts = known.get("attempts")
-    if attempts is not None and (not isinstance(attempts, int) or attempts < 1):
-        raise ConfigError(f"attempts={attempts!r} must be at least 1, the first run included")
+    if attempts is not None and (not isinstance(attempts, int) or isinstance(attempts, bool) or attempts < 1):
+        raise ConfigError(f"attempts={attempts!r} must be a whole number, at least 1, the first run included")
     durability = known.get("durability", "memory")
     if durability not in get_args(Durability):
         raise ConfigError(f"durability={durability!r} must be one of {', '.join(get_args(Durability))}")

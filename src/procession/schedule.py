@@ -7,10 +7,10 @@ decided here. Whether a decision still holds is checked by the store, in one ste
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, lru_cache
 from itertools import islice
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 from uuid import UUID
 
 import msgspec
@@ -18,7 +18,7 @@ from msgspec import Raw, Struct
 from msgspec.structs import replace
 
 from procession.codec import encode_spec
-from procession.cron import Cron, Dst, Every, Rule, between, upcoming
+from procession.cron import Cron, Dst, Every, Rule, between, upcoming, zone
 from procession.errors import ConfigError, Sealed
 from procession.job import NewJob, Spec, SpecOptions, jid_of
 from procession.limits import slot_of
@@ -83,13 +83,11 @@ class Schedule(Struct, frozen=True, kw_only=True, omit_defaults=True):
             raise ConfigError(f"schedule name {self.name!r} must be 1 to 200 printable characters")
         if bool(self.cron) == bool(self.every):
             raise ConfigError(f"schedule {self.name!r} needs cron= or every=, one of them")
-        for what, value, known in (("missed", self.missed, Missed), ("overlap", self.overlap, Overlap)):
-            if value not in get_args(known):
-                raise ConfigError(f"{what}={value!r} must be one of {', '.join(get_args(known))}")
         if self.missed == "all" and self.overlap != "allow":
             raise ConfigError(f"missed='all' starts several runs at once, which overlap={self.overlap!r} forbids")
         if not 1 <= self.catch_up <= CATCH_UP:
             raise ConfigError(f"catch_up={self.catch_up} must lie between 1 and {CATCH_UP}")
+        zone(self.tz)  # also with every=: its instants are shown by these clocks
         rule_of(self.cron, self.every, self.tz, self.dst)
 
     @property
@@ -136,6 +134,19 @@ class Schedule(Struct, frozen=True, kw_only=True, omit_defaults=True):
             deadline=self.deadline,
             slot=slot_of(self.limit, self.slots) if self.limit else None,
         )
+
+
+def schedule_of(fields: Mapping[str, Any]) -> Schedule:
+    """A schedule of these fields, each of the type that it is read with later. Raises ConfigError."""
+    for what, known in (("dst", Dst), ("missed", Missed), ("overlap", Overlap)):
+        if what in fields and fields[what] not in get_args(known):
+            raise ConfigError(f"{what}={fields[what]!r} must be one of {', '.join(get_args(known))}")
+    try:
+        return msgspec.convert(fields, Schedule)
+    except msgspec.ValidationError as error:
+        if isinstance(error.__cause__, ConfigError):
+            raise error.__cause__ from None
+        raise ConfigError(f"schedule {fields['name']!r}: {error}".replace("`$.", "`")) from None
 
 
 @lru_cache(maxsize=10_000)

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import msgspec
 from msgspec import Raw
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from procession.asker import Asker
 from procession.clock import instant, milliseconds
@@ -34,6 +34,7 @@ from procession.schedule import (
     by_hand,
     planned,
     planned_again,
+    schedule_of,
 )
 from procession.sealing import Sealing, is_sealed
 from procession.unique import for_call
@@ -85,21 +86,22 @@ def scheduled(
             " using(unique=False), and say overlap= for runs that meet"
         )
     limit = limit_of(call, options)
-    return Schedule(
-        name=name,
-        job=it.name,
-        cron=cron or "",
-        every=0 if every is None else milliseconds(every, "every"),
-        args=Raw(call.arguments),
-        queue=check_queue(options.get("queue") or it.queue),
-        priority=check_priority(options["priority"]) if "priority" in options else it.priority,
-        attempts=options.get("attempts"),
-        tags=check_tags(options["tags"]) if "tags" in options else it.tags,
-        limit=limit.text(call.arguments) if limit else "",
-        slots=limit.most if limit else 0,
+    return schedule_of({
+        "name": name,
+        "job": it.name,
+        "cron": cron or "",
+        "every": 0 if every is None else milliseconds(every, "every"),
+        "args": Raw(call.arguments),
+        "queue": check_queue(options.get("queue") or it.queue),
+        "priority": check_priority(options["priority"]) if "priority" in options else it.priority,
+        "attempts": options.get("attempts"),
+        "tags": check_tags(options["tags"]) if "tags" in options else it.tags,
+        "limit": limit.text(call.arguments) if limit else "",
+        "slots": limit.most if limit else 0,
         **_durations(options, it.expires, it.deadline),
-        **{**timing, "jitter": milliseconds(timing.get("jitter", 0), "jitter")},  # type: ignore[arg-type]
-    )
+        **timing,
+        "jitter": milliseconds(timing.get("jitter", 0), "jitter"),
+    })
 
 
 def _durations(options: Options, expires: int, deadline: int) -> dict[str, Any]:
@@ -132,7 +134,7 @@ def edited(schedule: Schedule, changes: Edit) -> Schedule:
         check_queue(new["queue"])
     if "priority" in new:
         check_priority(new["priority"])
-    return replace(schedule, **new)
+    return schedule_of({**asdict(schedule), **new})
 
 
 def called_with(schedule: Schedule, call: Call[Any]) -> Schedule:
@@ -147,7 +149,7 @@ def called_with(schedule: Schedule, call: Call[Any]) -> Schedule:
 def _in_plain(schedule: Schedule) -> Schedule:
     if is_sealed(schedule.args):
         raise ConfigError(f"the args of schedule {schedule.name!r} are sealed and cannot be opened here")
-    return schedule
+    return schedule_of(asdict(schedule))
 
 
 class Schedules:

@@ -6,10 +6,12 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 from procession import BadArguments, ConfigError, Procession, UnknownSchedule, Worker
 from procession.clock import wall
+from procession.schedules import edited, scheduled
 from tests.runtime.working import working
 
 
@@ -163,9 +165,23 @@ def test_a_schedule_that_cannot_be_kept_is_refused_where_it_is_written() -> None
         "must be one of skip": {"every": 5, "missed": "never"},
         "which overlap='skip' forbids": {"every": 5, "missed": "all", "overlap": "skip"},
         "unknown option 'zone'": {"every": 5, "zone": "UTC"},
+        "tz='Mars' is no time zone": {"every": 5, "tz": "Mars"},
+        "dst='bogus' must be one of once": {"every": 5, "dst": "bogus"},
+        "got `null` - at `tz`": {"every": 5, "tz": None},
+        "overlap=None must be one of allow": {"every": 5, "overlap": None},
+        "got `bool` - at `catch_up`": {"every": 5, "catch_up": True},
     }.items():
         with pytest.raises(ConfigError, match=says):
             app.schedules.upsert("f", f, **asked)  # type: ignore[arg-type]
+        with pytest.raises(ConfigError, match=says):
+            scheduled("f", f.bind(), **asked)  # type: ignore[arg-type]
+    made = scheduled("f", f.bind(), every=5)
+    with pytest.raises(ConfigError, match="schedule 'f': Expected `int`, got `bool` - at `v`"):
+        app.schedules.save(msgspec.structs.replace(made, v=True))
+    with pytest.raises(ConfigError, match="at `catch_up`"):
+        edited(made, {"catch_up": True})
+    with pytest.raises(ConfigError, match="at `name`"):
+        app.schedules.upsert(5, f, every=5)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="delay= fits one job"):
         app.schedules.upsert("f", f.using(delay=5).bind(), every=5)
     with pytest.raises(ConfigError, match="no job of this app is named 'g'"):

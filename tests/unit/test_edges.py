@@ -242,6 +242,7 @@ def test_malformed_and_reserved_queues_are_refused(app: Procession, queue: str) 
         {"priority": 101},
         {"priority": 1.5},
         {"attempts": 0},
+        {"attempts": True},
         {"jid": "mine"},
         {"tags": ["x"] * 17},
         {"at": datetime(2026, 1, 1)},
