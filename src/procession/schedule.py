@@ -68,6 +68,8 @@ class Schedule(Struct, frozen=True, kw_only=True, omit_defaults=True):
     deadline: int = 0
     """For all attempts of a run together, from its enqueue; 0 for none."""
     tags: tuple[str, ...] = ()
+    headers: dict[str, str] = {}
+    """What each run has beside its arguments."""
     missed: Missed = "once"
     catch_up: int = CATCH_UP
     overlap: Overlap = "allow"
@@ -122,7 +124,9 @@ class Schedule(Struct, frozen=True, kw_only=True, omit_defaults=True):
         its = jid or run_jid(self.name, slot)
         args = self.args if sealing is None else Raw(sealing.seal(bytes(self.args), its, "args"))
         limit = self.limit if sealing is None else sealing.seal_text(self.limit, its, "limit")
-        asked = SpecOptions(attempts=self.attempts, timeout=self.timeout, tags=self.tags, limit=limit)
+        asked = SpecOptions(
+            attempts=self.attempts, timeout=self.timeout, tags=self.tags, headers=self.headers, limit=limit
+        )
         chance = _digest(self.name, slot)
         return NewJob(
             jid=its,

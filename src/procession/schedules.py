@@ -22,7 +22,7 @@ from procession.database import Scheduled, Walk
 from procession.enqueuer import Call, Options, check_options, limit_of
 from procession.errors import ConfigError, UnknownSchedule
 from procession.job import new_jid
-from procession.names import check_queue, check_tags
+from procession.names import check_headers, check_queue, check_tags
 from procession.registry import check_priority
 from procession.schedule import (
     Firing,
@@ -96,6 +96,7 @@ def scheduled(
         "priority": check_priority(options["priority"]) if "priority" in options else it.priority,
         "attempts": options.get("attempts"),
         "tags": check_tags(options["tags"]) if "tags" in options else it.tags,
+        "headers": check_headers(options.get("headers") or {}),
         "limit": limit.text(call.arguments) if limit else "",
         "slots": limit.most if limit else 0,
         **_durations(options, it.expires, it.deadline),

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from procession import BadArguments, ConfigError, Procession, UnknownSchedule, Worker
+from procession import BadArguments, ConfigError, Limit, Procession, UnknownSchedule, Worker
 from procession.clock import wall
 from procession.schedules import edited, scheduled
 from tests.runtime.working import working
@@ -129,6 +129,23 @@ def test_a_schedule_is_made_by_a_bare_name_with_arguments_and_edited_in_part(app
             edit()
     with pytest.raises(UnknownSchedule):
         schedules.edit("t", every=5)
+    app.flush(confirm=app.settings.namespace)
+    app.close()
+
+
+def test_a_run_is_asked_for_with_the_options_of_the_call_that_is_scheduled(app: Procession) -> None:
+    @app.job(name="sync", tags=["old"])
+    def sync() -> None: ...
+
+    headers = {"tenant": "acme"}
+    asked = sync.using(headers=headers, tags=["t"], attempts=2, timeout="5s", priority=3, queue="slow", limit=Limit(7))
+    app.schedules.upsert("s", asked.bind(), every="1h")
+    job = app.find_job(app.schedules.run_now("s"))
+    assert job is not None
+    assert (job.headers, job.tags, job.attempts, job.timeout) == (headers, ("t",), 2, 5_000)
+    assert (job.priority, job.queue, job.limit) == (3, "slow", "sync")
+    with pytest.raises(ConfigError, match="at most 16 headers"):
+        app.schedules.upsert("s", sync.using(headers={"x": "y" * 5_000}).bind(), every="1h")
     app.flush(confirm=app.settings.namespace)
     app.close()
 
