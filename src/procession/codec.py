@@ -12,7 +12,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from datetime import datetime, time
+from datetime import UTC, datetime, time
 from typing import Any, get_type_hints
 
 import msgspec
@@ -28,6 +28,7 @@ DEEPEST = 64
 """Most levels of containers in a value."""
 
 PLAIN = (str, int, bool, float, type(None))
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
@@ -348,15 +349,40 @@ def _compare(sent: Any, came: Any, path: str) -> None:
         )
     parts = list(_parts(sent, path))
     if isinstance(sent, Mapping) and isinstance(came, Mapping):
-        if list(sent) != list(came):
+        if [_moment(key) for key in sent] != [_moment(key) for key in came]:
             raise NotEncodable(f"{path} has keys that JSON would change: {_shown(list(sent))}", path=path)
-        for key, item in sent.items():
-            _compare(item, came[key], f"{path}.{key}")
+        for (key, item), back in zip(sent.items(), came.values(), strict=True):
+            _compare(item, back, f"{path}.{key}")
     elif parts and not isinstance(sent, set | frozenset):
         for (where, item), (_, back) in zip(parts, _parts(came, path), strict=True):
             _compare(item, back, where)
-    elif sent != came:
-        raise NotEncodable(f"{path} would not come back equal: {_shown(sent)} becomes {_shown(came)}", path=path)
+    elif sent != came and _moment(sent) != _moment(came):
+        inside, back = _attributes(sent), _attributes(came)
+        if not inside or inside.keys() != back.keys():
+            raise NotEncodable(f"{path} would not come back equal: {_shown(sent)} becomes {_shown(came)}", path=path)
+        for name, item in inside.items():
+            _compare(item, back[name], f"{path}.{name}")
+
+
+def _moment(value: Any) -> Any:
+    """What is compared of a value. Of a moment it is how far it is from the epoch: by PEP 495, one at which a zone's
+    clocks change equals none of another zone, not even the same moment."""
+    if isinstance(value, datetime) and value.utcoffset() is not None:
+        return value - _EPOCH
+    return {_moment(it) for it in value} if isinstance(value, set | frozenset) else value
+
+
+def _attributes(value: Any) -> dict[str, Any]:
+    """What an object of pydantic or attrs holds, by name, also what it leaves out of its JSON; else nothing."""
+    kind = type(value)
+    if hasattr(kind, "__attrs_attrs__"):
+        names = [it.name for it in kind.__attrs_attrs__]
+    elif hasattr(kind, "model_fields"):
+        names = [*kind.model_fields]
+        names += [it for part in ("model_extra", "__pydantic_private__") for it in getattr(value, part, None) or ()]
+    else:
+        return {}
+    return {name: getattr(value, name) for name in names}
 
 
 # Arguments whose signature is not known

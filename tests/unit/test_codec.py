@@ -9,7 +9,9 @@ from decimal import Decimal
 from enum import Enum
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
+import attrs
 import msgspec
 import pydantic
 import pytest
@@ -172,6 +174,57 @@ def test_naive_datetimes_are_refused_even_where_a_datetime_is_declared() -> None
 
     with pytest.raises(NotEncodable, match="without a time zone"):
         Signature.of(at).encode((datetime(2026, 1, 1),), {})
+
+
+PARIS = ZoneInfo("Europe/Paris")
+TWICE = datetime(2026, 10, 25, 2, 30, tzinfo=PARIS)
+CHANGES = [TWICE, TWICE.replace(fold=1), datetime(2026, 3, 29, 2, 30, tzinfo=PARIS)]
+
+
+@attrs.define(eq=False)
+class Noted:
+    when: list[datetime]
+
+
+@pytest.mark.parametrize("moment", CHANGES, ids=["first", "second", "skipped"])
+def test_a_moment_at_which_clocks_change_comes_back_as_the_same_moment(moment: datetime) -> None:
+    for kind, value in {
+        datetime: moment,
+        list[datetime]: [moment],
+        frozenset[datetime]: frozenset({moment}),
+        dict[datetime, int]: {moment: 1},
+        User: User("ada", moment),
+        Model: Model(a=1, when=moment),
+        Noted: Noted([moment]),
+    }.items():
+
+        def job(value: Any) -> Any: ...
+
+        job.__annotations__ |= {"value": kind, "return": kind}
+        signature = Signature.of(job)
+        raw = signature.encode((value,), {})
+        assert raw == b'{"value":%s}' % signature.encode_result(value)
+        assert signature.encode(*signature.decode(raw)) == raw
+    assert Signature.of(job).encode((Noted([moment.astimezone(UTC)]),), {}) != raw
+
+
+def test_what_an_object_leaves_out_of_its_json_is_refused_with_its_path() -> None:
+    class Closed(pydantic.BaseModel):
+        secret: pydantic.SecretStr = pydantic.SecretStr("")
+        left: str = pydantic.Field(default="", exclude=True)
+        _own: int = 0
+
+    def job(value: Closed) -> None: ...
+
+    job.__annotations__["value"] = Closed
+    own = Closed()
+    own._own = 5
+    secret = Closed(secret=pydantic.SecretStr("4111"))
+    for name, value in {"secret": secret, "left": Closed(left="x"), "_own": own}.items():
+        with pytest.raises(NotEncodable) as refusal:
+            Signature.of(job).encode((value,), {})
+        assert refusal.value.path == f"args.value.{name}"
+    assert Signature.of(job).encode((Closed(),), {})
 
 
 def test_size_and_depth_are_bounded() -> None:
