@@ -216,7 +216,7 @@ class Signature:
                 return values, {}
         args: list[Any] = []
         kwargs: dict[str, Any] = {}
-        by_name = False
+        by_name, by_place = False, 0 if self._ordinary else self._by_place(shape)
         for position, (name, parameter) in enumerate(self.signature.parameters.items()):
             value = getattr(shape, f"p{position}")
             if value is UNSET:
@@ -225,7 +225,10 @@ class Signature:
                     parameter.VAR_KEYWORD,
                 ):
                     raise BadArguments(f"{trouble} {self}: {name!r} is missing")
-                by_name = True  # a positional after a gap has to go by name
+                if position < by_place:
+                    args.append(parameter.default)  # else what follows would slide into its place
+                else:
+                    by_name = True  # a positional after a gap has to go by name
             elif parameter.kind is parameter.VAR_POSITIONAL:
                 args.extend(value)
             elif parameter.kind is parameter.VAR_KEYWORD:
@@ -235,6 +238,17 @@ class Signature:
             else:
                 kwargs[name] = value
         return tuple(args), kwargs
+
+    def _by_place(self, shape: Any) -> int:
+        """The position up to which arguments go by place, because the one that stands there has no name in a call."""
+        found = 0
+        for position, parameter in enumerate(self.signature.parameters.values()):
+            value = getattr(shape, f"p{position}")
+            if parameter.kind is parameter.VAR_POSITIONAL and value is not UNSET and value:
+                return position
+            if parameter.kind is parameter.POSITIONAL_ONLY and value is not UNSET:
+                found = position
+        return found
 
     def encode_result(self, value: Any) -> bytes:
         """What a job returned, as JSON. Raises NotEncodable or TooLarge (256 kB)."""

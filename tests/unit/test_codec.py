@@ -127,6 +127,26 @@ def test_defaults_that_were_not_given_are_left_to_the_code_that_runs() -> None:
     assert signature.decode(b'{"to":"a","flag":true}') == (("a",), {"flag": True})
 
 
+def placed(a: int, b: int = 7, /, c: int = 8, *rest: int, d: int = 9) -> tuple[int, ...]:
+    return a, b, c, *rest, d
+
+
+@pytest.mark.parametrize(
+    ("raw", "called"),
+    [
+        (b'{"a":1}', (1, 7, 8, 9)),
+        (b'{"a":1,"c":3}', (1, 7, 3, 9)),
+        (b'{"a":1,"b":2,"rest":[]}', (1, 2, 8, 9)),
+        (b'{"a":1,"rest":[4,5]}', (1, 7, 8, 4, 5, 9)),
+        (b'{"a":1,"c":3,"rest":[4],"d":5}', (1, 7, 3, 4, 5)),
+    ],
+)
+def test_an_argument_that_was_left_out_keeps_its_place_and_its_default(raw: bytes, called: tuple[int, ...]) -> None:
+    args, kwargs = Signature.of(placed).decode(raw)
+    assert placed(*args, **kwargs) == called
+    assert Signature.of(lambda a=1, b=2, /: None).decode(b'{"b":[]}') == ((1, []), {})
+
+
 @pytest.mark.parametrize(
     ("args", "kwargs", "says"),
     [
