@@ -29,21 +29,31 @@ DEEPEST = 64
 
 PLAIN = (str, int, bool, float, type(None))
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NAMELESS = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL)
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 def _to_builtin(value: Any) -> Any:
     dump = getattr(value, "model_dump", None)  # a pydantic model, known by its methods and never imported
     if dump is not None:
-        return dump(mode="json")
+        return dump(mode="json", by_alias=False, round_trip=True)
     raise NotImplementedError(f"a {type(value).__qualname__} has no JSON form")
 
 
-def _from_builtin(kind: type, value: Any) -> Any:
-    validate = getattr(kind, "model_validate", None)
-    if validate is not None:
-        return validate(value)
-    raise NotImplementedError(f"a {kind!r} has no JSON form")
+def _from_builtin(kind: Any, value: Any) -> Any:
+    if kind is object:
+        return value
+    validate = getattr(kind, "model_validate_json", None)  # a strict model takes a date as text from JSON alone
+    if validate is None:
+        shown = kind.__qualname__ if isinstance(kind, type) else kind
+        raise NotImplementedError(
+            f"nothing annotated as {shown} can be read from JSON; annotate it as a list, a dict, a dataclass or a model"
+        )
+    raw = msgspec.json.encode(value)
+    try:
+        return validate(raw, by_name=True)  # as it was dumped; the names on its outside may be one-way
+    except TypeError:  # before pydantic 2.11
+        return validate(raw)
 
 
 _encoder = msgspec.json.Encoder(enc_hook=_to_builtin)
@@ -72,7 +82,8 @@ class Signature:
     """The signature of one job function, compiled once: calls to JSON and back, results to JSON and back."""
 
     __slots__ = (
-        "_call", "_names", "_ordinary", "_plain", "_required", "_result", "_returns", "_shape", "name", "signature",
+        "_call", "_nameless", "_names", "_ordinary", "_plain", "_required", "_result", "_returns", "_shape",
+        "name", "signature",
     )  # fmt: skip
 
     def __init__(self, name: str, signature: inspect.Signature, hints: Mapping[str, Any]) -> None:
@@ -80,6 +91,7 @@ class Signature:
         self.signature = signature
         self._names = tuple(signature.parameters)
         self._ordinary = all(it.kind is it.POSITIONAL_OR_KEYWORD for it in signature.parameters.values())
+        self._nameless = [at for at, it in enumerate(signature.parameters.values()) if it.kind in _NAMELESS]
         self._required = {p for p, it in signature.parameters.items() if it.default is it.empty}
         self._plain = {p: _plain_types(hints.get(p, Any)) for p in self._names}
         self._returns = hints.get("return", Any)
@@ -179,9 +191,9 @@ class Signature:
             raise self._unencodable(given, error) from None
         try:
             came = self._call.decode(raw)
-        except msgspec.ValidationError as error:
-            refusal = NotEncodable if _lost_in_json(given) else BadArguments
-            raise refusal(f"{self}: {_located(error)}") from None
+        except (msgspec.ValidationError, NotImplementedError) as error:
+            lost = isinstance(error, NotImplementedError) or _lost_in_json(given)
+            raise (NotEncodable if lost else BadArguments)(f"{self}: {_located(error)}") from None
         for position, name in enumerate(self._names):
             if name in given:
                 value, kind = given[name], self.signature.parameters[name].kind
@@ -210,15 +222,14 @@ class Signature:
             shape = self._call.decode(raw)
         except (msgspec.ValidationError, msgspec.DecodeError, ValueError, NotImplementedError) as error:
             raise BadArguments(f"{trouble} {self}: {_located(error)}") from None
-        if self._ordinary:
-            values = msgspec.structs.astuple(shape)
-            if UNSET not in values:
-                return values, {}
+        values = msgspec.structs.astuple(shape)
+        if self._ordinary and UNSET not in values:
+            return values, {}
         args: list[Any] = []
         kwargs: dict[str, Any] = {}
-        by_name, by_place = False, 0 if self._ordinary else self._by_place(shape)
+        by_name, by_place = False, self._by_place(values) if self._nameless else 0
         for position, (name, parameter) in enumerate(self.signature.parameters.items()):
-            value = getattr(shape, f"p{position}")
+            value = values[position]
             if value is UNSET:
                 if parameter.default is parameter.empty and parameter.kind not in (
                     parameter.VAR_POSITIONAL,
@@ -239,16 +250,9 @@ class Signature:
                 kwargs[name] = value
         return tuple(args), kwargs
 
-    def _by_place(self, shape: Any) -> int:
-        """The position up to which arguments go by place, because the one that stands there has no name in a call."""
-        found = 0
-        for position, parameter in enumerate(self.signature.parameters.values()):
-            value = getattr(shape, f"p{position}")
-            if parameter.kind is parameter.VAR_POSITIONAL and value is not UNSET and value:
-                return position
-            if parameter.kind is parameter.POSITIONAL_ONLY and value is not UNSET:
-                found = position
-        return found
+    def _by_place(self, values: tuple[Any, ...]) -> int:
+        """The position up to which arguments go by place: that of the last one given that has no name in a call."""
+        return max((at for at in self._nameless if values[at] is not UNSET), default=0)
 
     def encode_result(self, value: Any) -> bytes:
         """What a job returned, as JSON. Raises NotEncodable or TooLarge (256 kB)."""
@@ -278,18 +282,18 @@ class Signature:
         """A stored result by the return annotation. Raises BadArguments when it no longer fits."""
         try:
             return self._result.decode(raw)
-        except (msgspec.ValidationError, ValueError) as error:
+        except (msgspec.ValidationError, ValueError, NotImplementedError) as error:
             raise BadArguments(f"the stored result no longer fits {self}: {_located(error)}") from None
 
 
 def _joins(kind: Any) -> bool:
-    return kind is not Any
+    return kind not in (Any, object)
 
 
 def _plain_types(kind: Any) -> frozenset[type]:
     if kind in (str, int, bool, float):
         return frozenset({kind})
-    if kind is Any:
+    if kind in (Any, object):
         return frozenset(PLAIN)
     return frozenset()
 
@@ -363,7 +367,7 @@ def _compare(sent: Any, came: Any, path: str) -> None:
         )
     parts = list(_parts(sent, path))
     if isinstance(sent, Mapping) and isinstance(came, Mapping):
-        if [_moment(key) for key in sent] != [_moment(key) for key in came]:
+        if list(sent) != list(came) and [*map(_moment, sent)] != [*map(_moment, came)]:
             raise NotEncodable(f"{path} has keys that JSON would change: {_shown(list(sent))}", path=path)
         for (key, item), back in zip(sent.items(), came.values(), strict=True):
             _compare(item, back, f"{path}.{key}")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
@@ -194,6 +196,63 @@ def test_naive_datetimes_are_refused_even_where_a_datetime_is_declared() -> None
 
     with pytest.raises(NotEncodable, match="without a time zone"):
         Signature.of(at).encode((datetime(2026, 1, 1),), {})
+
+
+class Inner(pydantic.BaseModel):
+    z: int = pydantic.Field(alias="theZ")
+
+
+class Strange(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(strict=True, extra="forbid")
+    a: int = pydantic.Field(alias="theA")
+    b: int = pydantic.Field(default=2, serialization_alias="outside")
+    when: datetime
+    inner: Inner
+    many: set[int] = {1}
+
+    @pydantic.computed_field  # type: ignore[prop-decorator]
+    @property
+    def twice(self) -> int:
+        return self.a * 2
+
+
+def test_a_model_comes_back_whatever_its_aliases_its_strictness_and_its_computed_fields() -> None:
+    def job(value: Strange) -> Strange: ...  # type: ignore[empty-body]
+
+    job.__annotations__ |= {"value": Strange, "return": Strange}
+    signature = Signature.of(job)
+    value = Strange.model_validate({"theA": 1, "b": 3, "when": datetime.now(UTC), "inner": Inner(theZ=4)})
+    assert signature.decode(signature.encode((value,), {})) == ((value,), {})
+    assert signature.decode_result(signature.encode_result(value)) == value
+    outside = {"theA": 1, "when": value.when.isoformat(), "inner": {"theZ": 4}}
+    assert signature.decode(msgspec.json.encode({"value": outside})) == ((value.model_copy(update={"b": 2}),), {})
+
+
+def test_object_takes_what_json_holds() -> None:
+    def job(one: object, many: dict[str, object], maybe: object = None) -> list[object]: ...  # type: ignore[empty-body]
+
+    signature = Signature.of(job)
+    args = ([1, {"a": None}], {"x": "y", "z": [1.5]})
+    assert signature.decode(signature.encode(args, {})) == (args, {})
+    assert signature.decode_result(signature.encode_result([1, "a"])) == [1, "a"]
+    with pytest.raises(NotEncodable, match=r"args\.many\.x is a tuple"):
+        signature.encode((1, {"x": (1, 2)}), {})
+
+
+@pytest.mark.parametrize(("kind", "value"), [(Iterable[int], [1]), (OrderedDict, OrderedDict(a=1)), (Iterator, None)])
+def test_an_annotation_that_nothing_can_be_read_for_says_what_to_write(kind: Any, value: Any) -> None:
+    def job(value: Any = None) -> Any: ...
+
+    job.__annotations__ |= {"value": kind, "return": kind}
+    signature = Signature.of(job)
+    assert signature.encode((), {}) == b"{}"
+    with pytest.raises(NotEncodable, match="annotate it as a list, a dict"):
+        signature.encode((value,), {})
+    if value is not None:
+        with pytest.raises(NotEncodable, match="annotate it as a list, a dict"):
+            signature.encode_result(value)
+    with pytest.raises(BadArguments, match="annotate it as a list, a dict"):
+        signature.decode_result(b"[1]")
 
 
 PARIS = ZoneInfo("Europe/Paris")
