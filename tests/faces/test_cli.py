@@ -22,7 +22,7 @@ app = Procession()
 @app.job(queue="mail", retry=False)
 def send(to: str, count: int = 1) -> str:
     if to == "nobody":
-        raise ValueError("no such person")
+        raise ValueError("no such person \\x1b]0;title\\x07\\r\\u202e")
     return to * count
 """
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -74,6 +74,26 @@ def test_a_job_goes_through_the_command_line_from_enqueue_to_result(run: Run) ->
     run("jobs", "show", jid, code=3)
     assert json.loads(run("stats", "--json").stdout)["scheduled"] == 0
     assert json.loads(run("workers", "--json").stdout) == []
+
+
+def test_what_a_job_says_cannot_steer_the_terminal_of_whoever_looks(run: Run) -> None:
+    jid = run("enqueue", "shop:app", "shop.send", "nobody").stdout.strip()
+    run("queues", "pause", "mail", "--reason", "\x1b[5m")
+    assert r"\x1b[5m" in run("why", jid).stdout
+    assert r"\x1b[5m" in run("queues").stdout
+    run("queues", "resume", "mail")
+    run("worker", "shop:app", "--burst")
+    for words in (
+        ("jobs", "show", jid),
+        ("jobs", "list"),
+        ("jobs", "error:ValueError"),
+        ("why", jid),
+        ("errors",),
+        ("jobs", "retry", "--filter", "state:failed"),
+    ):
+        done = run(*words, code=1 if "--filter" in words else 0)
+        assert r";title\x07" in done.stdout + done.stderr, words
+        assert not {"\x1b", "\x07", "\r", "\u202e"} & {*done.stdout, *done.stderr}, words
 
 
 def test_queues_are_paused_resumed_and_purged(run: Run) -> None:

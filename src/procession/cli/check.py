@@ -7,7 +7,7 @@ import msgspec
 
 from procession.check import Checked
 from procession.cli.calling import open_target
-from procession.cli.shared import FAILED, json_option, print_json, store_options
+from procession.cli.shared import FAILED, json_option, print_json, store_options, tell
 from procession.inquiry import CHECKED
 
 
@@ -43,9 +43,9 @@ def _show(checked: Checked, where: str) -> None:
         sign = "PROBLEM" if it.grade == "problem" else "warning"
         states = ", ".join(f"{number:,} {state}" for state, number in it.states.items())
         what = f"{it.kind} {it.name}" if it.kind in ("schedule", "queue") else it.name or "?"
-        click.echo(f"{sign:>8}  {what}: {it.says}")
-        click.echo(f"{'':>10}{states}{': ' if it.samples else ''}{', '.join(it.samples)}")
-        click.echo(f"{'':>10}→ {it.do}")
+        tell(f"{sign:>8}  {what}: {it.says}")
+        tell(f"{'':>10}{states}{': ' if it.samples else ''}{', '.join(it.samples)}")
+        tell(f"{'':>10}→ {it.do}")
     if checked.left_out:
         click.echo(f"{'':>10}and {checked.left_out:,} jobs with other findings; mend these first")
     looked_at = ", ".join(f"{number:,} {what}" for what, number in checked.looked_at.items() if number)

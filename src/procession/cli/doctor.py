@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from procession.cli.shared import FAILED, json_option, open_app, print_json, print_table, store_options
+from procession.cli.shared import FAILED, json_option, open_app, print_json, print_table, store_options, tell
 from procession.cli.trail import signed
 from procession.repair import Report
 
@@ -21,7 +21,7 @@ def doctor(url: str | None, namespace: str | None, as_json: bool) -> None:
         print_json(checks)
     else:
         for it in checks:
-            click.echo(f"{SIGNS[it.grade]:>8}  {it.name}: {it.says}" + (f"\n{'':>10}→ {it.do}" if it.do else ""))
+            tell(f"{SIGNS[it.grade]:>8}  {it.name}: {it.says}" + (f"\n{'':>10}→ {it.do}" if it.do else ""))
     if any(it.grade == "problem" for it in checks):
         raise click.exceptions.Exit(FAILED)
 
@@ -53,8 +53,8 @@ def _show(report: Report, apply: bool) -> None:
         rows = [(it.kind, it.where, it.jid or "", "mended" if it.mended else "") for it in report.findings]
         print_table(("what", "where", "jid", ""), rows)
         for kind, what in sorted({(it.kind, it.what) for it in report.findings}):
-            click.echo(f"{kind}: {what}")
+            tell(f"{kind}: {what}")
         if not apply:
             click.echo("nothing was changed; `procession repair --apply` mends it")
     for why in report.unchecked:
-        click.echo(f"not checked: {why}")
+        tell(f"not checked: {why}")

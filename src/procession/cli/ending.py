@@ -8,7 +8,7 @@ from typing import IO, Any
 
 import click
 
-from procession.cli.shared import FAILED, NOT_FOUND, UNAVAILABLE, USAGE
+from procession.cli.shared import FAILED, NOT_FOUND, UNAVAILABLE, USAGE, plain
 from procession.errors import (
     ConfigError,
     DatabaseError,
@@ -31,7 +31,7 @@ class Ended(click.ClickException):
 
     def show(self, file: IO[Any] | None = None) -> None:
         """See `click.ClickException.show`."""
-        click.echo(f"procession: {self.message}", file=file, err=True)
+        click.echo(plain(f"procession: {self.message}"), file=file, err=True)
 
 
 class CommandLine(click.Group):

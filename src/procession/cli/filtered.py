@@ -12,7 +12,16 @@ import click
 
 from procession.bulk import Preview, Verb
 from procession.cli.completion import filter_terms
-from procession.cli.shared import job_fields, json_option, moment, open_app, print_json, print_table, store_options
+from procession.cli.shared import (
+    job_fields,
+    json_option,
+    moment,
+    open_app,
+    print_json,
+    print_table,
+    store_options,
+    tell,
+)
 from procession.cli.trail import signed
 from procession.client import Procession
 from procession.job import Job, State
@@ -117,6 +126,6 @@ def _show(preview: Preview, done: str) -> None:
     about = "" if preview.exact else "at least "
     click.echo(f"{about}{preview.count:,} jobs would be {done}:", err=True)
     for name, count in [*preview.names.items()][:20]:
-        click.echo(f"  {count:>9,}  {name}", err=True)
+        tell(f"  {count:>9,}  {name}", err=True)
     for job in preview.samples:
-        click.echo(f"  for example {job.jid}  {job.state}  {job.name}  {_note(job)}".rstrip(), err=True)
+        tell(f"  for example {job.jid}  {job.state}  {job.name}  {_note(job)}".rstrip(), err=True)

@@ -19,6 +19,7 @@ from procession.cli.shared import (
     print_json,
     say,
     store_options,
+    tell,
 )
 from procession.cli.trail import signed
 from procession.client import Procession
@@ -89,11 +90,11 @@ def show(jid: str, url: str | None, namespace: str | None, as_json: bool) -> Non
     for field, value in fields.items():
         if field.endswith("_at"):
             value = moment(value)
-        click.echo(f"{field:>13}  {bytes(value).decode() if isinstance(value, msgspec.Raw) else value}")
+        tell(f"{field:>13}  {bytes(value).decode() if isinstance(value, msgspec.Raw) else value}")
     for failure in job.failures:
-        click.echo(f"attempt {failure.attempt}: {failure.type}: {failure.message}\n{failure.traceback}")
+        tell(f"attempt {failure.attempt}: {failure.type}: {failure.message}\n{failure.traceback}")
         if failure.crash is not None:
-            click.echo(told(failure.crash))
+            tell(told(failure.crash))
 
 
 def told(crash: Crash) -> str:

@@ -41,7 +41,7 @@ def logs(
         for line in app.log(wanted, after=seen):
             seen = line.index
             if attempt in (None, line.attempt):
-                click.echo(msgspec.json.encode(line).decode() if as_json else _shown(line))
+                click.echo(msgspec.json.encode(line).decode() if as_json else plain(_shown(line)))
         sys.stdout.flush()
 
 
@@ -89,7 +89,7 @@ def _missing(jid: UUID) -> JobNotFound:
 
 def _shown(line: LogLine) -> str:
     at = datetime.fromtimestamp(line.at / 1_000, UTC).strftime("%H:%M:%S.%f")[:-3]
-    return f"{at} {line.level:<8} #{line.attempt} {line.logger}: {plain(line.text)}"
+    return f"{at} {line.level:<8} #{line.attempt} {line.logger}: {line.text}"
 
 
 def _said(job: Job) -> str:

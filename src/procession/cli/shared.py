@@ -66,12 +66,17 @@ def say(value: Any, line: str, as_json: bool) -> None:
     if as_json:
         print_json(value)
     else:
-        click.echo(line)
+        tell(line)
+
+
+def tell(text: str, *, err: bool = False) -> None:
+    """Lines for people. Whatever strangers wrote in them, a terminal obeys none of it."""
+    click.echo(plain(text), err=err)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """A table: with rich on a terminal where it is installed, in plain columns otherwise."""
-    cells = [[str(value) for value in row] for row in rows]
+    cells = [[plain(str(value)) for value in row] for row in rows]
     if sys.stdout.isatty():
         try:
             from rich.console import Console

@@ -8,7 +8,17 @@ from typing import Any
 
 import click
 
-from procession.cli.shared import Overview, json_option, moment, open_app, print_json, print_table, store_options, user
+from procession.cli.shared import (
+    Overview,
+    json_option,
+    moment,
+    open_app,
+    print_json,
+    print_table,
+    store_options,
+    tell,
+    user,
+)
 from procession.cli.trail import signed
 from procession.client import Procession
 from procession.database import WorkerInfo
@@ -90,7 +100,7 @@ def stack(
     if as_json:
         print_json({"worker": name, "at": found.at, "stack": found.text})
     else:
-        click.echo(found.text)
+        tell(found.text)
 
 
 def _tell(
@@ -118,7 +128,7 @@ def _tell(
         print_json(dict.fromkeys(found, True))
     else:
         for name in found:
-            click.echo(f"{name} {said}")
+            tell(f"{name} {said}")
 
 
 def _named(app: Procession, names: Sequence[str]) -> list[str]:
