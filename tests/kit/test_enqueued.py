@@ -8,7 +8,7 @@ from unittest.mock import ANY
 
 import pytest
 
-from procession import Procession
+from procession import ConfigError, Limit, Procession
 from procession.testing import Kit
 
 
@@ -50,6 +50,12 @@ def test_what_was_enqueued_stays_so_after_it_ran(kit: Kit, send: Any) -> None:
         ({"expires": "1h", "deadline": "2h"}, {"expires": 3600, "deadline": 7200}, {"deadline": "3h"}),
         ({"unique": "ada"}, {"unique": "ada"}, {"unique": "bob"}),
         ({}, {}, {"unique": "ada"}),
+        ({"headers": {"tenant": "acme", "trace": "1"}}, {"headers": {"tenant": "acme"}}, {"headers": {"tenant": "x"}}),
+        ({}, {}, {"headers": {"tenant": "acme"}}),
+        ({"limit": Limit(1, by="to")}, {"limit": Limit(1, by="to")}, {"limit": Limit(1)}),
+        ({"limit": Limit(1)}, {"limit": Limit(1)}, {"limit": Limit(2)}),
+        ({"limit": Limit(1)}, {}, {"limit": False}),
+        ({}, {"limit": False}, {"limit": Limit(1)}),
     ],
 )
 def test_options_are_asked_for_as_they_were_given(kit: Kit, send: Any, set_: Any, right: Any, wrong: Any) -> None:
@@ -57,6 +63,14 @@ def test_options_are_asked_for_as_they_were_given(kit: Kit, send: Any, set_: Any
     kit.assert_enqueued(send.using(**right), "ada")
     kit.assert_enqueued(send.using(**right).bind("ada"))
     kit.refute_enqueued(send.using(**wrong))
+
+
+def test_an_option_of_which_nothing_is_stored_is_refused(kit: Kit, send: Any) -> None:
+    send.using(durability="fsync").enqueue("ada")
+    for ask in (kit.assert_enqueued, kit.refute_enqueued, kit.enqueued):
+        for asked in (send.using(durability="fsync"), send.using(durability="fsync").bind("ada")):
+            with pytest.raises(ConfigError, match="durability= leaves no trace"):
+                ask(asked)
 
 
 def test_a_window_is_a_comparison_of_what_was_found(kit: Kit, send: Any) -> None:

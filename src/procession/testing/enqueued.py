@@ -97,16 +97,16 @@ def wanted(apps: Sequence[Procession], job: Any, args: tuple[Any, ...], kwargs: 
     """What a question means.
 
     Raises:
-        ConfigError: it names no job of these apps.
+        ConfigError: it names no job of these apps, or an option of which a job that was stored says nothing.
         BadArguments: the job has no such parameter.
     """
     if isinstance(job, Call):
         if args or kwargs:
             raise ConfigError("a bound call has its arguments already; give it alone")
         args, kwargs = job.registered.signature.decode(job.arguments)
-        return Wanted(job.registered, job.options, job.registered.signature.named(args, kwargs))
+        return Wanted(job.registered, _comparable(job.options), job.registered.signature.named(args, kwargs))
     if isinstance(job, Caller):
-        registered, options = job.registered, job.options
+        registered, options = job.registered, _comparable(job.options)
     else:
         found = [it for app in apps if (it := app.registry.of(job)) is not None]
         if not found:
@@ -117,6 +117,13 @@ def wanted(apps: Sequence[Procession], job: Any, args: tuple[Any, ...], kwargs: 
     except TypeError as error:
         raise BadArguments(f"{registered.signature}: {error}; nothing can have been enqueued so") from None
     return Wanted(registered, options, dict(given))
+
+
+def _comparable(options: Options) -> Options:
+    unknown = options.keys() - {*_FIELDS, *_IN_SPEC}
+    if unknown:
+        raise ConfigError(f"{min(unknown)}= leaves no trace in a job that was enqueued; ask without it")
+    return options
 
 
 def differences(asked: Wanted, it: Enqueued) -> list[str]:
@@ -132,23 +139,30 @@ def differences(asked: Wanted, it: Enqueued) -> list[str]:
 
 _FIELDS = {
     "delay": ("delay", "at"), "at": ("delay", "at"), "queue": ("queue",), "priority": ("priority",), "jid": ("jid",),
-    "expires": ("expires_in", "expires_at"), "deadline": ("deadline",),
+    "expires": ("expires_in", "expires_at"), "deadline": ("deadline",), "limit": ("slot",),
     **dict.fromkeys(UniqueOptions.__annotations__, ("unique", "delay")),
 }  # fmt: skip
-_IN_SPEC = {"timeout": "timeout", "attempts": "attempts", "tags": "tags"}
+_IN_SPEC = ("timeout", "attempts", "tags", "headers")
+
+
+_HELD = {"unique": ("not unique", "another unique key"), "slot": ("under no limit", "under another limit")}
+"""How that differs which is stored as a digest: where there is none, and where there is one."""
 
 
 def _otherwise(asked: Wanted, it: Enqueued, option: str) -> str:
     """Compare what the option comes to with what was stored: both are made by the enqueuer."""
     should = new_job(Call(asked.registered, it.raw, asked.options), it.jid)
     if option in _IN_SPEC:
-        mine, its = (getattr(decode_spec(job.spec).options, _IN_SPEC[option]) for job in (should, it.job))
+        mine, its = (getattr(decode_spec(job.spec).options, option) for job in (should, it.job))
+        if option == "headers":  # layers around the enqueue may have added others
+            return "" if mine.items() <= its.items() else f"headers are {its!r}"
         return "" if mine == its else f"{option} is {its!r}"
     for field in _FIELDS.get(option, ()):
         mine, its = getattr(should, field), getattr(it.job, field)
         if mine != its:
-            said = "another unique key" if field == "unique" and its else f"{field} is {_time(field, its)}"
-            return "not unique" if field == "unique" and not its else said
+            if field in _HELD:
+                return _HELD[field][its is not None]
+            return f"{field} is {_time(field, its)}"
     return ""
 
 
