@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, Protocol
 from uuid import UUID
@@ -10,6 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from procession.database.operation import Operation
+from procession.errors import ConfigError
 from procession.job import Job, State
 
 
@@ -19,6 +21,13 @@ class Query(Struct, frozen=True, kw_only=True):
     state: State
     queue: str | None = None
     name: str | None = None
+
+
+def check_cursor(cursor: str | None, form: str, state: State) -> str:
+    """A cursor of this form, "" for none. Raises ConfigError for one that no page of these jobs ended with."""
+    if cursor and not re.fullmatch(form, cursor):
+        raise ConfigError(f"cursor {cursor[:80]!r} is none of a page of {state} jobs; leave it out to begin anew")
+    return cursor or ""
 
 
 class Page(Struct, frozen=True):
@@ -120,6 +129,7 @@ class Jobs(Protocol):
 
         - With a `queue` or `name` a page may hold fewer than `limit` jobs and still have a cursor. So may one of queued
           jobs that passed 10,000 entries of jobs that are gone.
+        - Raises ConfigError, before anything is asked, for a cursor that no page of this state returned.
         """
         ...
 

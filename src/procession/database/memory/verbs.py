@@ -31,7 +31,7 @@ from procession.database.memory.measures import MeasureVerbs
 from procession.database.memory.revision import RevisionVerbs, revive
 from procession.database.memory.store import Record, Store, job_of
 from procession.database.memory.unique import bind, conflict, take_key
-from procession.database.shelf import described_worker
+from procession.database.shelf import check_cursor, described_worker
 from procession.job import FINAL, Claimed, Crash, Job, NewJob, Outcome, State, Stored
 from procession.moves import Move
 
@@ -307,6 +307,7 @@ class Verbs(MeasureVerbs, LimitVerbs, RevisionVerbs, ABC):
 
     def page(self, query: Query, *, cursor: str | None = None, limit: int = 50) -> Operation[Page]:
         """See `Jobs.page`. The cursor is an offset."""
+        first = int(check_cursor(cursor, "[0-9]{1,15}", query.state) or 0)
 
         def run() -> Page:
             if query.state is State.QUEUED:
@@ -318,7 +319,6 @@ class Verbs(MeasureVerbs, LimitVerbs, RevisionVerbs, ABC):
                     records.reverse()
             jobs = [job_of(record) for record in records if query.queue in (None, record.queue)]
             jobs = [job for job in jobs if query.name in (None, job.name)]
-            first = int(cursor or 0)
             return Page(jobs[first : first + limit], str(first + limit) if len(jobs) > first + limit else None)
 
         return self.operation(run)

@@ -29,7 +29,7 @@ from procession.database.redis.revision import RevisionScripts
 from procession.database.redis.schedules import ScheduleVerbs
 from procession.database.redis.scripts import script
 from procession.database.redis.target import Login, Target
-from procession.database.shelf import Counts, Page, Query, QueueInfo, WorkerInfo, described_worker
+from procession.database.shelf import Counts, Page, Query, QueueInfo, WorkerInfo, check_cursor, described_worker
 from procession.job import Crash, Job, NewJob, Outcome, State, Stored
 
 T = TypeVar("T")
@@ -37,6 +37,8 @@ T = TypeVar("T")
 ACCEPTED = b"1"[0]
 SCANNED = 200
 """How many jobs one page looks at when it is filtered by queue or name."""
+CURSORS = {State.RUNNING: "after:", State.BLOCKED: "([0-9a-f]{2})+:"}
+"""The position of a row in `page.lua`, where that is no number; its jid follows."""
 
 
 class RedisDatabase(MeasureScripts, NoteVerbs, OrderScripts, RevisionScripts, ScheduleVerbs, LimitVerbs):
@@ -153,7 +155,8 @@ class RedisDatabase(MeasureScripts, NoteVerbs, OrderScripts, RevisionScripts, Sc
 
     def page(self, query: Query, *, cursor: str | None = None, limit: int = 50) -> Operation[Page]:
         """See `Jobs.page`."""
-        position, _, last = (cursor or "").partition(":")
+        form = CURSORS.get(query.state, "[0-9]{1,15}:") + "([0-9a-f]{32})?"
+        position, _, last = check_cursor(cursor, form, query.state).partition(":")
         scanned = max(SCANNED, limit) if query.queue or query.name else limit
 
         def read(reply: list[Any]) -> Page:

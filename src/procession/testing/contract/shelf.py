@@ -8,13 +8,44 @@ import threading
 import time
 from uuid import UUID
 
+import msgspec
 import pytest
 
 from procession.database import Claims, Database, Query
+from procession.errors import ConfigError
 from procession.job import Crash, State, new_jid
+from procession.limits import Slot
 from procession.moves import Move
 from procession.testing.contract.fixtures import Clock
 from procession.testing.contract.queue import LEASE, Ask, claim, find, new, settle
+
+
+@pytest.mark.parametrize("state", State)
+@pytest.mark.parametrize("cursor", ["zz", "5:zz", "-1", "1e400:", "after:1", "\u0662"])
+def test_a_cursor_that_no_page_returned_is_refused_before_anything_is_asked(
+    database: Database, state: State, cursor: str
+) -> None:
+    with pytest.raises(ConfigError, match="leave it out to begin anew"):
+        database.page(Query(state=state), cursor=cursor)
+
+
+@pytest.mark.parametrize("state", State)
+def test_pages_of_each_state_follow_from_each_other_s_cursors(
+    database: Database, ask: Ask, clock: Clock, state: State
+) -> None:
+    limited = new(slot=Slot(limit=bytes(range(16)), most=1))
+    waiting = {State.DELAYED: [new(delay=5_000 + n) for n in range(5)]}
+    waiting[State.BLOCKED] = [limited, *(msgspec.structs.replace(limited, jid=new_jid()) for _ in range(5))]
+    ask(database.enqueue(waiting.get(state) or [new() for _ in range(5)]))
+    ends = {State.PROCESSED: Move.PROCESS, State.FAILED: Move.FAIL, State.CANCELLED: Move.DISCARD}
+    for job in claim(database, ask).jobs if state is State.RUNNING or state in ends else []:
+        assert state is State.RUNNING or settle(database, ask, job, ends[state])
+    seen: list[UUID] = []
+    cursor = None
+    while not seen or cursor:
+        page = ask(database.page(Query(state=state), cursor=cursor, limit=2))
+        seen, cursor = seen + [job.jid for job in page.jobs], page.cursor
+    assert (len(seen), len({*seen})) == (5, 5)
 
 
 def test_find_answers_in_order_and_none_for_a_stranger(database: Database, ask: Ask) -> None:
