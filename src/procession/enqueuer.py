@@ -33,6 +33,7 @@ from procession.sealing import Keyed, Whose
 from procession.unique import LONGEST_KEY, UniqueOptions, for_call
 
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 BATCH = 1_000
 """Most jobs that one script stores, so that it holds the server for a few milliseconds at most."""
@@ -58,7 +59,7 @@ class Options(UniqueOptions, total=False):
     durability: Durability | None
 
 
-class Call(Struct, Generic[R], frozen=True):
+class Call(Struct, Generic[R_co], frozen=True):
     """A call of a job as a value: its code, its arguments, already checked and encoded, and its options."""
 
     registered: Registered

@@ -80,6 +80,8 @@ async def accepted() -> None:
     assert_type(app.enqueue("images", Sync.bind("a", 3)), JobHandle[str])
     assert_type(app.enqueue_many(sync.bind(n) for n in range(3)), list[JobHandle[float]])
     assert_type(app.enqueue_many([sync.bind(1)], spread="1m"), list[JobHandle[float]])
+    app.enqueue_many([sync.bind(1), coroutine.bind(1, b="x"), Sync.bind("a", 3)])
+    await app.enqueue_many_async([timed.bind(1), Coroutine.bind(3)])
     assert_type(sync.using(unique=("a",), until="start", conflict="raise").enqueue(1), JobHandle[float])
     assert_type(Sync.using(unique=True, throttle="1m", deadline="1h").enqueue("a", 3), JobHandle[str])
 
