@@ -106,7 +106,7 @@ def _caller(owner: type) -> Caller[Any, Any]:
         )
     if len(apps) > 1:
         raise ConfigError(
-            f"{owner.__qualname__} belongs to {len(apps)} apps; say which: app.enqueue({owner.__qualname__}, …)"
+            f"{owner.__qualname__} belongs to {len(apps)} apps; say which: app.caller({owner.__name__}).enqueue(…)"
         )
     return apps[0].caller(owner)
 

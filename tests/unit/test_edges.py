@@ -335,10 +335,12 @@ def test_a_class_of_two_apps_is_enqueued_through_one_of_them(app: Procession) ->
     app.include(Both, name="Both")
     Both.enqueue()
     other.include(Both, name="Both")
-    with pytest.raises(ConfigError, match=r"app\.enqueue"):
+    with pytest.raises(ConfigError) as refused:
         Both.enqueue()
+    assert str(refused.value).endswith("say which: app.caller(Both).enqueue(…)")
+    assert app.caller(Both).enqueue().job().queue == "default"
     app.enqueue("q", Both)
-    assert app.stats().queued == 2
+    assert app.stats().queued == 3
 
 
 def test_a_job_of_a_script_is_named_after_its_file(tmp_path: Path) -> None:
