@@ -96,6 +96,24 @@ def test_what_a_job_says_cannot_steer_the_terminal_of_whoever_looks(run: Run) ->
         assert not {"\x1b", "\x07", "\r", "\u202e"} & {*done.stdout, *done.stderr}, words
 
 
+def test_a_job_that_is_named_twice_is_changed_once(run: Run) -> None:
+    jid = run("enqueue", "shop:app", "shop.send", "ada").stdout.strip()
+    assert run("jobs", "cancel", jid, jid.upper(), jid).stdout == f"{jid} cancelled\n"
+    run("jobs", "cancel", jid, "nonsense", code=2)
+
+
+@pytest.mark.parametrize(
+    ("words", "to", "code"), [("stats", "/dev/full", 1), ("stats", "&-", 0), ("jobs list", "&-", 0)]
+)
+def test_an_output_that_takes_nothing_is_no_traceback(run: Run, words: str, to: str, code: int) -> None:
+    command = f"exec {sys.executable} -m procession {words} >{to}"
+    shell = f"import subprocess, sys; sys.exit(subprocess.call({command!r}, shell=True))"
+    errors = run(shell, program="-c", code=code).stderr
+    assert "Traceback" not in errors
+    assert "Exception ignored" not in errors
+    assert ("procession: " in errors) == (code > 0)
+
+
 def test_queues_are_paused_resumed_and_purged(run: Run) -> None:
     run("enqueue", "shop:app", "shop.send", "ada")
     run("queues", "pause", "mail", "--reason", "too hot")

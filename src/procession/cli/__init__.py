@@ -6,6 +6,10 @@ line on stderr. `--json` on everything that prints.
 
 from __future__ import annotations
 
+import os
+import sys
+from pathlib import Path
+
 import click
 
 from procession.cli import (
@@ -27,6 +31,7 @@ from procession.cli import (
     workers,
 )
 from procession.cli.ending import CommandLine
+from procession.cli.shared import FAILED, tell
 from procession.cli.top import top
 
 EPILOG = """Exit codes: 0 done, 1 it failed, 2 wrong usage or setting, 3 not found, 4 the store is away.
@@ -70,4 +75,22 @@ for command in (
 
 def main() -> None:
     """Run the command line."""
-    cli()
+    if sys.stdout is None:  # whoever closed it wants to read nothing
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  # it is needed to the end
+    try:
+        cli()
+    except OSError:
+        if (trouble := _unwritten()) is None:
+            raise
+        tell(f"procession: stdout takes no more: {trouble}", err=True)
+        sys.exit(FAILED)
+
+
+def _unwritten() -> OSError | None:
+    """Why what was printed cannot be written, such as a full disk. It is let go, or the exit would try again."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return error
+    return None

@@ -122,8 +122,8 @@ def _each(
     if text is not None:
         change(app, verb, text, yes=yes, as_json=as_json)
         return
-    answers = {jid: bool(getattr(app, verb)(jid_of(jid))) for jid in jids}
-    signed(app, verb, " ".join(jids), changed=sum(answers.values()), asked=len(answers))
+    answers = {str(jid): bool(getattr(app, verb)(jid)) for jid in dict.fromkeys(map(jid_of, jids))}
+    signed(app, verb, " ".join(answers), changed=sum(answers.values()), asked=len(answers))
     if as_json:
         print_json(answers)
     else:
