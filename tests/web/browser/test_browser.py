@@ -116,6 +116,16 @@ def test_a_focused_row_that_moves_keeps_its_focus(app: Procession, address: str,
     expect(field).to_have_value("half a word")
 
 
+def test_a_button_that_an_update_renames_does_what_it_says(app: Procession, address: str, page: Page) -> None:
+    (jid,) = enqueue(app, "fail")
+    page.goto(f"{address}/jobs/{jid}")
+    live(page)
+    expect(page.get_by_role("button", name="Cancel")).to_be_visible()
+    perform(app)
+    page.get_by_role("button", name="Retry").click()
+    expect(page.locator(".done")).to_have_text("1 job queued again.")
+
+
 def test_a_page_comes_back_after_its_server_was_restarted(app: Procession, watched: Watched) -> None:
     page = watched.page
     with served(Dashboard(app)) as address:

@@ -7,9 +7,13 @@ const policy = window.trustedTypes?.createPolicy("procession", { createHTML: (ht
   createHTML: (html) => html,
 };
 
-/** What the person at the screen did with an element is theirs: an update never takes it back.
- * @type {ReadonlySet<string>} */
-const THEIRS = new Set(["open", "checked", "value"]);
+/** What the person at the screen did with an element is theirs: an update never takes it back. The value of a button or a
+ * hidden field is ours: it says what the button does.
+ * @param {Element} element @param {string} name */
+function isTheirs(element, name) {
+  if (name === "value") return element.matches("input:not([type=hidden])");
+  return name === "open" || name === "checked";
+}
 
 /** @param {string} html @returns {Element} */
 function parsed(html) {
@@ -23,10 +27,10 @@ function parsed(html) {
 export function morph(old, next) {
   if (old.hasAttribute("data-at") && old.getAttribute("data-at") === next.getAttribute("data-at")) return;
   for (const { name } of [...old.attributes]) {
-    if (!next.hasAttribute(name) && !THEIRS.has(name) && name !== "title") old.removeAttribute(name);
+    if (!next.hasAttribute(name) && !isTheirs(old, name) && name !== "title") old.removeAttribute(name);
   }
   for (const { name, value } of next.attributes) {
-    if (old.getAttribute(name) !== value && !THEIRS.has(name)) old.setAttribute(name, value);
+    if (old.getAttribute(name) !== value && !isTheirs(old, name)) old.setAttribute(name, value);
   }
   const wanted = [...next.childNodes];
   const there = [...old.childNodes].filter((node) => !(node instanceof Element && node.hasAttribute("data-own")));
