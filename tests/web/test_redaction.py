@@ -9,6 +9,7 @@ import pytest
 from websockets.sync.client import connect
 
 from procession import Procession, current_job
+from procession.errors import ConfigError
 from procession.sealing import Encrypted
 from procession.web import HIDDEN, Dashboard, hide_keys
 from procession.web.redaction import kept
@@ -136,6 +137,51 @@ def test_text_is_searched_for_telling_names(text: str, seen: str) -> None:
 
 
 def test_what_was_hidden_from_an_editor_stays_what_it_was() -> None:
-    original = {"user": "ada", "password": "x", "more": [{"token": "t"}, 1]}
-    edited = {"user": "eve", "password": HIDDEN, "more": [{"token": HIDDEN}, 2, 3]}
-    assert kept(edited, original) == {"user": "eve", "password": "x", "more": [{"token": "t"}, 2, 3]}
+    original = {"dsn": "redis://:s3cret@h", "user": "ada", "n": 1, "more": [{"token": "t", "id": 1}, 1], "on": [1, 2]}
+    shown = hide_keys()("args", original, "")
+    edited = {**shown, "user": "eve", "n": True, "more": [{"token": HIDDEN, "id": 2}, 2], "on": [2]}
+    assert kept(shown, original, shown) == original
+    assert kept(edited, original, shown) == {
+        "dsn": "redis://:s3cret@h", "user": "eve", "n": True, "more": [{"token": "t", "id": 2}, 2], "on": [2],
+    }  # fmt: skip
+    edited["more"][0]["token"] = edited["dsn"] = "new"
+    assert kept(edited, original, shown)["more"][0]["token"] == "new"
+
+
+@pytest.mark.parametrize(
+    ("edit", "says"),
+    [
+        ({"dsn": f"redis://:{HIDDEN}@other"}, "write out what is hidden"),
+        ({"renamed": HIDDEN}, "write out what is hidden"),
+        ({"more": [{"token": HIDDEN, "id": 2}]}, "longer or shorter"),
+        ({"more": [{"token": HIDDEN, "id": 2}, {"token": HIDDEN, "id": 1}]}, "reordered"),
+    ],
+)
+def test_what_an_editor_does_to_hidden_values_is_refused_where_it_is_not_clear(edit: Any, says: str) -> None:
+    original = {"dsn": "redis://:s3cret@h", "more": [{"token": "a", "id": 1}, {"token": "b", "id": 2}]}
+    shown = hide_keys()("args", original, "")
+    with pytest.raises(ConfigError, match=says):
+        kept({**shown, **edit}, original, shown)
+
+
+def test_a_form_stores_no_value_that_it_hid_in_part(valkey_url: str, namespace: str) -> None:
+    app = Procession(valkey_url, namespace=namespace)
+
+    @app.job(name="connect", retry=False)
+    async def connect(dsn: str, tries: int) -> None:
+        raise ValueError
+
+    jid = str(connect.enqueue("redis://:s3cret@h", 1).jid)
+    app.schedules.upsert("nightly", connect.bind("redis://:s3cret@h", 1), every="1h")
+    perform(app)
+    client = Client(Dashboard(app), app)
+    as_shown, changed = (json.dumps({"dsn": f"redis://:{HIDDEN}@{host}", "tries": 2}) for host in ("h", "other"))
+    was = client.get("/schedule.json?schedule=nightly").json()["fields"]
+    for path, form in (("/edit", {"jid": jid}), ("/schedule/save", was)):
+        assert client.post(path, data={**form, "args": changed}, headers=OURS).status_code == 400
+        assert client.post(path, data={**form, "args": as_shown}, headers=OURS).status_code == 303
+    wanted = {"dsn": "redis://:s3cret@h", "tries": 2}
+    assert app.find_job(jid).args == wanted  # type: ignore[union-attr]
+    assert json.loads(bytes(app.schedules.find("nightly").schedule.args)) == wanted  # type: ignore[union-attr]
+    app.flush(confirm=namespace)
+    app.close()

@@ -90,8 +90,10 @@ def editing_routes(app: Procession, source: Source, renderer: Renderer) -> list[
         form = await form_of(request, LONGEST)
         jid, finish_at, text = (lines_of(form, name) for name in ("jid", "finish_at", "args"))
         try:
-            job = await app.find_job_async(jid)
-            args = args_of(text) if job is None else kept(args_of(text), job.args)
+            args = args_of(text)
+            job, shown = await app.find_job_async(jid), await source.app.find_job_async(jid)
+            if job is not None and shown is not None:
+                args = kept(args, job.args, shown.args)
             finished = int(finish_at) if finish_at.isdecimal() else None
             changed = await app.retry_async(jid, args=args, finish_at=finished)
         except (ConfigError, EnqueueError, Sealed) as error:

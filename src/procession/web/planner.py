@@ -89,14 +89,14 @@ async def saved(app: Procession, source: Source, fields: Fields) -> bool:
     if fields.was and (info is None or key_of(info.asked) != fields.was):
         raise ConfigError("the schedule was changed or removed meanwhile; open its page again to see how it is now")
     there = await app.schedules.find_async(fields.schedule) if info else None
-    return await app.schedules.save_async(schedule_of(app, fields, there.schedule if there else None))
-
-
-def schedule_of(app: Procession, fields: Fields, before: Schedule | None) -> Schedule:
-    """The record that a form asks for; what the form does not have stays as it was. Raises as `saved`."""
     args = _args_of(fields)
-    if before is not None:
-        args = kept(args, msgspec.json.decode(before.args))
+    if info and there:
+        args = kept(args, *(msgspec.json.decode(it.schedule.args) for it in (there, info)))
+    return await app.schedules.save_async(schedule_of(app, fields, args, there.schedule if there else None))
+
+
+def schedule_of(app: Procession, fields: Fields, args: dict[str, object], before: Schedule | None) -> Schedule:
+    """The record that a form asks for; what the form does not have stays as it was. Raises as `saved`."""
     registered = app.registry.get(fields.job)
     encoded = checked_plain(args) if registered is None else registered.signature.checked(args)
     timing = {name: getattr(fields, name) for name in ("tz", "dst", "missed", "overlap")}

@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from procession.client import Procession
 from procession.database import Page, Scheduled
 from procession.database.measures import ErrorGroup
+from procession.errors import ConfigError
 from procession.job import Failure, Job
 from procession.notes import LogLine
 from procession.schedule import ScheduleInfo
@@ -91,15 +92,43 @@ def parts_of(key: str) -> list[str]:
     return [part.lower() for part in _PART.findall(key)]
 
 
-def kept(edited: Any, original: Any) -> Any:
-    """What somebody edited in a form that shows redacted values: what still says `HIDDEN` becomes what it was."""
-    if edited == HIDDEN:
+def kept(edited: Any, original: Any, shown: Any) -> Any:
+    """What somebody edited in a form that shows redacted values: whatever stands as it was shown becomes what it was.
+
+    Raises:
+        ConfigError: what is hidden was changed in part, renamed, or moved within its list, so its value is not known.
+    """
+    if _same(edited, shown):
         return original
-    if isinstance(edited, dict) and isinstance(original, dict):
-        return {key: kept(value, original[key]) if key in original else value for key, value in edited.items()}
-    if isinstance(edited, list) and isinstance(original, list):
-        return [kept(*pair) for pair in zip(edited, original, strict=False)] + edited[len(original) :]
+    if all(isinstance(it, dict) for it in (edited, original, shown)):
+        there = original.keys() & shown.keys()
+        return {
+            key: kept(value, original[key], shown[key]) if key in there else _whole(value)
+            for key, value in edited.items()
+        }
+    if all(isinstance(it, list) for it in (edited, original, shown)) and not _same(shown, original):
+        hidden = [it for it, was in zip(shown, original, strict=False) if not _same(it, was)]
+        moved = any(now in hidden and now != was for now, was in zip(edited, shown, strict=False))
+        if moved or not len(edited) == len(original) == len(shown):
+            raise ConfigError(
+                "a list of which some is hidden was reordered, or is longer or shorter than it was; leave its entries"
+                " where they are, or do this from code"
+            )
+        return [kept(*it) for it in zip(edited, original, shown, strict=True)]
+    return _whole(edited)
+
+
+def _whole(edited: Any) -> Any:
+    text = msgspec.json.encode(edited).decode()
+    if HIDDEN in text:
+        raise ConfigError(
+            f"{text[:80]} would be stored with {HIDDEN} in it; write out what is hidden there, or undo it"
+        )
     return edited
+
+
+def _same(one: Any, other: Any) -> bool:
+    return msgspec.json.encode(one) == msgspec.json.encode(other)  # in Python 1 is True, and 1.0
 
 
 class Shade:
