@@ -130,10 +130,42 @@ def test_a_live_update_is_redacted_too(shop: Any) -> None:
         ("X-Api-Key=abc&y=2", f"X-Api-Key={HIDDEN}&y=2"),
         ("amqp://u:p@ss@h and http://h:80/a", f"amqp://u:{HIDDEN}@ss@h and http://h:80/a"),
         ("the password is wrong", "the password is wrong"),
+        ("that token was bad: try again", "that token was bad: try again"),
+        ("{'password': b'hunter2', 'n': 1}", f"{{'password': {HIDDEN}, 'n': 1}}"),
+        ("password='it\\'s mine', n=1", f"password={HIDDEN}, n=1"),
+        (r"{\"password\": \"hunter2\", \"n\": 1}", rf"{{\"password\": {HIDDEN}, \"n\": 1}}"),
+        ("error: accessToken=abc", f"error: accessToken={HIDDEN}"),
+        ("api_keys: ['a', 'b']", f"api_keys: {HIDDEN}"),
+        ("Key (token)=(abc) already exists", f"Key (token)={HIDDEN}"),
+        ("Authorization: Token abcdef\nHost: x", f"Authorization: Token {HIDDEN}\nHost: x"),
+        ("Cookie: theme=dark; sid=abc\nHost: x", f"Cookie: {HIDDEN}\nHost: x"),
     ],
 )
 def test_text_is_searched_for_telling_names(text: str, seen: str) -> None:
     assert hide_keys()("error", text, "") == seen
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "sessionid", "session-id", "privateKey", "accesskey", "secretkey", "api_keys", "passwords", "oauth2_token",
+        "date_of_birth", "dateOfBirth", "пароль", "ПарольБазы",
+    ],
+)  # fmt: skip
+def test_keys_and_text_agree_on_what_is_hidden(key: str) -> None:
+    redact = hide_keys("date of birth", "пароль")
+    assert redact("args", {key: "x"}, "") == {key: HIDDEN}
+    assert redact("error", f"bad {key}=x", "") == f"bad {key}={HIDDEN}"
+
+
+def test_counts_and_times_are_shown() -> None:
+    args = {"max_tokens": 5, "tokens": 7, "monkeys": 2, "key": "k", "date": 1, "session": "s", "compass": "n"}
+    assert hide_keys("date of birth")("args", args, "") == args
+
+
+def test_a_word_that_names_no_key_is_refused() -> None:
+    with pytest.raises(ConfigError, match="needs a letter or a digit"):
+        hide_keys("iban", "–")
 
 
 def test_what_was_hidden_from_an_editor_stays_what_it_was() -> None:

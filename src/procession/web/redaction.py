@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Sequence
-from itertools import pairwise
+from itertools import accumulate
 from typing import Any, Literal
 from uuid import UUID
 
@@ -36,35 +36,44 @@ may be called more than once for the same job. What it raises on is hidden altog
 
 HIDDEN = "•••"
 WORDS = (
-    "password", "passwd", "pwd", "passphrase", "secret", "secrets", "token", "jwt", "authorization", "cookie",
-    "credential", "credentials", "api key", "apikey", "private key", "access key", "secret key", "encryption key",
-    "session id",
+    "password", "passwd", "pwd", "passphrase", "secret", "token", "jwt", "authorization", "cookie", "credential",
+    "api key", "private key", "access key", "secret key", "encryption key", "session id",
 )  # fmt: skip
-"""Words in the name of a key whose value is hidden: that of `access_token` or `apiKey` is, that of `max_tokens` not."""
+"""Words in the name of a key whose value is hidden, and their plurals: that of `access_token` or `apiKey` is hidden.
+Tokens are counted as often as they are secret, so that of `max_tokens` is not."""
 
-_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_UPPER = "".join(filter(str.isupper, map(chr, range(0x2000))))
+_PART = re.compile(rf"[{_UPPER}]+(?![^\W\d_{_UPPER}])|[{_UPPER}]?[^\W\d_{_UPPER}]+|\d+")
 _URL = re.compile(r"(://[^\s/:@]*:)[^\s/@]+(?=@)")
+_NAMED = re.compile(r"(?<![\w.-])([\w-][\w.-]*(?: [\w-]+){0,5})[\\\"')\]]*\s*[=:]+>?\s*")
+_SCHEME = r"(?:(?:basic|bearer|digest|token)\s+)?"
+_QUOTED = r"""[rbuf]{0,2}(?P<quote>\\*["'])[^\n]*?(?<!\\)(?P=quote)|[rbuf]{0,2}\\*["'][^\n]*"""
+_VALUE = re.compile(rf"{_SCHEME}(?P<value>{_QUOTED}|[(\[{{][^\n]*|[^\s,;&)\]}}\"']+)", re.IGNORECASE)
+_LINE = re.compile(rf"{_SCHEME}(?P<value>{_QUOTED}|[^\n]+)", re.IGNORECASE)
+_LINES = frozenset({"authorization", "cookie", "cookies"})
 
 
 def hide_keys(*more: str) -> Redact:
     """A `redact` that hides the values of keys by their names: `WORDS`, and `more` such as "iban" or "card number".
 
-    In text it hides what follows such a name and `=` or `:`, and the password within a URL. A list of a name and a
-    value is such a pair, too.
+    In text it hides what follows such a name and `=` or `:`, up to the end of the line after `Authorization` and
+    `Cookie`, and the password within a URL. A list of a name and a value is such a pair, too. Raises ConfigError for a
+    word without a letter or digit.
     """
-    words = frozenset(" ".join(parts_of(word)) for word in (*WORDS, *more))
-    loose = sorted((re.escape(word).replace("\\ ", "[ _-]?") for word in words), key=len, reverse=True)
-    said = re.compile(
-        rf"((?<![a-z])(?:{'|'.join(loose)})(?![a-z])[\"']?\s*[=:]\s*(?:bearer\s+|basic\s+)?)"
-        r"(\"[^\"\n]*\"|'[^'\n]*'|[^\s,;&)\]}\"']+)",
-        re.IGNORECASE,
-    )
-    firsts = sorted({word.partition(" ")[0] for word in words})
+    given = [parts_of(word) for word in (*WORDS, *more)]
+    if [] in given:
+        raise ConfigError(f"the words {', '.join(map(repr, more))} name no key: each needs a letter or a digit")
+    words = {"".join(it) for it in given}
+    words |= {f"{word}s" for word in words - {"token"}}
+    firsts, longest = {it[0] for it in given}, max(map(len, given)) + 2
 
     def is_secret(key: str) -> bool:
         parts = parts_of(key)
-        pairs = {" ".join(pair) for pair in pairwise(parts)}
-        return not words.isdisjoint(parts) or not words.isdisjoint(pairs)
+        return any(not words.isdisjoint(accumulate(parts[at : at + longest])) for at in range(len(parts)))
+
+    def is_said(name: str) -> bool:  # of several words before a sign, the last ones are to be the name
+        ends = accumulate(parts_of(name)[: -longest - 1 : -1], lambda end, part: part + end)
+        return is_secret(name.rpartition(" ")[2]) or not words.isdisjoint(ends)
 
     def hidden(value: Any) -> Any:
         if isinstance(value, dict):
@@ -78,7 +87,15 @@ def hide_keys(*more: str) -> Redact:
         if "://" in text:
             text = _URL.sub(rf"\1{HIDDEN}", text)
         lower = text.lower()  # far cheaper than the expression, and most texts hold none of the words
-        return said.sub(rf"\1{HIDDEN}", text) if any(first in lower for first in firsts) else text
+        if not any(first in lower for first in firsts):
+            return text
+        seen, at = "", 0
+        for named in _NAMED.finditer(text):
+            if named.start() >= at and is_said(named[1]):
+                kind = _VALUE if _LINES.isdisjoint(parts_of(named[1])) else _LINE
+                if value := kind.match(text, named.end()):
+                    seen, at = seen + text[at : value.start("value")] + HIDDEN, value.end()
+        return seen + text[at:]
 
     return lambda kind, value, name: hidden(value)
 
