@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from websockets.sync.client import connect
 
-from procession import Procession, current_job
+from procession import Limit, Procession, current_job
 from procession.errors import ConfigError
 from procession.sealing import Encrypted
 from procession.web import HIDDEN, Dashboard, hide_keys
@@ -75,6 +75,27 @@ def test_values_of_telling_keys_are_hidden_everywhere(shop: Any) -> None:
 def test_nothing_is_hidden_from_whoever_says_so(shop: Any) -> None:
     app, jids = shop
     assert SECRET in Client(Dashboard(app, redact=None), app).get(f"/jobs/{jids[0]}").text
+
+
+def test_what_is_made_of_a_hidden_argument_is_hidden_too(valkey_url: str, namespace: str) -> None:
+    app = Procession(valkey_url, namespace=namespace)
+
+    @app.job(name="call", limit=Limit(1, by="token"), unique="{user}/{token}")
+    async def call(user: str, token: str) -> None: ...
+
+    first = call.using(headers={"X-Token": SECRET, "lang": "fr"}).enqueue("ada", SECRET)
+    second = call.using(unique=f"token={SECRET}", tags=["call", SECRET]).enqueue("eve", SECRET)
+    client = Client(Dashboard(app), app)
+    jids = [str(it.jid) for it in (first, second)]
+    assert [path for path, text in everything(client, jids).items() if SECRET in text] == []
+    there = [client.get(f"/api/jobs/{jid}").json() for jid in jids]
+    assert [(it["unique"], it["limit"], it["tags"]) for it in there] == [
+        (HIDDEN, HIDDEN, []), (f"token={HIDDEN}", HIDDEN, ["call", HIDDEN]),
+    ]  # fmt: skip
+    assert there[0]["headers"] == {"X-Token": HIDDEN, "lang": "fr"}
+    assert f"the limit {HIDDEN}, taken by job {jids[0]}" in client.get(f"/api/jobs/{jids[1]}/why").json()["text"]
+    app.flush(confirm=namespace)
+    app.close()
 
 
 def test_a_callback_is_told_what_it_looks_at_and_of_which_job(shop: Any) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from typing import Any, Literal
 from uuid import UUID
@@ -25,11 +25,13 @@ from procession.job import Failure, Job
 from procession.notes import LogLine
 from procession.schedule import ScheduleInfo
 from procession.sealing import PREFIX, is_sealed
+from procession.unique import shown as in_key
 
 log = logging.getLogger("procession.web")
 
-Kind = Literal["args", "result", "error", "log", "key"]
-"""Arguments (a dict) · a result (decoded) · text of an error · text of a log line or of progress · a unique key."""
+Kind = Literal["args", "result", "error", "log", "key", "headers"]
+"""Arguments (a dict) · a result (decoded) · text of an error · text of a log line or of progress · a unique key, limit
+or tag · headers (a dict)."""
 Redact = Callable[[Kind, Any, str], Any]
 """Given what it is, the value, and the job's name ("" where it is not known), returns the value as it may be seen. It
 may be called more than once for the same job. What it raises on is hidden altogether."""
@@ -173,12 +175,22 @@ class Shade:
         return self._schedule(answer) if isinstance(answer, ScheduleInfo) else answer
 
     def _job(self, job: Job) -> Job:
-        name, progress = job.name, job.progress
+        name, progress, args = job.name, job.progress, self._args(job.args, job.name)
+        unseen = [*_unseen(job.args, args)]
+
+        def key(text: str) -> str:
+            seen = self._text("key", text, name)
+            return HIDDEN if any(it in seen for it in unseen) else seen
+
+        headers = self._seen("headers", job.headers, name) if job.headers else {}
         return replace(
             job,
-            args=self._args(job.args, name),
+            args=args,
+            tags=tuple(map(key, job.tags)),
+            headers=headers if isinstance(headers, dict) else {HIDDEN: str(headers)},
+            unique=key(job.unique),
+            limit=key(job.limit),
             result=None if job.result is None else self._json("result", job.result, name),
-            unique=self._text("key", job.unique, name),
             reason=self._text("error", job.reason, name),
             progress=None if progress is None else replace(progress, text=self._text("log", progress.text, name)),
             failures=tuple(self._failure(it, name) for it in job.failures),
@@ -276,6 +288,20 @@ def viewed(app: Procession, redact: Redact | Sequence[Redact] | None) -> Process
         return app
     chained = app.registry.policies.sealing is not None
     return _Viewed(app, Shade([redact] if callable(redact) else [*redact], chained=chained))
+
+
+def _unseen(value: Any, seen: Any) -> Iterator[str]:
+    """What is not shown of arguments, as it would stand in a key that is made of them."""
+    if value == seen:
+        return
+    if isinstance(value, dict):
+        for name, it in value.items():
+            yield from _unseen(it, seen.get(name) if isinstance(seen, dict) else None)
+    elif isinstance(value, list):
+        for at, it in enumerate(value):
+            yield from _unseen(it, seen[at] if isinstance(seen, list) and at < len(seen) else None)
+    elif value or value == 0:
+        yield in_key(value)
 
 
 def _job_of(line: LogLine) -> str:
