@@ -31,7 +31,7 @@ class TestHTML:
         assert row["group"]["where"].endswith("deliver")
         assert html.escape(row["group"]["where"]) in shown
         assert f'href="/jobs/{row["group"]["samples"][-1]}"' in shown
-        assert "state%3Afailed+error%3AValueError" in shown
+        assert "state%3Afailed+error%3AValueError+job%3Ashop.deliver+of" in shown
         assert "2 × in" in client.get("/").text
         assert [*client.get("/live?view=errors").json()["regions"]["errors"]["set"]] == [f"errors-{row['key']}"]
 
@@ -49,6 +49,19 @@ class TestHTML:
         assert "ValueError" in client.get("/errors?muted=1").text
         client.post("/errors/act", data={**form, "do": "unmute"}, headers=OURS)
         assert "ValueError" in client.get("/errors").text
+
+    def test_the_filter_of_an_error_finds_its_jobs_and_not_those_of_another(
+        self, app: Procession, client: Client
+    ) -> None:
+        whats = "fail card 1 declined by 'x'", "fail card 2 declined by 'y'", 'fail no route (to "z")', "fail 17"
+        jids = enqueue(app, *whats)
+        perform(app)
+        found = [
+            {it["jid"] for it in client.get("/api/jobs", params={"filter": row["filter"]}).json()["jobs"]}
+            for row in client.get("/errors.json").json()["errors"]
+        ]
+        assert {*jids[:2]} in found
+        assert {jids[2]} in found
 
     def test_a_viewer_mutes_nothing_and_nobody_does_from_elsewhere(self, app: Procession) -> None:
         enqueue(app, "fail")

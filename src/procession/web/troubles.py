@@ -5,6 +5,7 @@ Loaded by `views.py`. What makes two failures one error is in `fingerprint.py`; 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,9 @@ from msgspec import Struct
 
 from procession.clock import wall
 from procession.database.measures import MINUTE, MINUTES_KEPT, ErrorGroup
-from procession.query import Every, Term
+from procession.query import Every, Term, Text
+from procession.web.redaction import HIDDEN
+from procession.web.shown import plain
 from procession.web.spark import Spark
 
 if TYPE_CHECKING:
@@ -24,6 +27,11 @@ NEWEST = 5
 """Errors on the Overview,"""
 LOOKED = 30
 """of so many that were seen last."""
+NAMED = 600
+"""Characters of its job names, and of its message, that the filter of an error names at most."""
+
+_VALUES = re.compile(rf"<(?:text|number)>|{HIDDEN}|\n")
+"""What stands in the message of a group for what differs from job to job, or is hidden."""
 
 
 class ErrorRow(Struct, frozen=True, kw_only=True):
@@ -79,11 +87,20 @@ def _rows(groups: Sequence[ErrorGroup], now: int) -> list[ErrorRow]:
             key=it.fingerprint,
             group=it,
             muted=it.muted_until > now,
-            filter=str(Every((Term("state", ("failed",)), Term("error", (it.type,))))),
+            filter=_filter(it),
             spark=_spark(it, now),
         )
         for it in groups
     ]
+
+
+def _filter(group: ErrorGroup) -> str:
+    """What finds its jobs, as near as filters come: the class, the job names, and the longest part of the message that
+    is the same in all of them."""
+    parts = [it for it in map(str.strip, _VALUES.split(group.message)) if plain(it, NAMED) == it]
+    names = [Term("job", group.names)] if sum(map(len, group.names)) < NAMED else []
+    same = [Text(max(parts, key=len))] if any(parts) else []
+    return str(Every((Term("state", ("failed",)), Term("error", (group.type,)), *names, *same)))
 
 
 def _spark(group: ErrorGroup, now: int) -> Spark:
