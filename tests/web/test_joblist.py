@@ -45,6 +45,20 @@ class TestHTML:
             address = further[1].replace("&amp;", "&") if further else ""
         assert seen == jids
 
+    def test_the_link_to_older_jobs_moves_on_with_the_rows(self, app: Procession, client: Client) -> None:
+        enqueue(app, *(f"n{number}" for number in range(60)))
+        perform(app)
+        shown = client.get("/jobs?state=processed").text
+        enqueue(app, *(f"m{number}" for number in range(60)))
+        perform(app)
+        now = client.get("/live?view=jobs&state=processed").json()["regions"]
+        ((key, link),) = now["further"]["set"].items()
+        assert f'id="{key}"' not in shown
+        assert "older ›" in link
+        address = re.findall(r'href="([^"]+)"', link)[0].replace("&amp;", "&")
+        following = [f"jobs-{jid}" for jid in listed(client.get(address).text)]
+        assert len({*now["jobs"]["order"], *following}) == 100
+
     @pytest.mark.parametrize(
         ("text", "token", "says"),
         [

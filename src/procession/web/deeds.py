@@ -35,6 +35,11 @@ class Deeds(Struct, frozen=True, kw_only=True):
     """What `before` is for the next page; 0 on the last."""
     deeds: tuple[DeedRow, ...]
 
+    @property
+    def older(self) -> tuple[DeedRow, ...]:
+        """The last one, where others are behind it."""
+        return self.deeds[-1:] if self.next else ()
+
 
 async def load_trail(source: Source, params: Mapping[str, str]) -> Deeds:
     """See `Deeds`. Raises ConfigError for a `before` that is no number."""

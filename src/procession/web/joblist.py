@@ -44,6 +44,15 @@ class Tab(Struct, frozen=True):
     filter: str
 
 
+class Further(Struct, frozen=True):
+    """Where the list goes on behind its last row."""
+
+    key: str
+    state: State | None
+    filter: str
+    cursor: str
+
+
 class Trouble(Struct, frozen=True):
     """Why a filter cannot be read: its text before the token that offends, the token, the text after, and words."""
 
@@ -67,6 +76,13 @@ class Jobs(Struct, frozen=True, kw_only=True):
     scanned: int
     """How many jobs were looked at, with a filter."""
     trouble: Trouble | None = None
+
+    @property
+    def further(self) -> tuple[Further, ...]:
+        """The link that changes with the rows; nothing while none was found, where the page looks on by itself."""
+        if not self.next or not self.jobs:
+            return ()
+        return (Further(self.jobs[-1].key, self.state, self.filter, self.next),)
 
 
 async def load_jobs(source: Source, params: Mapping[str, str]) -> Jobs:

@@ -198,7 +198,7 @@ VIEWS = {
         ),
         View(
             "jobs", load_jobs, ("state", "q", "queue", "name", "cursor"),
-            (("tabs", "tab", "tabs"), ("jobs", "job", "jobs")),
+            (("tabs", "tab", "tabs"), ("jobs", "job", "jobs"), ("further", "further", "further")),
             1.0,
         ),
         View(
@@ -236,6 +236,9 @@ VIEWS = {
             (("head", "worker_head", "parts"), ("runs", "worker_run", "jobs"), ("stack", "worker_stack", "parts")),
             1.0,
         ),
-        View("trail", load_trail, ("before",), (("deeds", "deed", "deeds"),), 2.0, Role.ADMIN),
+        View(
+            "trail", load_trail, ("before",), (("deeds", "deed", "deeds"), ("older", "older", "older")),
+            2.0, Role.ADMIN,
+        ),
     )
 }  # fmt: skip

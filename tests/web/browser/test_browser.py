@@ -99,6 +99,17 @@ def test_a_row_that_is_selected_and_focused_stays_the_same_while_the_list_moves(
     expect(box).to_be_checked()
     assert node is not None
     assert node.evaluate("node => node.isConnected")
+    older = page.get_by_role("link", name="older ›")
+    expect(older).to_have_count(0)
+    enqueue(app, *(f"fail {number}" for number in range(120)))
+    perform(app)
+    expect(page.locator("#show-held")).to_have_text("50 or more newer – show")
+    expect(older).to_have_count(0)  # behind the last row that is shown there is none
+    box.uncheck()
+    page.locator("#show-held").click()
+    expect(page.locator("tbody tr")).to_have_count(50)
+    last = page.locator("tbody tr").last.get_attribute("id")
+    expect(older).to_have_id(f"further-{last}".replace("jobs-", ""))
 
 
 def test_a_focused_row_that_moves_keeps_its_focus(app: Procession, address: str, page: Page) -> None:

@@ -46,25 +46,32 @@ function occupied(region) {
   );
 }
 
-/** @param {Element} region @param {Changes} changes */
+/** Once a list is held, the others of the page are held with it: what leads on from its last row stays with that row.
+ * @param {Element} region @param {Changes} changes */
 function take(region, changes) {
-  if (!region.hasAttribute("data-hold") || (!held.has(region) && (!changes.order || !occupied(region)))) {
+  if (!region.hasAttribute("data-hold") || !(held.size || (changes.order && occupied(region)))) {
     rows(region, changes.set ?? {}, changes.order);
     return;
   }
   const waiting = held.get(region) ?? {};
-  held.set(region, { order: changes.order ?? waiting.order, set: { ...waiting.set, ...changes.set } });
+  const order = changes.order ?? waiting.order;
+  const set = Object.entries({ ...waiting.set, ...changes.set }).filter(([id]) => !order || order.includes(id));
+  held.set(region, { order, set: Object.fromEntries(set) });
   rows(region, changes.set ?? {}, undefined);
-  tellHeld(region);
+  tellHeld();
 }
 
-/** @param {Element} region */
-function tellHeld(region) {
-  const order = held.get(region)?.order ?? [];
-  const there = new Set([...region.children].map((row) => row.id));
-  const fresh = order.filter((id) => !there.has(id)).length;
+function tellHeld() {
+  let fresh = 0;
+  let full = false;
+  for (const [region, { order = [] }] of held) {
+    if (region.getAttribute("data-hold") === "along") continue;
+    const newer = order.filter((id) => document.getElementById(id)?.parentElement !== region).length;
+    fresh += newer;
+    full ||= newer > 0 && newer === order.length;
+  }
   const button = /** @type {HTMLElement} */ (document.getElementById("show-held"));
-  const words = fresh ? `${fresh} newer – show` : "the list has changed – show";
+  const words = fresh ? `${fresh}${full ? " or more" : ""} newer – show` : "the list has changed – show";
   if (button.textContent !== words) button.textContent = words;
   /** @type {HTMLElement} */ (document.getElementById("held")).hidden = false;
 }
