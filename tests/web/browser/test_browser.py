@@ -112,6 +112,24 @@ def test_a_row_that_is_selected_and_focused_stays_the_same_while_the_list_moves(
     expect(older).to_have_id(f"further-{last}".replace("jobs-", ""))
 
 
+def test_rows_do_not_move_under_the_pointer(app: Procession, address: str, page: Page) -> None:
+    enqueue(app, "fail early")
+    perform(app)
+    page.goto(f"{address}/errors")
+    live(page)
+    row = page.locator("tbody tr").first
+    row.get_by_role("button", name="Mute").hover()
+    place = row.bounding_box()
+    enqueue(app, "fail late")
+    perform(app)
+    expect(page.locator("#show-held")).to_have_text("1 newer – show")
+    assert row.bounding_box() == place
+    expect(row).to_contain_text("early")
+    page.mouse.move(0, 0)
+    expect(row).to_contain_text("late")
+    expect(page.locator("#held")).to_be_hidden()
+
+
 def test_a_focused_row_that_moves_keeps_its_focus(app: Procession, address: str, page: Page) -> None:
     for queue in ("b", "c", "d"):
         enqueue(app, "x", queue=queue)

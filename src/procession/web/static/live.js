@@ -26,6 +26,7 @@ let stopped = false;
 let timer;
 /** @type {Map<Element, Changes>} what a held list will become */
 const held = new Map();
+const pointer = matchMedia("(hover: hover)");
 
 /** @param {"live" | "away" | "paused"} state @param {string} words */
 function status(state, words) {
@@ -35,13 +36,14 @@ function status(state, words) {
   if (text.textContent !== words) text.textContent = words;
 }
 
-/** Somebody is in this list: a row is chosen, focused, or some of its text is.
+/** Somebody is in this list: a row is chosen, focused or under the pointer, or some of its text is selected.
  * @param {Element} region */
 function occupied(region) {
   const text = getSelection();
   return Boolean(
     region.querySelector(":checked") ||
       region.contains(document.activeElement) ||
+      (pointer.matches && region.matches(":hover")) ||
       (text && !text.isCollapsed && region.contains(text.anchorNode)),
   );
 }
@@ -176,7 +178,10 @@ if (pause && address) {
   pause.addEventListener("click", togglePause);
 }
 tellAges();
-setInterval(tellAges, 1000);
+setInterval(() => {
+  tellAges();
+  if (held.size && !paused && ![...held.keys()].some(occupied)) release();
+}, 1000);
 dots();
 charts();
 bulk();
