@@ -6,10 +6,11 @@ import asyncio
 import json
 
 import pytest
+from websockets.exceptions import ConnectionClosedError
 from websockets.sync.client import connect
 
 from procession import Procession
-from procession.web import Access, Dashboard
+from procession.web import Access, Dashboard, Role, live
 from procession.web.live import Hub, Viewer, changes, joined
 from procession.web.render import Page, Renderer
 from procession.web.views import VIEWS, Source
@@ -31,6 +32,34 @@ def test_a_socket_gets_everything_first_and_then_what_changed(app: Procession) -
             later = json.loads(socket.recv(timeout=10))["regions"]
             seen |= later.get("flow", {}).get("set", {})
         assert "flow-cancelled" not in seen
+
+
+def test_where_nothing_changes_a_beat_is_sent(app: Procession, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "BEAT", 0.1)
+    with (
+        served(Dashboard(app)) as address,
+        connect(f"{address.replace('http', 'ws')}/live?view=workers", origin=address, proxy=None) as socket,  # type: ignore[arg-type]
+    ):
+        assert json.loads(socket.recv(timeout=10))["regions"]
+        assert json.loads(socket.recv(timeout=10)) | {"at": 0} == {"at": 0, "trouble": "", "regions": {}}
+
+
+@pytest.mark.parametrize("later", [None, Access("ann", Role.VIEWER)], ids=["nobody", "another role"])
+def test_a_socket_ends_with_the_access_of_its_viewer(
+    app: Procession, monkeypatch: pytest.MonkeyPatch, later: Access | None
+) -> None:
+    monkeypatch.setattr(live, "BEAT", 0.1)
+    access = [Access("ann", Role.OPERATOR)]
+    with (
+        served(Dashboard(app, auth=lambda _: access[-1])) as address,
+        connect(f"{address.replace('http', 'ws')}/live?view=workers", origin=address, proxy=None) as socket,  # type: ignore[arg-type]
+    ):
+        socket.recv(timeout=10)
+        access.append(later)  # type: ignore[arg-type]
+        with pytest.raises(ConnectionClosedError) as ended:
+            list(socket)
+        assert ended.value.rcvd is not None
+        assert ended.value.rcvd.code == 4403
 
 
 def test_the_same_rows_are_there_by_get_for_who_has_no_socket(app: Procession, client: Client) -> None:

@@ -80,7 +80,7 @@ class Dashboard:
             routes=[
                 *asset_routes(),
                 *health_routes(source),
-                *live_routes(hub),
+                *live_routes(hub, self._refused),
                 *action_routes(app),
                 *bulk_routes(app, source, renderer),
                 *editing_routes(app, source, renderer),

@@ -1,16 +1,17 @@
 """The live layer: one task for each view that somebody watches, whoever many watch it.
 
 Each tick loads the view once, draws its rows, and sends those that changed since the tick before. A viewer that is slow
-finds the changes of several ticks joined into one message, never a queue of them. The task begins with the first viewer
-and ends with the last; there is no other task, and no lifespan. Where a WebSocket does not get through, the page asks
-the same address by GET for all rows.
+finds the changes of several ticks joined into one message, never a queue of them. Where nothing changes a beat is sent
+now and then, so that a page knows that it is up to date, and `auth` is asked again for each socket. The task begins
+with the first viewer and ends with the last; there is no other task, and no lifespan. Where a WebSocket does not get
+through, the page asks the same address by GET for all rows.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -34,7 +35,12 @@ SHARE = 4
 TROUBLE = 2.0
 """Seconds between two looks while the store does not answer."""
 
+BEAT = 15.0
+"""Seconds after which a message is sent although nothing changed, and `auth` is asked again; static/live.js takes three
+times as long a silence for the end of the connection."""
+
 Message = dict[str, Any]
+Refused = Callable[[HTTPConnection], Awaitable[Response | None]]
 Key = tuple[str, tuple[tuple[str, str], ...], str, int]
 
 
@@ -93,6 +99,7 @@ class Watched:
         self.viewers: set[Viewer] = set()
         self.rows: dict[str, Rows] = {}
         self.trouble = ""
+        self.told = 0.0
         self.task: asyncio.Task[None] | None = None
 
     def whole(self) -> Message:
@@ -163,14 +170,15 @@ class Hub:
     @staticmethod
     def _tell(watched: Watched, rows: dict[str, Rows], trouble: str) -> None:
         message = {"at": wall(), "trouble": trouble, "regions": changes(watched.rows, rows)}
-        if message["regions"] or trouble != watched.trouble:
-            watched.rows, watched.trouble = rows, trouble
+        now = monotonic()
+        if message["regions"] or trouble != watched.trouble or now - watched.told >= BEAT:
+            watched.rows, watched.trouble, watched.told = rows, trouble, now
             for viewer in watched.viewers:
                 viewer.offer(message)
 
 
-def live_routes(hub: Hub) -> list[BaseRoute]:
-    """One address, for sockets and for those who ask."""
+def live_routes(hub: Hub, refused: Refused) -> list[BaseRoute]:
+    """One address, for sockets and for those who ask. A socket ends when its viewer is `refused` or has a new role."""
 
     async def socket(websocket: WebSocket) -> None:
         view, page = _asked(websocket)
@@ -180,9 +188,13 @@ def live_routes(hub: Hub) -> list[BaseRoute]:
         if hub.full():
             await websocket.close(1013, "too many viewers")
             return
+
+        async def is_welcome() -> bool:
+            return await refused(websocket) is None and websocket.scope["procession.access"].role == page.access.role
+
         await websocket.accept()
         key, viewer = hub.join(view, page)
-        sending = asyncio.create_task(_send(websocket, viewer))
+        sending = asyncio.create_task(_send(websocket, viewer, is_welcome))
         try:
             while (await websocket.receive())["type"] != "websocket.disconnect":
                 pass
@@ -201,10 +213,17 @@ def live_routes(hub: Hub) -> list[BaseRoute]:
     return [WebSocketRoute("/live", socket), Route("/live", poll)]
 
 
-async def _send(websocket: WebSocket, viewer: Viewer) -> None:
+async def _send(websocket: WebSocket, viewer: Viewer, is_welcome: Callable[[], Awaitable[bool]]) -> None:
+    asked = monotonic()
     try:
         while True:
-            await websocket.send_text(msgspec.json.encode(await viewer.take()).decode())
+            message = await viewer.take()
+            if monotonic() - asked >= BEAT:
+                asked = monotonic()
+                if not await is_welcome():
+                    await websocket.close(4403, "not for you any more")
+                    return
+            await websocket.send_text(msgspec.json.encode(message).decode())
     except (WebSocketDisconnect, RuntimeError, OSError):
         return
 

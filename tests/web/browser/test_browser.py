@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, WebSocketRoute, expect
 
 from procession import Procession
 from procession.orders import new_order
@@ -166,6 +166,44 @@ def test_a_page_comes_back_after_its_server_was_restarted(app: Procession, watch
     with served(Dashboard(app), int(address.rsplit(":", 1)[1])):
         live(page)
         expect(page.locator("#flow-queued .count")).to_have_text("1")
+
+
+def test_a_page_that_hears_nothing_says_so_and_connects_anew(address: str, page: Page) -> None:
+    sockets: list[WebSocketRoute] = []
+
+    def silent(socket: WebSocketRoute) -> None:
+        sockets.append(socket)
+        there = socket.connect_to_server()
+        there.on_message(lambda it: socket.send(it) if len(sockets) != 2 else None)
+
+    page.route_web_socket("**/live*", silent)
+    page.clock.install()
+    page.goto(address)
+    live(page)
+    page.clock.fast_forward(39_000)
+    live(page)
+    page.clock.fast_forward(2_000)
+    expect(page.locator("#status-text")).to_have_text("Reconnecting")
+    page.clock.fast_forward(42_000)
+    live(page)
+    assert len(sockets) == 3
+
+
+def test_a_page_whose_reader_is_let_in_no_more_says_so(
+    app: Procession, watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("procession.web.live.BEAT", 0.5)
+    access: list[Access | None] = [Access("ann", Role.OPERATOR)]
+    with served(Dashboard(app, auth=lambda _: access[-1])) as address:
+        watched.page.goto(address)
+        live(watched.page)
+        access.append(None)
+        expect(watched.page.locator("#status-text")).to_have_text("Refused")
+        expect(watched.page.get_by_role("alert")).to_contain_text("Load the page again to sign in")
+        access.append(access[0])
+        live(watched.page)
+        expect(watched.page.get_by_role("alert")).to_be_hidden()
+    watched.wrong = [it for it in watched.wrong if "403" not in it]  # the browser notes the refusal, rightly
 
 
 def test_where_no_socket_gets_through_the_page_asks_instead(app: Procession, address: str, watched: Watched) -> None:

@@ -15,10 +15,12 @@ const address = document.body.dataset.live;
 const POLL = 2000;
 const HIDDEN = 30_000;
 const LONGEST_WAIT = 5000;
+const SILENCE = 40_000; // the server speaks every 15 s
 
 let paused = false;
 /** @type {WebSocket | null} */
 let socket = null;
+let heard = 0;
 let failures = 0;
 let everOpen = false;
 let stopped = false;
@@ -34,6 +36,13 @@ function status(state, words) {
   const text = /** @type {HTMLElement} */ (document.getElementById("status-text"));
   shown.dataset.state = state;
   if (text.textContent !== words) text.textContent = words;
+}
+
+/** @param {string} words "" for none */
+function tellTrouble(words) {
+  const trouble = /** @type {HTMLElement} */ (document.getElementById("trouble"));
+  trouble.hidden = !words;
+  if (trouble.textContent !== words) trouble.textContent = words;
 }
 
 /** Somebody is in this list: a row is chosen, focused or under the pointer, or some of its text is selected.
@@ -94,9 +103,7 @@ function receive(message) {
     const region = document.querySelector(`[data-region="${name}"]`);
     if (region) take(region, changes);
   }
-  const trouble = /** @type {HTMLElement} */ (document.getElementById("trouble"));
-  trouble.hidden = !message.trouble;
-  if (trouble.textContent !== message.trouble) trouble.textContent = message.trouble;
+  tellTrouble(message.trouble);
   status(message.trouble ? "away" : "live", message.trouble ? "Store away" : "Live");
   dots();
   charts();
@@ -105,36 +112,58 @@ function receive(message) {
 
 function connect() {
   clearTimeout(timer);
-  if (!address || stopped || paused) return;
+  if (!address || stopped || paused || socket) return;
   const opened = new WebSocket(new URL(address, location.href).href.replace(/^http/, "ws"));
   socket = opened;
+  heard = Date.now();
   opened.onopen = () => {
     failures = 0;
     everOpen = true;
   };
-  opened.onmessage = (event) => receive(JSON.parse(event.data));
+  opened.onmessage = (event) => {
+    heard = Date.now();
+    receive(JSON.parse(event.data));
+  };
   opened.onclose = () => {
     if (socket !== opened) return;
     socket = null;
     if (stopped || paused) return;
     failures += 1;
-    if (!everOpen && failures > 1) void poll();
-    else {
-      status("away", "Reconnecting");
-      timer = setTimeout(connect, Math.min(LONGEST_WAIT, 250 * 2 ** failures));
-    }
+    status("away", "Reconnecting");
+    if (failures > 1) void ask();
+    else again();
   };
 }
 
-async function poll() {
+function again() {
+  if (stopped || paused) return;
+  timer = everOpen ? setTimeout(connect, Math.min(LONGEST_WAIT, 250 * 2 ** failures)) : setTimeout(ask, POLL);
+}
+
+/** The same by GET: rows where no socket gets through, and why not where nobody is let in any more. */
+async function ask() {
   try {
-    const answer = await fetch(/** @type {string} */ (address), { headers: { accept: "application/json" } });
+    const answer = await fetch(/** @type {string} */ (address), {
+      headers: { accept: "application/json" },
+      redirect: "manual",
+    });
     if (answer.ok) receive(await answer.json());
-    else status("away", `Answered ${answer.status}`);
+    else if ([401, 403].includes(answer.status) || answer.type === "opaqueredirect") {
+      tellTrouble("You are not let in any more, so nothing here is up to date. Load the page again to sign in.");
+      status("away", "Refused");
+    } else status("away", `Answered ${answer.status}`);
   } catch {
     status("away", "Reconnecting");
   }
-  if (!stopped && !paused) timer = setTimeout(poll, POLL);
+  again();
+}
+
+/** A socket may stay open although nobody is at its other end. */
+function listen() {
+  if (!socket || Date.now() - heard < SILENCE) return;
+  status("away", "Reconnecting");
+  disconnect();
+  connect();
 }
 
 function disconnect() {
@@ -180,6 +209,7 @@ if (pause && address) {
 tellAges();
 setInterval(() => {
   tellAges();
+  listen();
   if (held.size && !paused && ![...held.keys()].some(occupied)) release();
 }, 1000);
 dots();
