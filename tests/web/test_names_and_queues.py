@@ -57,6 +57,17 @@ class TestHTML:
         assert 'data-live="/live?view=queue&amp;queue=mail"' in shown
         assert client.get("/live?view=queue&queue=mail").json()["regions"]["charts"]["order"]
 
+    def test_a_queue_whose_head_is_not_looked_at_is_not_said_to_be_empty(
+        self, app: Procession, client: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("procession.web.views.QUEUES", 1)
+        enqueue(app, "a", queue="a")
+        enqueue(app, "b", queue="b")
+        enqueue(app, "c", queue="c", delay="1h")
+        assert [it["heads"] and len(it["heads"]) for it in client.get("/queues.json").json()["queues"]] == [1, None, []]
+        shown = client.get("/queues").text
+        assert (shown.count(">not looked at here<"), shown.count(">empty<")) == (1, 1)
+
     def test_a_queue_that_there_is_not_is_said_so(self, client: Client) -> None:
         assert client.get("/queue?queue=nowhere").status_code == 404
         assert client.get("/queue?queue=a%20b").status_code == 400

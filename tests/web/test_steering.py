@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from procession import Procession
 from procession.trail import deed
-from procession.web import Access, Dashboard, Role
+from procession.web import Access, Dashboard, Role, orders, views
 from tests.web.conftest import OURS, Client, enqueue
 
 
@@ -45,6 +47,22 @@ def test_a_worker_is_told_from_the_page_and_the_page_says_what_was_not_heard_yet
     assert client.get("/workers/nobody").status_code == 404
     gone = client.post("/workers/act", data={"do": "quiet", "worker": "nobody"}, headers=OURS)
     assert (gone.status_code, "no worker nobody is alive" in gone.text) == (404, True)
+
+
+def test_what_a_worker_runs_beyond_what_is_looked_at_is_said(
+    app: Procession, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = a_worker(app, info=b'{"queues": ["mail"], "concurrency": 4, "running": 3}')
+    shown = client.get("/workers").text + client.get(f"/workers/{name}").text
+    assert ("more" in shown.split("<main")[1], "Nothing runs here." in shown) == (False, True)
+    enqueue(app, "a", "b", "c")
+    app.ask(app.database.claim(["mail"], name, b"t" * 16, limit=3, lease=60_000))
+    monkeypatch.setattr(orders, "RUNNING", 2)
+    monkeypatch.setattr(views, "RUNNING", 2)
+    monkeypatch.setattr(views, "SHOWN", 1)
+    assert ">and 2 more<" in client.get("/workers").text
+    shown = client.get(f"/workers/{name}").text
+    assert ("And 1 more, beyond the running jobs" in shown, "Nothing runs here." in shown) == (True, False)
 
 
 def test_only_an_admin_stops_a_worker(app: Procession) -> None:

@@ -41,13 +41,14 @@ class QueueRow(Struct, frozen=True, kw_only=True):
     key: str
     info: QueueInfo
     workers: int
-    heads: tuple[Job, ...] = ()
+    heads: tuple[Job, ...] | None = ()
+    """None: not looked at."""
     spark: Spark | None = None
     """How deep it was, where that is known."""
 
 
 def queue_row(
-    queue: QueueInfo, workers: Sequence[WorkerInfo], heads: tuple[Job, ...] = (), spark: Spark | None = None
+    queue: QueueInfo, workers: Sequence[WorkerInfo], heads: tuple[Job, ...] | None = (), spark: Spark | None = None
 ) -> QueueRow:
     """One queue as it is now."""
     serving = sum(queue.name in worker.queues for worker in workers)

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from procession.client import Procession
 from procession.clock import wall
-from procession.database import Query, WorkerInfo
+from procession.database import Page, Query, WorkerInfo
 from procession.errors import ConfigError
 from procession.job import Job, State
 from procession.orders import Order, Stack
@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 
 RUNNING = 500
 """Running jobs that the page of one worker looks at; it shows those of this worker."""
+
+
+def beyond(running: Page, here: int, says: int, shown: int = RUNNING) -> int:
+    """How many more jobs a worker runs than `shown` of `here`; where not all were looked at, by what it says itself."""
+    return max(here, says if running.cursor else 0) - min(here, shown)
 
 
 class WorkerParts(Struct, frozen=True, kw_only=True):
@@ -35,6 +40,9 @@ class WorkerParts(Struct, frozen=True, kw_only=True):
     waiting: tuple[Order, ...]
     """What it was told and has not heard yet."""
     stack: Stack | None
+    shown: int
+    more: int
+    """How many jobs it runs beyond those that are shown."""
 
 
 class RunRow(Struct, frozen=True):
@@ -62,8 +70,11 @@ async def load_worker(source: Source, params: Mapping[str, str]) -> OneWorker:
     (waiting,), (stack,) = await connection.ask(database.orders([name]), database.stacks([name]))
     info = next((it for it in workers if it.id == name), None)
     silent = info is not None and info.lease_until < now
-    part = WorkerParts(key="it", name=name, info=info, silent=silent, waiting=waiting, stack=stack)
     jobs = sorted((it for it in running.jobs if it.worker == name), key=lambda it: it.start_at)
+    more = beyond(running, len(jobs), info.running if info else 0)
+    part = WorkerParts(
+        key="it", name=name, info=info, silent=silent, waiting=waiting, stack=stack, shown=len(jobs), more=more
+    )
     return OneWorker(at=now, parts=(part,), jobs=tuple(RunRow(str(it.jid), it) for it in jobs))
 
 

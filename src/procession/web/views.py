@@ -28,7 +28,7 @@ from procession.web.meter import Meter
 from procession.web.onejob import load_job
 from procession.web.onequeue import QueueRow, load_queue, queue_row, sparks
 from procession.web.oneschedule import load_schedule
-from procession.web.orders import load_worker
+from procession.web.orders import beyond, load_worker
 from procession.web.past import Latency, Memory, SpanLink
 from procession.web.searches import Searches
 from procession.web.timetable import load_timetable
@@ -43,7 +43,9 @@ QUEUES = 50
 LONGEST = 2_100
 """Characters of one parameter of an address: more than any filter or cursor has."""
 RUNNING = 500
-"""Running jobs that the Workers page looks at."""
+"""Running jobs that the Workers page looks at,"""
+SHOWN = 20
+"""and shows of each worker."""
 
 
 class Source:
@@ -71,6 +73,8 @@ class WorkerRow(Struct, frozen=True, kw_only=True):
     key: str
     info: WorkerInfo
     jobs: tuple[Job, ...]
+    more: int
+    """How many it runs beyond these."""
     silent: bool
     """Its lease is over: its jobs are about to be taken back."""
 
@@ -162,7 +166,8 @@ async def load_queues(source: Source, _: Mapping[str, str]) -> Queues:
     asked = [queue.name for queue in queues if queue.queued][:QUEUES]
     found = await asyncio.gather(*(app.ask_async(app.database.peek(name, limit=HEADS)) for name in asked))
     heads = {name: tuple(jobs) for name, jobs in zip(asked, found, strict=True)}
-    return Queues(at=wall(), queues=tuple(queue_row(queue, workers, heads.get(queue.name, ())) for queue in queues))
+    rows = (queue_row(it, workers, heads.get(it.name, None if it.queued else ())) for it in queues)
+    return Queues(at=wall(), queues=tuple(rows))
 
 
 async def load_workers(source: Source, _: Mapping[str, str]) -> Workers:
@@ -176,7 +181,13 @@ async def load_workers(source: Source, _: Mapping[str, str]) -> Workers:
     for job in running.jobs:
         held.setdefault(job.worker, []).append(job)
     rows = (
-        WorkerRow(key=it.id, info=it, jobs=tuple(held.get(it.id, ())[:20]), silent=it.lease_until < now)
+        WorkerRow(
+            key=it.id,
+            info=it,
+            jobs=tuple(held.get(it.id, ())[:SHOWN]),
+            more=beyond(running, len(held.get(it.id, ())), it.running, SHOWN),
+            silent=it.lease_until < now,
+        )
         for it in sorted(workers, key=lambda it: (it.host, it.started_at, it.id))
     )
     unserved = tuple(need for need in needs(queues, workers, now) if need.kind == "unserved")
@@ -233,7 +244,10 @@ VIEWS = {
         View("workers", load_workers, (), (("needs", "need", "needs"), ("workers", "worker", "workers")), 1.0),
         View(
             "worker", load_worker, ("worker",),
-            (("head", "worker_head", "parts"), ("runs", "worker_run", "jobs"), ("stack", "worker_stack", "parts")),
+            (
+                ("head", "worker_head", "parts"), ("runs", "worker_run", "jobs"), ("more", "worker_more", "parts"),
+                ("stack", "worker_stack", "parts"),
+            ),
             1.0,
         ),
         View(
