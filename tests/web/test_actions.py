@@ -99,10 +99,21 @@ def test_an_auth_may_be_async_may_refuse_and_may_lead_to_a_login(app: Procession
     assert Client(Dashboard(app, auth=lambda _: None), app).get("/").status_code == 403
 
 
-@pytest.mark.parametrize("back", ["https://evil.example/", "//evil.example/", "/\\evil.example", "javascript:1", ""])
+@pytest.mark.parametrize(
+    "back",
+    [
+        "https://evil.example/", "//evil.example/", "/\\evil.example", "javascript:1", "", "////evil.example/x",
+        "/\\/\\evil.example", "http://[",
+    ],
+)  # fmt: skip
 def test_an_action_leads_back_to_our_own_pages_only(client: Client, back: str) -> None:
     form = {"do": "pause", "queue": "mail", "back": back}
     assert client.post("/queues/act", data=form, headers=OURS).headers["location"].startswith("/?done=pause")
+
+
+@pytest.mark.parametrize("headers", [{"Host": "["}, {"Origin": "http://["}, {"Origin": "null", "Host": ""}])
+def test_an_address_that_is_none_is_refused(client: Client, headers: dict[str, str]) -> None:
+    assert client.post("/queues/act", data={"do": "pause", "queue": "mail"}, headers=headers).status_code == 403
 
 
 def test_wrong_forms_are_refused_in_words(client: Client) -> None:

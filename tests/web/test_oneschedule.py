@@ -130,7 +130,8 @@ class TestHTML:
         assert "8 jobs enqueued." in client.get(done.headers["location"]).text
         assert planned.stats().queued == 8
         assert "More than 100" in client.get("/schedule", params={**span, "after": "2025-01-01T00:00"}).text
-        assert "is no moment" in client.get("/schedule", params={**span, "after": "soon"}).text
+        for wrong in ("soon", "0001-01-01T00:00"):
+            assert "is no moment" in client.get("/schedule", params={**span, "after": wrong}).text
         assert client.post("/schedule/backfill", data={**span, "until": ""}, headers=OURS).status_code == 400
 
     def test_roles_bound_who_plans(self, planned: Procession) -> None:

@@ -71,6 +71,25 @@ def test_jobs_are_paged_by_cursor_and_filtered_by_queue_and_name(app: Procession
     assert "shop.deliver" not in client.get("/jobs?state=queued&name=nobody").text.split("<tbody")[1]
 
 
+@pytest.mark.parametrize(
+    ("address", "status"),
+    [
+        ("/jobs?cursor=zzz", 400),
+        ("/jobs?state=queued&cursor=1", 400),
+        ("/live?view=jobs&cursor=zzz", 400),
+        ("/api/jobs?state=foo", 400),
+        (f"/jobs?done=retry&of=1&n={'9' * 5_000}", 200),
+    ],
+    ids=["cursor", "cursor of another state", "live cursor", "state", "number"],
+)
+def test_a_wrong_address_is_answered_in_words(valkey_url: str, namespace: str, address: str, status: int) -> None:
+    app = Procession(valkey_url, namespace=namespace)
+    answer = Client(Dashboard(app), app).get(address)
+    assert answer.status_code == status
+    assert answer.headers["content-type"].startswith("application/json") is address.startswith("/api")
+    app.close()
+
+
 def test_the_page_of_a_job_tells_its_course_its_arguments_and_its_error(app: Procession, client: Client) -> None:
     good, bad = enqueue(app, "a", "fail because")
     perform(app)

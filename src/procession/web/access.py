@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from msgspec import Struct
 from starlette.requests import HTTPConnection
@@ -64,7 +64,7 @@ def only_loopback(request: HTTPConnection) -> Access | None:
     what a proxy passes on does not come from this machine.
     """
     peer = request.client.host if request.client else ""
-    name = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
+    name = split(f"//{request.headers.get('host', '')}").hostname or ""
     if any(header in request.headers for header in FORWARDED):
         return None
     return Access("", Role.ADMIN) if is_loopback(peer) and is_loopback(name) else None
@@ -89,7 +89,15 @@ def is_same_origin(headers: Mapping[str, str]) -> bool:
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
     if site is not None:
         return site == "same-origin"
-    return origin is not None and urlsplit(origin).netloc == headers.get("host")
+    return origin is not None and split(origin).netloc == headers.get("host", "nobody")
+
+
+def split(address: str) -> SplitResult:
+    """The parts of an address that strangers wrote; all empty for what is none."""
+    try:
+        return urlsplit(address)
+    except ValueError:
+        return SplitResult("", "", "", "", "")
 
 
 class Passwords:

@@ -7,7 +7,7 @@ down (`signed.py`). Where a request came from was checked before (`dashboard.py`
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 from uuid import UUID
 
 from starlette.requests import Request
@@ -18,7 +18,7 @@ from procession.client import Procession
 from procession.database import Operation
 from procession.errors import ConfigError
 from procession.job import State, parse_jid
-from procession.web.access import Role
+from procession.web.access import Role, split
 from procession.web.orders import act_on_worker
 from procession.web.signed import signed
 
@@ -74,7 +74,7 @@ def action_routes(app: Procession) -> list[Route]:
 def said(query: Mapping[str, str]) -> str:
     """What the page says about the action that led to it; only words of ours."""
     done, changed, asked = query.get("done", ""), query.get("n", ""), query.get("of", "")
-    if done in ENDED and changed.isdecimal() and asked.isdecimal() and len(asked) < 6:
+    if done in ENDED and changed.isdecimal() and asked.isdecimal() and len(changed + asked) < 12:
         left = int(asked) - int(changed)
         rest = f"; {left} left as {'it is' if left == 1 else 'they are'}: not in a state for this" if left > 0 else ""
         return f"{changed} {'job' if changed == '1' else 'jobs'} {ENDED[done]}{rest}."
@@ -185,8 +185,9 @@ def lines_of(form: Form, name: str) -> str:
 
 def _back(asked: str, base: str) -> str:
     """Where to lead back: a page of this dashboard, without what an earlier action said."""
-    parts = urlsplit(asked.replace("\\", "/"))
-    if parts.scheme or parts.netloc or not parts.path.startswith(f"{base}/") or not asked.isprintable():
+    parts = split(asked.replace("\\", "/"))
+    is_ours = parts.path.startswith(f"{base}/") and not parts.path.startswith("//")  # to browsers // begins a host
+    if parts.scheme or parts.netloc or not is_ours or not asked.isprintable():
         return f"{base}/"
     kept = [word for word in parts.query.split("&") if word and word.split("=")[0] not in ("done", "n", "of")]
     return f"{parts.path}{'?' if kept else ''}{'&'.join(kept)}"

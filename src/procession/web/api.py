@@ -160,7 +160,7 @@ def refusal(says: str) -> Response:
 async def _jobs(it: Asked) -> JobList:
     tree = parse(it.text("filter"))
     if it.text("state"):
-        tree = Every((Term("state", tuple(it.text("state").split(","))), tree))
+        tree = Every((parse(str(Term("state", tuple(it.text("state").split(","))))), tree))
     limit = it.number("limit", 50, MOST)
     found = await it.look.search_async(tree, cursor=it.text("cursor") or None, limit=limit)
     return JobList(jobs=found.jobs, cursor=found.cursor, scanned=found.scanned)

@@ -153,7 +153,8 @@ class Hub:
             try:
                 rows = await self._draw(view, page)
             except ProcessionError as error:
-                self._tell(watched, watched.rows, f"The store does not answer: {error}")
+                says = str(error) if isinstance(error, ConfigError) else f"The store does not answer: {error}"
+                self._tell(watched, watched.rows, says)
                 await asyncio.sleep(TROUBLE)
             except Exception:
                 log.exception("the view %s could not be drawn", view.name)

@@ -224,6 +224,9 @@ def previewed(schedule: Schedule, after: str, until: str) -> Backfill | None:
 def instant_of(text: str, tz: str, name: str) -> datetime:
     """A moment as a form tells it, by the clocks of a zone. Raises ConfigError."""
     try:
-        return datetime.fromisoformat(text).replace(tzinfo=zone(tz))
+        moment = datetime.fromisoformat(text).replace(tzinfo=zone(tz))
     except ValueError:
-        raise ConfigError(f"{name}={text!r} is no moment; write one such as 2026-03-01T09:30") from None
+        moment = None
+    if moment is None or not 1970 < moment.year < 9999:
+        raise ConfigError(f"{name}={text!r} is no moment; write one such as 2026-03-01T09:30")
+    return moment

@@ -136,7 +136,7 @@ def problem(renderer: Renderer) -> Callable[[Request, Exception], Awaitable[Resp
             status = error.status_code
         if is_api(request):
             says = says if isinstance(error, ProcessionError) else f"{error}: /api/openapi.json says what there is."
-        if is_api(request) or request.url.path.endswith(".json"):
+        if is_api(request) or request.scope["path"].endswith(".json"):
             return JSONResponse({"error": says}, status)
         return HTMLResponse(renderer.problem(says, page_of(request, "problem", {})), status)
 
