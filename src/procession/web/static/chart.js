@@ -13,8 +13,8 @@ export function charts() {
   }
 }
 
-/** @param {number} at */
-const told = (at) => new Date(at).toLocaleString([], { weekday: "short", hour: "2-digit", minute: "2-digit" });
+/** As the table says it. @param {number} at */
+const told = (at) => `${new Date(at).toISOString().slice(5, 16).replace("T", " ")} UTC`;
 
 /** @param {Element} figure @returns {Series} */
 const series = (figure) => JSON.parse(figure.getAttribute("data-chart") ?? "{}");
