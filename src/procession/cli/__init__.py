@@ -6,6 +6,7 @@ line on stderr. `--json` on everything that prints.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -79,18 +80,9 @@ def main() -> None:
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  # it is needed to the end
     try:
         cli()
-    except OSError:
-        if (trouble := _unwritten()) is None:
-            raise
-        tell(f"procession: stdout takes no more: {trouble}", err=True)
-        sys.exit(FAILED)
-
-
-def _unwritten() -> OSError | None:
-    """Why what was printed cannot be written, such as a full disk. It is let go, or the exit would try again."""
-    try:
-        sys.stdout.flush()
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return error
-    return None
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the exit does not write it once more
+        tell(f"procession: what was said cannot be written: {error}", err=True)
+        sys.exit(FAILED)
