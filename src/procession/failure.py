@@ -18,6 +18,7 @@ CAUSES = 8
 
 def failure_of(error: BaseException, *, attempt: int, worker: str = "", at: int = 0) -> Failure:
     """An exception as bounded text, at once: nothing keeps the exception, its frames or what they hold alive."""
+    module = type(error).__module__  # whatever the class says: `type("E", (Exception,), {"__module__": None})`
     return Failure(
         attempt=attempt,
         type=type(error).__qualname__,
@@ -26,7 +27,7 @@ def failure_of(error: BaseException, *, attempt: int, worker: str = "", at: int 
         worker=worker,
         at=at,
         where=place(error.__traceback__),
-        module="" if type(error).__module__ == "builtins" else type(error).__module__,
+        module=module if isinstance(module, str) and module != "builtins" else "",
     )
 
 

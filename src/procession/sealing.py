@@ -280,7 +280,7 @@ class Sealing:
 
     def seal_failure(self, failure: Failure, jid: UUID) -> Failure:
         """An error whose message, traceback and dossier nobody else reads; its type stays."""
-        message, traceback = (self.seal_text(text, jid, "error") for text in (failure.message, failure.traceback))
+        message, traceback = (self._seal_said(text, jid, "error") for text in (failure.message, failure.traceback))
         crash = None if failure.crash is None else self.seal_crash(failure.crash, failure.worker)
         return replace(failure, message=message, traceback=traceback, crash=crash)
 
@@ -293,8 +293,8 @@ class Sealing:
     def seal_crash(self, crash: Crash, worker: str) -> Crash:
         """A dossier whose log lines and stacks nobody else reads; how the process ended stays. The lines become one
         text, so that their number and lengths are not seen either."""
-        log = self.seal_text("\n".join(crash.log), Died(worker), "log")
-        return replace(crash, log=(log,) if log else (), stack=self.seal_text(crash.stack, Died(worker), "stack"))
+        log = self._seal_said("\n".join(crash.log), Died(worker), "log")
+        return replace(crash, log=(log,) if log else (), stack=self._seal_said(crash.stack, Died(worker), "stack"))
 
     def open_crash(self, crash: Crash, worker: str) -> Crash:
         """The reverse. Raises Sealed."""
@@ -312,6 +312,17 @@ class Sealing:
         except Sealed:
             return job
         return replace(job, args=args, unique=unique, limit=limit, failures=failures, result=result)
+
+    def _seal_said(self, text: str, whose: Whose, role: str) -> str:
+        """`seal_text` of what must get to the store in any case. Where the chain raises (a key service is away), the
+        text is kept nowhere: an error without its message is worth more than a job that comes to no end."""
+        try:
+            return self.seal_text(text, whose, role)
+        except Exception:
+            import logging  # whoever sees something fail has loaded it
+
+            logging.getLogger("procession").exception("the %s of %s could not be sealed and is not kept", role, whose)
+            return CLOSED
 
     def _sealed(self, data: bytes, whose: Whose, role: str) -> bytes | None:
         what, names = _what(whose, role), []

@@ -240,7 +240,26 @@ def succeeded(run: Run, value: Any, worker: str) -> Verdict:
 
 
 def judge(run: Run, error: BaseException, worker: str) -> Verdict:
-    """The attempt raised, or was stopped: which move follows."""
+    """The attempt raised, or was stopped: which move follows. The app's own code is asked (a policy's backoff, the
+    class of an error): what that raises is logged, and another run follows in ten seconds, if one is left."""
+    try:
+        return _judged(run, error, worker)
+    except BaseException:
+        with suppress(Exception):  # an error whose text cannot be made cannot be logged either
+            log.exception("job %s: what follows its failure could not be judged", run.claimed.jid)
+        return _unjudged(run, error, worker)
+
+
+def _unjudged(run: Run, error: BaseException, worker: str) -> Verdict:
+    claimed, reason = run.claimed, "unjudged"
+    move, delay = (Move.FAIL, 0) if _charged(claimed) >= run.attempts else (Move.RETRY, POSTPONED)
+    try:
+        return _ended(claimed, move, reason, error, worker, delay, run.crash, run.registered.sealing)
+    except BaseException:  # nor kept
+        return Verdict(_outcome(claimed, move, reason=reason, delay=delay), error=reason)
+
+
+def _judged(run: Run, error: BaseException, worker: str) -> Verdict:
     claimed, sealing = run.claimed, run.registered.sealing
     match run.stopped:
         case "timeout":
@@ -301,7 +320,7 @@ def _overran(run: Run) -> str:
 
 def _retried(run: Run, error: BaseException, worker: str, delay: int | None = None) -> Verdict:
     claimed, retry, sealing = run.claimed, run.retry, run.registered.sealing
-    charged = claimed.attempt - claimed.crashes  # crashes have a budget of their own
+    charged = _charged(claimed)
     if charged >= run.attempts:
         reason = "exhausted" if run.attempts > 1 else "no retry"
         return _ended(claimed, Move.FAIL, reason, error, worker, crash=run.crash, sealing=sealing)
@@ -316,6 +335,11 @@ def _retried(run: Run, error: BaseException, worker: str, delay: int | None = No
     if run.deadline is not None and monotonic() + delay / 1_000 >= run.deadline:
         return _ended(claimed, Move.FAIL, DEADLINE, error, worker, crash=run.crash, sealing=sealing)
     return _ended(claimed, Move.RETRY, "retry", error, worker, delay, crash=run.crash, sealing=sealing)
+
+
+def _charged(claimed: Claimed) -> int:
+    """Attempts that count: crashes have a budget of their own."""
+    return claimed.attempt - claimed.crashes
 
 
 def _wait(run: Run, retry: Retry, error: BaseException, attempt: int) -> int | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from contextlib import suppress
 from typing import NamedTuple
 from uuid import UUID
 
@@ -25,7 +24,6 @@ from procession.database.measures import (
     Seen,
     class_of,
 )
-from procession.errors import Sealed
 from procession.fingerprint import fingerprint, normalised
 from procession.job import Failure, Job, Outcome
 from procession.moves import Move
@@ -124,8 +122,10 @@ class Meter:
     def _failed(self, raw: bytes, name: str, jid: UUID, sealing: Sealing | None) -> None:
         failure = decode_failure(raw)
         if sealing is not None:
-            with suppress(Sealed):  # it was sealed in this process, or in a child that has its keys, too
+            try:
                 failure = sealing.open_failure(failure, jid)
+            except Exception:  # its key service is away; what is sealed anew each time is no error of its own
+                failure = msgspec.structs.replace(failure, message=CLOSED)
         self._seen(failure, failure.message if sealing is None else CLOSED, name, jid)
 
     def _seen(self, failure: Failure, message: str, name: str, jid: UUID) -> None:

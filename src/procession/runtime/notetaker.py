@@ -7,6 +7,7 @@ answered. Bounded by what an attempt may say, times the runs that a worker holds
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 
 import msgspec
@@ -15,6 +16,8 @@ from msgspec.structs import replace
 from procession.notes import Note, Progress, Said
 from procession.runtime.executor import Run
 from procession.sealing import Sealing
+
+log = logging.getLogger("procession.worker")
 
 EVERY = 1.0
 """Seconds between two notes of a running job."""
@@ -63,7 +66,10 @@ class NoteTaker:
                 lines=page.lines,
             )
             sealing = run.registered.sealing
-            self._waiting.append(note if sealing is None else sealed(note, sealing))
+            try:
+                self._waiting.append(note if sealing is None else sealed(note, sealing))
+            except Exception:  # of the app's chain; the run goes on, and so do its notes
+                log.exception("job %s: what it said could not be sealed and is not kept", claimed.jid)
 
 
 _progress, _line = msgspec.json.Decoder(Progress), msgspec.json.Decoder(Said)

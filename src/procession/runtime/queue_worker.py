@@ -29,6 +29,7 @@ from procession.moves import Move
 from procession.runtime.admission import admit
 from procession.runtime.alarm import Alarm
 from procession.runtime.announcing import Announcer
+from procession.runtime.beside import beside
 from procession.runtime.capture import capturing
 from procession.runtime.claiming import Claim, Claiming
 from procession.runtime.coroutines import begun
@@ -148,7 +149,7 @@ class QueueWorker:
         Raises:
             DatabaseError: the store refuses us.
             ConfigError: the store throws keys away when it is full, and `allow_eviction` is not set.
-            Exception: whatever the app's lifespan raises when it opens its resources.
+            Exception: what the app's lifespan raises when it opens its resources, or what broke a part of the worker.
         """
         self._loop = asyncio.get_running_loop()
         async with self.app.registry.policies.lifespan.opened(self.app):
@@ -197,24 +198,18 @@ class QueueWorker:
         )
         self._keeper.start()
         log.info("%s serves %s: %d places, %d threads", self.id, ", ".join(self.queues), self.concurrency, self.threads)
-        helpers = [
-            asyncio.ensure_future(self._listener.run()),
-            asyncio.ensure_future(self._pulse.run(self._look)),
-            asyncio.ensure_future(pruning(self._patient, self._database)),
-            asyncio.ensure_future(self._schedules.run(self._patient)),
-            asyncio.ensure_future(self._take_notes()),
-            asyncio.ensure_future(self._obituaries.run()),
-            asyncio.ensure_future(self.orders.run(self._patient, self._performer.stacks)),
-        ]
+        work = (
+            self._listener.run(), self._pulse.run(self._look), self._take_notes(), self._obituaries.run(),
+            self._schedules.run(self._patient), pruning(self._patient, self._database),
+            self.orders.run(self._patient, self._performer.stacks),
+        )  # fmt: skip
         try:
-            with capturing(self.app.settings.capture_logs):
-                await self._be_admitted()
-                await self._work()
-                await self._wind_down()
+            async with beside(*work, broken=self._broken):
+                with capturing(self.app.settings.capture_logs):
+                    await self._be_admitted()
+                    await self._work()
+                    await self._wind_down()
         finally:
-            for helper in helpers:
-                helper.cancel()
-            await asyncio.gather(*helpers, return_exceptions=True)
             self._keeper.close()
             self._obituaries.close()
             await self._performer.close()
@@ -231,6 +226,10 @@ class QueueWorker:
     def request_stop(self) -> None:
         """`stop` from any thread or signal handler."""
         self._loop.call_soon_threadsafe(self.stop)
+
+    def _broken(self) -> None:
+        if not self._stop_level:  # or what was told to finish its jobs would be told to let go of them
+            self.stop()
 
     async def _be_admitted(self) -> None:
         with suppress(Unavailable, StoreRefused):  # told to stop while the store is away
