@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,23 @@ def about_itself() -> dict[str, Any]:
         "jid": str(job.jid), "attempt": job.attempt, "fence": job.fence, "queue": job.queue, "name": job.name,
         "remaining": job.remaining, "cancelled": job.cancelled,
     }  # fmt: skip
+
+
+TENANT: ContextVar[str] = ContextVar("TENANT", default="nobody")
+
+
+@app.job(executor="process")
+def leaves_a_tenant(name: str) -> str:
+    before = TENANT.get()
+    TENANT.set(name)
+    return before
+
+
+@app.job(executor="process")
+async def leaves_a_tenant_async(name: str) -> str:
+    before = TENANT.get()
+    TENANT.set(name)
+    return before
 
 
 class Awkward(Exception):

@@ -96,6 +96,16 @@ def test_job_processes_are_kept_warm_and_never_more_than_their_number() -> None:
     asyncio.run(main())
 
 
+def test_context_variables_that_a_job_sets_are_gone_with_it() -> None:
+    async def main() -> None:
+        async with working(app) as worker:
+            for job in (heavy.leaves_a_tenant, heavy.leaves_a_tenant_async) * 2:
+                assert await job.enqueue("acme").result_async(30) == "nobody"
+            assert len(pids(worker)) == 1
+
+    asyncio.run(main())
+
+
 def test_a_job_knows_itself_in_its_process() -> None:
     async def main() -> None:
         async with working(app):

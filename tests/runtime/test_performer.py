@@ -7,11 +7,13 @@ import logging
 import threading
 import time
 from contextlib import suppress
+from contextvars import ContextVar
+from decimal import Decimal, getcontext
 from pathlib import Path
 
 import pytest
 
-from procession import JobCancelled, JobTimeout, LeaseLost, Procession, Retry, State, constant, current_job
+from procession import Event, JobCancelled, JobTimeout, LeaseLost, Procession, Retry, State, constant, current_job
 from procession.job import Crash
 from procession.runtime import executor, loop_executor, performer
 from procession.runtime.queue_worker import QueueWorker
@@ -87,6 +89,33 @@ def test_an_error_however_odd_is_one_failed_attempt_and_its_text_is_bounded(
             assert (found.state, found.attempt, len(found.failures)) == (State.FAILED, 1, 1)
             assert len(found.failures[0].traceback) + len(found.failures[0].message) < 64_000
             await until(lambda: not worker._performer.held())
+
+    asyncio.run(main())
+
+
+def test_context_variables_that_a_job_sets_in_a_thread_are_gone_with_it(app: Procession) -> None:
+    tenant: ContextVar[str] = ContextVar("tenant", default="nobody")
+    handlers: list[str] = []
+
+    @app.job(name="j")
+    def job() -> tuple[str, str, int]:
+        before = tenant.get()
+        tenant.set("acme")
+        third = str(Decimal(1) / 3)
+        getcontext().prec = 3
+        return before, third, threading.get_ident()
+
+    @app.on("started")
+    async def handler(_: Event) -> None:
+        handlers.append(tenant.get())
+
+    async def main() -> None:
+        async with working(app, threads=1):
+            handles = [job.enqueue() for _ in range(5)]
+            found = {await handle.result_async(20) for handle in handles}
+            assert len(found) == 1
+            assert found.pop()[:2] == ("nobody", f"0.{28 * '3'}")
+            await until(lambda: handlers == ["nobody"] * 5)
 
     asyncio.run(main())
 

@@ -10,6 +10,7 @@ import inspect
 import logging
 import random
 from contextlib import suppress
+from contextvars import copy_context
 from functools import lru_cache
 from typing import Any
 
@@ -168,20 +169,22 @@ async def perform_async(run: Run, worker: str, now: float) -> Verdict:
 
 
 def perform(run: Run, worker: str) -> Verdict:
-    """Run a `def` job in the thread that calls this, under its context."""
-    token = CURRENT.set(run.context)
+    """Run a `def` job in the thread that calls this, under its context: a copy of the thread's, to which nothing comes
+    back that the job sets."""
+    return copy_context().run(_performed, run, worker)
+
+
+def _performed(run: Run, worker: str) -> Verdict:
+    CURRENT.set(run.context)
     run.begin(monotonic())
     try:
         args, kwargs = _decoded(run)
         verdict = succeeded(run, run.registered.call(*args, **kwargs), worker)
     except BaseException as error:
         verdict = judge(run, error, worker)
-    try:
-        if run.registered.exhausted is not None and verdict.outcome.move == Move.FAIL:
-            say_exhausted(run, verdict)
-        return verdict
-    finally:
-        CURRENT.reset(token)
+    if run.registered.exhausted is not None and verdict.outcome.move == Move.FAIL:
+        say_exhausted(run, verdict)
+    return verdict
 
 
 def _heard(run: Run, failure: bytes) -> Failure:
