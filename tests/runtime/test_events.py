@@ -103,6 +103,63 @@ def test_a_handler_that_raises_is_logged_and_changes_nothing(
     assert "angry raised at processed" in caplog.text
 
 
+def test_a_handler_that_is_cancelled_by_what_it_awaits_is_logged_and_changes_nothing(
+    app: Procession, caplog: pytest.LogCaptureFixture
+) -> None:
+    heard: list[str] = []
+
+    @app.on("processed")
+    async def stray(event: Event) -> None:
+        waiting = asyncio.ensure_future(asyncio.sleep(60))
+        waiting.cancel()
+        await waiting
+
+    @app.on("processed")
+    async def next_one(event: Event) -> None:
+        heard.append(event.kind)
+
+    @app.job(name="j")
+    async def job() -> None: ...
+
+    async def main() -> None:
+        async with working(app):
+            for _ in range(2):
+                await job.enqueue().wait_async(20)
+            await until(lambda: len(heard) == 2)
+
+    asyncio.run(main())
+    assert caplog.text.count("stray raised at processed") == 2
+
+
+def test_a_handler_that_goes_on_though_it_is_cancelled_does_not_hold_up_the_end(
+    app: Procession, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(announcing, "FAREWELL", 0.1)
+    monkeypatch.setattr(announcing, "CANCEL_GRACE", 0.1)
+    cancelled, let_go = asyncio.Event(), asyncio.Event()
+
+    @app.on("processed")
+    async def stubborn(event: Event) -> None:
+        while not let_go.is_set():
+            try:
+                await let_go.wait()
+            except asyncio.CancelledError:
+                cancelled.set()
+
+    @app.job(name="j")
+    async def job() -> None: ...
+
+    async def main() -> None:
+        async with working(app):
+            for _ in range(2):
+                await job.enqueue().wait_async(20)
+        assert cancelled.is_set()
+        let_go.set()
+
+    asyncio.run(asyncio.wait_for(main(), 20))
+    assert "1 events were not told" in caplog.text
+
+
 def test_a_slow_handler_holds_up_no_job_and_what_waits_is_bounded(
     app: Procession, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

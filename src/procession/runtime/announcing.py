@@ -16,7 +16,7 @@ from contextlib import suppress
 
 from procession.events import Event, Handler, Kind, log_raised
 from procession.moves import Move
-from procession.runtime.executor import Run, Verdict
+from procession.runtime.executor import CANCEL_GRACE, Run, Verdict
 from procession.runtime.thread_executor import ThreadPool
 
 log = logging.getLogger("procession.worker")
@@ -72,12 +72,15 @@ class Announcer:
             self._telling = self._loop.create_task(self._tell())
 
     async def close(self) -> None:
-        """Tell what waits, within a few seconds, and end."""
+        """Tell what waits, within a few seconds, and end: without a handler that goes on though it is cancelled."""
         if self._telling is not None:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._telling, FAREWELL)
+            _, late = await asyncio.wait([self._telling], timeout=FAREWELL)
+            for telling in late:
+                telling.cancel()
+                await asyncio.wait(late, timeout=CANCEL_GRACE)
         if self._events or self._dropped:
             log.warning("%d events were not told to their handlers", len(self._events) + self._dropped)
+            self._events.clear()
         self._thread.close()
 
     async def _tell(self) -> None:
@@ -89,8 +92,13 @@ class Announcer:
                         await handler(event)
                     else:
                         await self._in_thread(handler, event)
-                except Exception as error:
+                except (Exception, asyncio.CancelledError) as error:
+                    if isinstance(error, asyncio.CancelledError) and self._cancelled():
+                        raise  # else of something that the handler awaited
                     log_raised(log, handler, event, error)
+
+    def _cancelled(self) -> bool:
+        return self._telling is not None and self._telling.cancelling() > 0
 
     async def _in_thread(self, handler: Handler, event: Event) -> None:
         done: asyncio.Future[None] = self._loop.create_future()
