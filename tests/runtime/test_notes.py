@@ -277,6 +277,46 @@ def test_a_job_process_sends_lines_and_progress_while_it_runs_and_its_last_words
     asyncio.run(main())
 
 
+def test_of_two_workers_in_one_process_each_line_is_kept_once(namespace: str) -> None:
+    app = Procession(f"memory://{namespace}", namespace=namespace)
+
+    @app.job(name="j", queue="q")
+    async def job() -> None:
+        log.warning("hello")
+
+    app.job(lambda: None, name="other", queue="r")
+
+    async def main() -> None:
+        async with working(app, queues=["q"]):
+            async with working(app, queues=["r"]):
+                handle = job.enqueue()
+                await handle.wait_async(15)
+            after = job.enqueue()
+            await after.wait_async(15)
+            assert texts(app, handle.jid) == texts(app, after.jid) == ["hello"]
+
+    asyncio.run(main())
+
+
+def test_several_that_listen_leave_the_root_logger_as_the_first_has_found_it() -> None:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    root.handlers.clear()
+    root.setLevel(logging.ERROR)
+    first, second = capturing("INFO"), capturing("DEBUG")
+    try:
+        first.__enter__()
+        second.__enter__()
+        assert (root.level, len(root.handlers)) == (logging.DEBUG, 1)
+        first.__exit__(None, None, None)
+        assert (root.level, len(root.handlers)) == (logging.DEBUG, 1)
+        second.__exit__(None, None, None)
+        assert (root.level, root.handlers) == (logging.ERROR, [])
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+
+
 def test_listening_takes_nothing_from_a_program_that_never_set_up_logging(capfd: pytest.CaptureFixture[str]) -> None:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level

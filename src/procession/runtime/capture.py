@@ -19,11 +19,37 @@ OFF = "OFF"
 
 
 class Capture(logging.Handler):
-    """Writes what is logged inside a job into its notebook."""
+    """Writes what is logged inside a job into its notebook. One does so for all queue workers of a process, or a line
+    would be written once for each."""
 
-    def __init__(self, level: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.wanted = level
+        self.wanted = logging.NOTSET
+        self._levels: list[int] = []
+        """Of each block that is `capturing`: the lowest is wanted."""
+        self._before = self._lowered = logging.NOTSET
+
+    def begin(self, wanted: int) -> None:
+        """One more wants lines of this level and above."""
+        root = logging.getLogger()
+        if not self._levels:
+            self._before = self._lowered = root.level
+        self._levels.append(wanted)
+        self.wanted = min(self._levels)
+        if root.level > wanted and all(handler is self for handler in root.handlers):
+            root.setLevel(wanted)
+            self._lowered = wanted
+        root.addHandler(self)
+
+    def end(self, wanted: int) -> None:
+        """One less. The last leaves the root logger as the first has found it."""
+        self._levels.remove(wanted)
+        self.wanted = min(self._levels, default=wanted)
+        root = logging.getLogger()
+        if not self._levels:
+            root.removeHandler(self)
+            if root.level == self._lowered:
+                root.setLevel(self._before)
 
     def emit(self, record: logging.LogRecord) -> None:
         """See `logging.Handler.emit`."""
@@ -52,6 +78,10 @@ def _ours(name: str) -> bool:
     return name.partition(".")[0] == "procession" and not name.startswith("procession.job.")
 
 
+CAPTURE = Capture()
+"""The one of this process."""
+
+
 @contextmanager
 def capturing(level: str) -> Iterator[None]:
     """Capture lines of `level` and above (a name, or "OFF") while the block runs.
@@ -62,15 +92,9 @@ def capturing(level: str) -> Iterator[None]:
     if level == OFF:
         yield
         return
-    root, wanted = logging.getLogger(), logging.getLevelNamesMapping()[level]
-    handler, before = Capture(wanted), root.level
-    lowered = not root.handlers and before > wanted
-    if lowered:
-        root.setLevel(wanted)
-    root.addHandler(handler)
+    wanted = logging.getLevelNamesMapping()[level]
+    CAPTURE.begin(wanted)
     try:
         yield
     finally:
-        root.removeHandler(handler)
-        if lowered and root.level == wanted:
-            root.setLevel(before)
+        CAPTURE.end(wanted)
