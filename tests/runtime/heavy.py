@@ -14,7 +14,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-from procession import Discard, Fail, Procession, Retry, Snooze, Worker, constant, current_job
+from procession import Discard, Fail, Failure, Procession, Retry, Snooze, Worker, constant, current_job
 
 app = Procession("memory://heavy", namespace="heavy", lease=2.0, heartbeat=0.2, grace=5.0, job_processes=2)
 
@@ -231,6 +231,23 @@ def nap(seconds: float, path: str) -> str:
     Path(path).touch()
     time.sleep(seconds)
     return "rested"
+
+
+given_up: list[tuple[int, str, str]] = []
+"""Which process was told of whose last failure."""
+
+
+def give_up(failure: Failure) -> None:
+    given_up.append((os.getpid(), current_job().name, failure.type))
+
+
+@app.job(executor="process", timeout=0.1, hard_timeout=0.3, retry=False, on_exhausted=give_up)
+def endures() -> None:
+    while True:
+        try:
+            time.sleep(60)
+        except BaseException:
+            continue
 
 
 @app.job(executor="process", retry=False)

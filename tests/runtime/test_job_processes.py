@@ -189,6 +189,19 @@ def test_a_job_that_swallows_its_timeout_does_not_swallow_its_hard_timeout(tmp_p
     assert found.failures[0].type == "JobTimeout"
 
 
+def test_the_hook_of_a_job_that_was_killed_is_called_in_its_worker() -> None:
+    async def main() -> None:
+        heavy.given_up.clear()
+        async with working(app):
+            found = await heavy.endures.enqueue().wait_async(30)
+            assert (found.state, found.reason) == (State.FAILED, "no retry")
+            await until(lambda: heavy.given_up)
+        name = heavy.endures.registered.name
+        assert heavy.given_up == [(os.getpid(), name, "JobTimeout")]
+
+    asyncio.run(main())
+
+
 def test_a_coroutine_that_swallows_its_cancellation_is_ended_too(tmp_path: Path) -> None:
     (found,) = ended(lambda: heavy.hard_async.enqueue(str(tmp_path / "async")))
     assert (found.state, found.failures[0].type) == (State.FAILED, "JobTimeout")

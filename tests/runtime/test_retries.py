@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
+from contextlib import suppress
 from typing import Any, ClassVar
 
 import pytest
 
 from procession import ConfigError, Fail, Failure, Job, Procession, Retry, State, Worker, constant, current_job
 from procession.job import FINAL
+from procession.runtime import loop_executor
 from tests.runtime.working import until, working
 
 QUICK = Retry(attempts=2, backoff=constant(0.01))
@@ -193,6 +196,54 @@ def test_a_function_has_its_last_failure_heard_where_it_ran(app: Procession, kin
 
     assert asyncio.run(ended(app, job.enqueue(7))).state is State.FAILED
     assert heard == [("KeyError", {"order": 7})]
+
+
+@pytest.mark.parametrize("ends", ["returns", "raises"])
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_the_hook_of_a_run_that_does_not_stop_is_called_when_it_is_given_up_and_only_then(
+    app: Procession, monkeypatch: pytest.MonkeyPatch, kind: str, ends: str
+) -> None:
+    monkeypatch.setattr(loop_executor, "CANCEL_GRACE", 0.1)
+    let_go, over = threading.Event(), threading.Event()
+    heard: list[tuple[str, dict[str, object]]] = []
+
+    def hook(failure: Failure) -> None:
+        assert not over.is_set()
+        heard.append((failure.type, dict(current_job().arguments)))
+
+    async def hook_async(failure: Failure) -> None:
+        hook(failure)
+
+    def end() -> None:
+        over.set()
+        if ends == "raises":
+            raise ValueError("too late")
+
+    if kind == "sync":
+
+        @app.job(name="j", retry=False, timeout=0.05, on_exhausted=hook)
+        def job(to: str) -> None:
+            let_go.wait(20)
+            end()
+    else:
+
+        @app.job(name="j", retry=False, timeout=0.05, on_exhausted=hook_async)
+        async def job(to: str) -> None:
+            while not let_go.is_set():
+                with suppress(asyncio.CancelledError):
+                    await asyncio.sleep(0.01)
+            end()
+
+    async def main() -> None:
+        async with working(app) as worker:
+            found = await job.enqueue("ada").wait_async(20)
+            assert (found.state, found.error) == (State.FAILED, "JobTimeout: ran longer than its timeout of 0.05 s")
+            await until(lambda: heard)
+            let_go.set()
+            await until(lambda: over.is_set() and not worker._performer._tasks._tasks and not worker._performer.lost)
+
+    asyncio.run(main())
+    assert heard == [("JobTimeout", {"to": "ada"})]
 
 
 def test_a_hook_that_raises_changes_nothing(app: Procession, caplog: pytest.LogCaptureFixture) -> None:

@@ -56,6 +56,10 @@ class Performance(Protocol):
         """The run came to an outcome, now. Only the first that is said of a run counts."""
         ...
 
+    def given_up(self, active: Active, why: str) -> None:
+        """It was told to stop and will not say any more what came of it: that is judged here, and its hook called."""
+        ...
+
     def all_ended(self, ended: Sequence[tuple[Active, Verdict]]) -> None:
         """These runs, which took what `took` says, came to an outcome, and nothing was said of them before."""
         ...

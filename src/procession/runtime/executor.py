@@ -72,6 +72,8 @@ class Run(Struct):
     """The nearest policy: the job's, its queue's, the app's."""
     crash: Crash | None = None
     """How its process ended, if the run ended with it."""
+    exhausted: bool = False
+    """Its hook for the last failure is called, or was: by itself, or by who gave it up."""
 
     @property
     def stopped(self) -> Why | None:
@@ -202,9 +204,11 @@ def _stand_in(run: Run) -> None:
 
 
 def say_exhausted(run: Run, verdict: Verdict, *, alone: bool = False) -> None:
-    """Call the hook for a job that ends in `failed`. Its errors are logged and change nothing. `alone`: nothing of the
-    run is left, so the hook's context is made for it."""
-    hook = run.registered.exhausted
+    """Call the hook for a job that ends in `failed`, once. Its errors are logged and change nothing. `alone`: not where
+    the job ran, so the hook's context is made for it."""
+    hook, said, run.exhausted = run.registered.exhausted, run.exhausted, True
+    if said:
+        return
     try:
         if alone:
             _stand_in(run)
@@ -216,14 +220,16 @@ def say_exhausted(run: Run, verdict: Verdict, *, alone: bool = False) -> None:
 
 async def say_exhausted_async(run: Run, verdict: Verdict, *, alone: bool = False) -> None:
     """See `say_exhausted`; here it may be an `async def`."""
-    hook = run.registered.exhausted
+    hook, said, run.exhausted = run.registered.exhausted, run.exhausted, True
+    if said:
+        return
     try:
         if alone:
             _stand_in(run)
         if hook is not None and verdict.outcome.failure is not None:
-            said = hook(_heard(run, verdict.outcome.failure))
-            if inspect.isawaitable(said):
-                await said
+            coming = hook(_heard(run, verdict.outcome.failure))
+            if inspect.isawaitable(coming):
+                await coming
     except BaseException:
         log.exception("job %s: its hook for the last failure raised; the job fails all the same", verdict.outcome.jid)
 

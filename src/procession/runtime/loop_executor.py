@@ -15,10 +15,9 @@ from sys import getrefcount
 from weakref import getweakrefcount
 
 from procession.clock import monotonic
-from procession.errors import JobTimeout
 from procession.runtime.active import Active, Performance, Waiting
 from procession.runtime.coroutines import going_on
-from procession.runtime.executor import CANCEL_GRACE, Verdict, judge, perform_async
+from procession.runtime.executor import CANCEL_GRACE, Verdict, perform_async
 from procession.runtime.pace import Pace
 from procession.runtime.slots import Places
 from procession.runtime.stacks import of_coroutine
@@ -122,8 +121,7 @@ class LoopExecutor(Waiting):
     def _write_off(self, active: Active) -> None:
         if not active.done:
             log.warning("job %s does not stop (%s); it is written off", active.run.claimed.jid, active.run.stopped)
-            verdict = judge(active.run, JobTimeout("does not stop"), self._worker)
-            self.performance.ended(active, verdict, monotonic())
+            self.performance.given_up(active, "does not stop")
 
 
 def _held(task: asyncio.Task[None]) -> tuple[object, ...]:

@@ -20,14 +20,14 @@ from procession.codec import encode_failure, encode_spec
 from procession.database import Database, Death
 from procession.errors import StoreRefused, Unavailable
 from procession.events import Event
-from procession.job import Claimed, Failure, Job, Outcome, Spec, SpecOptions, State
+from procession.job import Claimed, Job, Outcome, Spec, SpecOptions, State
 from procession.moves import Move
 from procession.registry import Registry
 from procession.runtime.announcing import Announcer
-from procession.runtime.executor import Run, Verdict, resolve, say_exhausted, say_exhausted_async
+from procession.runtime.executor import Run, Verdict, resolve
 from procession.runtime.meter import Meter
 from procession.runtime.outage import Patient
-from procession.runtime.thread_executor import ThreadPool
+from procession.runtime.stand_in import StandIn
 
 log = logging.getLogger("procession.worker")
 
@@ -54,7 +54,7 @@ class Obituaries:
         self._patient = patient
         self._meter = meter
         self._announcer = announcer
-        self._thread = ThreadPool(1)
+        self._stand_in = StandIn()
         self._dead: list[tuple[Death, bool]] = []
         self._wanted = asyncio.Event()
 
@@ -79,9 +79,9 @@ class Obituaries:
                     except Exception:  # the next ones are to be told of all the same
                         log.exception("job %s: how it died could not be told", death.jid)
 
-    def close(self) -> None:
-        """Let go of the thread."""
-        self._thread.close()
+    async def close(self) -> None:
+        """Let go of the hook that is called."""
+        await self._stand_in.close()
 
     async def _tell(self, job: Job, death: Death, *, grouped: bool) -> None:
         died = [it for it in job.failures if it.type in DIED]
@@ -101,8 +101,11 @@ class Obituaries:
                 )
             )  # fmt: skip
         run = self._run_of(job)
-        if run is not None and run.registered.exhausted is not None:
-            await self._say_exhausted(run, failure)
+        if run is not None:
+            told = Outcome(jid=job.jid, token=b"", move=Move.FAIL, failure=encode_failure(failure))
+            saying = self._stand_in.say(run, Verdict(told))
+            if saying is not None:
+                await saying
 
     def _run_of(self, job: Job) -> Run | None:
         """What stands for the run that is gone; None where its name is not known."""
@@ -110,23 +113,3 @@ class Obituaries:
         it = Claimed(job.jid, b"", job.queue, spec, job.attempt, job.crashes, fence=0)
         run = resolve(it, self._registry, self._worker)
         return run if isinstance(run, Run) else None
-
-    async def _say_exhausted(self, run: Run, failure: Failure) -> None:
-        verdict = Verdict(Outcome(jid=run.claimed.jid, token=b"", move=Move.FAIL, failure=encode_failure(failure)))
-        if run.registered.inside == "loop":
-            await asyncio.create_task(say_exhausted_async(run, verdict, alone=True))
-            return
-        loop = asyncio.get_running_loop()
-        said: asyncio.Future[None] = loop.create_future()
-
-        def end() -> None:
-            if not said.done():
-                said.set_result(None)
-
-        def work() -> None:
-            say_exhausted(run, verdict, alone=True)
-            with suppress(RuntimeError):  # a hook may outlive the loop
-                loop.call_soon_threadsafe(end)
-
-        self._thread.submit(work)
-        await said

@@ -33,6 +33,7 @@ from procession.runtime.notetaker import NoteTaker
 from procession.runtime.process_executor import ProcessExecutor
 from procession.runtime.slots import claimable
 from procession.runtime.stacks import JOBS, told
+from procession.runtime.stand_in import StandIn
 from procession.runtime.thread_executor import ThreadExecutor
 
 log = logging.getLogger("procession.worker")
@@ -90,6 +91,7 @@ class Performer:
         self._tasks = LoopExecutor(self, worker, capacity.concurrency)
         self._executors: dict[str, Executor] = {"loop": self._tasks, "thread": self._threads}
         self._deadlines = Deadlines(self._too_long)
+        self._stand_in = StandIn()
         self.notes = NoteTaker()
         """What runs have said, to be noted in front of their outcomes."""
         if capacity.target is not None:
@@ -225,7 +227,8 @@ class Performer:
         for executor in self._executors.values():
             await executor.close()
         for active in running:
-            self.ended(active, judge(active.run, JobTimeout("does not stop"), self._worker), monotonic())
+            self.given_up(active, "does not stop")
+        await self._stand_in.close()
 
     def _stop(self, active: Active, why: Literal["timeout", "cancelled", "shutdown"]) -> None:
         if active.done or active.run.stopped:
@@ -240,7 +243,7 @@ class Performer:
 
     def _withdrawn(self, active: Active, why: Literal["timeout", "cancelled", "shutdown"]) -> None:
         active.run.context.stop(why)
-        self.ended(active, judge(active.run, JobTimeout("never begun"), self._worker), monotonic())
+        self.given_up(active, "never begun")
 
     def _close(self, closed: Sequence[Active]) -> None:
         self.executing -= len(closed)
@@ -277,6 +280,13 @@ class Performer:
         if not active.done:
             active.took = now - active.started if active.started else None
             self.all_ended([(active, verdict)])
+
+    def given_up(self, active: Active, why: str) -> None:
+        """See `Performance.given_up`."""
+        if not active.done:
+            verdict = judge(active.run, JobTimeout(why), self._worker)
+            self.ended(active, verdict, monotonic())
+            self._stand_in.say(active.run, verdict)
 
     def all_ended(self, ended: Sequence[tuple[Active, Verdict]]) -> None:
         """See `Performance.all_ended`."""

@@ -14,10 +14,9 @@ import logging
 import msgspec
 
 from procession.clock import monotonic
-from procession.errors import JobTimeout
 from procession.job import Crash
 from procession.runtime.active import Active, Performance, Waiting
-from procession.runtime.executor import CANCEL_GRACE, died, judge
+from procession.runtime.executor import CANCEL_GRACE, died
 from procession.runtime.frames import Ended, FromJob, Noted, Ready
 from procession.runtime.slots import Places
 from procession.runtime.spawned import Spawned
@@ -182,7 +181,7 @@ class ProcessExecutor(Waiting):
         run = active.run
         if run.stopped is not None:
             run.crash = msgspec.structs.replace(crash, how=f"{crash.how}, ended by its queue worker")
-            self.performance.ended(active, judge(run, JobTimeout("killed"), self._worker), monotonic())
+            self.performance.given_up(active, "killed")
         elif spawned.seen_in.endswith(f"{run.claimed.jid} attempt {run.claimed.attempt}"):
             self.performance.ended(active, died(run, crash, self._worker), monotonic())
         else:  # it was gone before it could begin this job, which is none the worse for it

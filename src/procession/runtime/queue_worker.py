@@ -211,7 +211,7 @@ class QueueWorker:
                     await self._wind_down()
         finally:
             self._keeper.close()
-            self._obituaries.close()
+            await self._obituaries.close()
             await self._performer.close()
             if announcer is not None:
                 await announcer.close()

@@ -14,9 +14,8 @@ from contextlib import suppress
 from queue import SimpleQueue
 
 from procession.clock import monotonic
-from procession.errors import JobTimeout
 from procession.runtime.active import Active, Performance, Waiting
-from procession.runtime.executor import Verdict, judge, perform, postponed
+from procession.runtime.executor import Verdict, perform, postponed
 from procession.runtime.pace import Pace
 from procession.runtime.slots import Places
 from procession.runtime.stacks import of_thread
@@ -59,8 +58,7 @@ class ThreadExecutor(Waiting):
         log.warning(
             "job %s does not stop (%s); its thread is lost until it does", active.run.claimed.jid, active.run.stopped
         )
-        verdict = judge(active.run, JobTimeout("does not stop"), self._worker)
-        self.performance.ended(active, verdict, monotonic())
+        self.performance.given_up(active, "does not stop")
 
     def places(self) -> Places:
         """See `Executor.places`."""
