@@ -281,6 +281,86 @@ def test_a_worker_without_a_thread_left_asks_to_be_replaced_at_once(
     assert caplog.text.count("should be replaced") == 1
 
 
+class Stubborn:
+    """An `async def` job that goes on when it is cancelled, until it is let go."""
+
+    def __init__(self) -> None:
+        self.let_go = asyncio.Event()
+        self.begun = 0
+
+    async def perform(self) -> None:
+        self.begun += 1
+        while not self.let_go.is_set():
+            with suppress(asyncio.CancelledError):
+                await self.let_go.wait()
+
+
+@pytest.mark.parametrize(("places", "lost"), [(1, "1 of 1"), (3, "1 of 3")])
+def test_a_coroutine_that_does_not_stop_counts_as_lost_until_it_does(
+    app: Procession, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, places: int, lost: str
+) -> None:
+    for module in (performer, loop_executor):
+        monkeypatch.setattr(module, "CANCEL_GRACE", 0.1)
+    stubborn = Stubborn()
+
+    @app.job(name="j", retry=False, timeout=0.05)
+    async def job() -> None:
+        await stubborn.perform()
+
+    @app.job(name="next")
+    async def following() -> int:
+        return 1
+
+    async def main() -> None:
+        async with working(app, concurrency=places) as worker:
+            found = await job.enqueue().wait_async(20)
+            assert (found.state, found.failures[0].type) == (State.FAILED, "JobTimeout")
+            assert worker._performer.lost == 1
+            await until(lambda: f"{lost} places on the loop are lost to jobs that do not stop" in caplog.text)
+            await until(lambda: [it.lost for it in app.workers()] == [1])
+            waiting = following.enqueue()
+            if places > 1:
+                assert await waiting.result_async(20) == 1
+            stubborn.let_go.set()
+            assert await waiting.result_async(20) == 1
+            assert worker._performer.lost == 0
+
+    with caplog.at_level(logging.INFO, logger="procession"):
+        asyncio.run(main())
+    assert caplog.text.count("should be replaced") == 1
+
+
+def test_a_coroutine_that_stops_when_its_lease_is_lost_is_no_loss_and_one_that_does_not_is(
+    app: Procession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop_executor, "CANCEL_GRACE", 0.1)
+    stubborn, obeys = Stubborn(), asyncio.Event()
+
+    @app.job(name="stubborn", timeout=None)
+    async def goes_on() -> None:
+        await stubborn.perform()
+
+    @app.job(name="obedient", timeout=None)
+    async def stops() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            obeys.set()
+
+    async def main() -> None:
+        async with working(app) as worker:
+            goes_on.enqueue(), stops.enqueue()
+            await until(lambda: len(worker._performer._tasks._tasks) == 2)
+            app.pause("default")
+            await taken_back(app, worker)
+            await until(lambda: obeys.is_set() and worker._performer.lost)
+            assert worker._performer.lost == 1
+            stubborn.let_go.set()
+            await until(lambda: not worker._performer.lost)
+
+    asyncio.run(main())
+
+
 def test_a_worker_asks_to_be_replaced_when_a_thread_stays_lost_but_not_when_it_returns(
     app: Procession, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -88,7 +88,7 @@ class WorkerInfo(Struct, frozen=True, kw_only=True):
     threads: int = 0
     running: int = 0
     lost: int = 0
-    """Thread slots held by attempts that outlived their timeout."""
+    """Threads, and places on the loop, held by attempts that do not stop."""
     quiet_at: int = 0
     """Since when it claims nothing more, because it was told so; 0 while it claims."""
     quiet_by: str = ""

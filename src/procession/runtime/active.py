@@ -60,6 +60,10 @@ class Performance(Protocol):
         """It was told to stop and will not say any more what came of it: that is judged here, and its hook called."""
         ...
 
+    def written_off(self, active: Active) -> None:
+        """It was told to stop and goes on: it is given up, and its place is lost until it ends."""
+        ...
+
     def all_ended(self, ended: Sequence[tuple[Active, Verdict]]) -> None:
         """These runs, which took what `took` says, came to an outcome, and nothing was said of them before."""
         ...

@@ -37,11 +37,17 @@ class LoopExecutor(Waiting):
         super().__init__(performance, size)
         self._worker = worker
         self._tasks: dict[Active, asyncio.Task[None]] = {}
+        self._written_off: set[Active] = set()
         self._coming = False
         """A task was made that has not begun."""
         self._pace = Pace(size)
         made = partial(asyncio.Task, loop=self.loop)  # what the loop does, but for a call in between
         self._new_task = self.loop.create_task if self.loop.get_task_factory() else made
+
+    @property
+    def lost(self) -> int:
+        """Coroutines written off that have not ended."""
+        return len(self._written_off)
 
     def fill(self) -> None:
         """See `Waiting.fill`."""
@@ -52,7 +58,7 @@ class LoopExecutor(Waiting):
             self._new_task(self._perform_those_waiting())
 
     def stop(self, active: Active) -> None:
-        """Cancel the task; one that does not end is written off."""
+        """Cancel the task; one that does not end is written off, and its place is lost until it does."""
         task = self._tasks.get(active)
         if task is not None:
             task.cancel()
@@ -105,6 +111,9 @@ class LoopExecutor(Waiting):
                 if not active.done:
                     active.took = now - active.started
                     ended.append((active, verdict))
+                elif active in self._written_off:
+                    self._written_off.remove(active)
+                    performance.place_freed()
                 if now > end or _held(task) != untouched:
                     break
         finally:
@@ -119,9 +128,12 @@ class LoopExecutor(Waiting):
             ended.clear()
 
     def _write_off(self, active: Active) -> None:
-        if not active.done:
-            log.warning("job %s does not stop (%s); it is written off", active.run.claimed.jid, active.run.stopped)
-            self.performance.given_up(active, "does not stop")
+        if active in self._tasks:
+            self._written_off.add(active)
+            log.warning(
+                "job %s does not stop (%s); its place is lost until it does", active.run.claimed.jid, active.run.stopped
+            )
+            self.performance.written_off(active)
 
 
 def _held(task: asyncio.Task[None]) -> tuple[object, ...]:

@@ -60,7 +60,7 @@ class Performer:
         worker: the queue worker's name.
         report: takes outcomes, to be settled.
         wake: called when there may be room for more.
-        worn_out: called once, when threads are lost for good.
+        worn_out: called once, when places are lost for good.
         announcer: tells the app's handlers; None when it has none.
     """
 
@@ -103,8 +103,8 @@ class Performer:
 
     @property
     def lost(self) -> int:
-        """Threads that do not return."""
-        return self._threads.lost
+        """Threads and places on the loop with code that does not stop."""
+        return self._threads.lost + self._tasks.lost
 
     def held(self) -> dict[UUID, bytes]:
         """What is here until it is settled: jid → claim token."""
@@ -203,8 +203,6 @@ class Performer:
             active.run.context.stop("lost")
             if not active.executor.withdraw(active):
                 active.executor.stop(active)
-            if self._threads.lost:
-                self._capacity_lost()
             self._wake()
 
     def release_unstarted(self) -> None:
@@ -223,6 +221,7 @@ class Performer:
         running = [active for active in self._active.values() if not active.done]
         for active in running:
             active.run.context.stop("shutdown")
+        self._said_worn_out = True  # who goes asks for nobody
         self._deadlines.close()
         for executor in self._executors.values():
             await executor.close()
@@ -238,8 +237,6 @@ class Performer:
             return
         active.run.context.stop(why)
         active.executor.stop(active)
-        if self._threads.lost and why != "shutdown":
-            self._capacity_lost()
 
     def _withdrawn(self, active: Active, why: Literal["timeout", "cancelled", "shutdown"]) -> None:
         active.run.context.stop(why)
@@ -334,16 +331,22 @@ class Performer:
             if executor.waiting:
                 (executor.fill_soon if soon else executor.fill)()
 
-    # Threads that do not return
+    # Code that does not stop
 
-    def _capacity_lost(self) -> None:
-        """Say that this worker should be replaced: at once when no thread is left, else when one stays lost."""
-        if self._threads.lost == self._threads.size:
+    def written_off(self, active: Active) -> None:
+        """See `Performance.written_off`. This worker should then be replaced: at once when no place of that kind is
+        left, else when one stays lost."""
+        self.given_up(active, "does not stop")
+        if active.run.stopped == "shutdown":
+            return
+        if any(it.lost == it.size for it in (self._threads, self._tasks)):
             self._say_worn_out()
         elif not self._said_worn_out:
             self._loop.call_later(CANCEL_GRACE, self._say_worn_out)
 
     def _say_worn_out(self) -> None:
-        if self._threads.lost and not self._said_worn_out:
+        if self.lost and not self._said_worn_out:
             self._said_worn_out = True
-            self._worn_out(f"{self._threads.lost} of {self._threads.size} threads are lost to jobs that do not stop")
+            kinds = ((self._threads, "threads"), (self._tasks, "places on the loop"))
+            lost = " and ".join(f"{it.lost} of {it.size} {what}" for it, what in kinds if it.lost)
+            self._worn_out(f"{lost} are lost to jobs that do not stop")

@@ -58,7 +58,7 @@ class ThreadExecutor(Waiting):
         log.warning(
             "job %s does not stop (%s); its thread is lost until it does", active.run.claimed.jid, active.run.stopped
         )
-        self.performance.given_up(active, "does not stop")
+        self.performance.written_off(active)
 
     def places(self) -> Places:
         """See `Executor.places`."""
