@@ -34,9 +34,9 @@ class Words(click.Command):
         for word in words:
             name, equals, _ = word.partition("=")
             if re.match("--?[a-zA-Z]", name):
-                if name not in options:
+                if name not in options and not ctx.resilient_parsing:
                     raise click.NoSuchOption(name, possibilities=get_close_matches(name, options), ctx=ctx)
-                if not (equals or options[name].is_flag):
+                if name in options and not (equals or options[name].is_flag):
                     next(words, None)
         return super().parse_args(ctx, args)
 
@@ -58,7 +58,7 @@ def loaded(target: str, code: int = FAILED) -> Procession:
         raise
     except Exception as error:
         frames = error.__traceback__
-        while frames is not None and frames.tb_frame.f_globals["__name__"].partition(".")[0] in OURS:
+        while frames is not None and frames.tb_frame.f_globals.get("__name__", "").partition(".")[0] in OURS:
             frames = frames.tb_next
         click.echo("".join(traceback.format_exception(error.with_traceback(frames))), err=True, nl=False)
         raise Ended(f"cannot load {target}: the error above is its own", code) from None
