@@ -47,7 +47,8 @@ Tokens are counted as often as they are secret, so that of `max_tokens` is not."
 _UPPER = "".join(filter(str.isupper, map(chr, range(0x2000))))
 _PART = re.compile(rf"[{_UPPER}]+(?![^\W\d_{_UPPER}])|[{_UPPER}]?[^\W\d_{_UPPER}]+|\d+")
 _URL = re.compile(r"(://[^\s/:@]*:)[^\s/@]+(?=@)")
-_NAMED = re.compile(r"(?<![\w.-])([\w-][\w.-]*(?: [\w-]+){0,5})[\\\"')\]]*\s*[=:]+>?\s*")
+_NAMED = re.compile(r"(?<![\w.-])([\w-][\w.-]*+(?: [\w-]++){0,5}+)[\\\"')\]]*+\s*+[=:]+>?\s*")
+_BREAK = re.compile(r"(?<![=: ])\n")
 _SCHEME = r"(?:(?:basic|bearer|digest|token)\s+)?"
 _QUOTED = r"""[rbuf]{0,2}(?P<quote>\\*["'])[^\n]*?(?<!\\)(?P=quote)|[rbuf]{0,2}\\*["'][^\n]*"""
 _VALUE = re.compile(rf"{_SCHEME}(?P<value>{_QUOTED}|[(\[{{][^\n]*|[^\s,;&)\]}}\"']+)", re.IGNORECASE)
@@ -88,12 +89,18 @@ def hide_keys(*more: str) -> Redact:
     def in_text(text: str) -> str:
         if "://" in text:
             text = _URL.sub(rf"\1{HIDDEN}", text)
-        lower = text.lower()  # far cheaper than the expression, and most texts hold none of the words
-        if not any(first in lower for first in firsts):
+        return "\n".join(map(in_line, _BREAK.split(text))) if may_be(text) else text
+
+    def may_be(text: str) -> bool:  # far cheaper than the expressions, and most lines hold none of the words
+        lower = text.lower()
+        return any(first in lower for first in firsts)
+
+    def in_line(text: str) -> str:
+        if not may_be(text):
             return text
         seen, at = "", 0
         for named in _NAMED.finditer(text):
-            if named.start() >= at and is_said(named[1]):
+            if named.start() >= at and may_be(named[1]) and is_said(named[1]):
                 kind = _VALUE if _LINES.isdisjoint(parts_of(named[1])) else _LINE
                 if value := kind.match(text, named.end()):
                     seen, at = seen + text[at : value.start("value")] + HIDDEN, value.end()
