@@ -11,7 +11,7 @@ import pytest
 from msgspec import Raw
 from msgspec.structs import replace
 
-from procession import Procession
+from procession import Limit, Procession
 from procession.schedule import Schedule, ScheduleInfo
 from procession.web import Access, Dashboard, Role
 from procession.web.oneschedule import previewed, slots_of
@@ -84,6 +84,16 @@ class TestHTML:
         assert form_of(client.get(f"/schedule?schedule={NAME}").text)["every"] == "90m"
         late = client.post("/schedule/save", data=form, headers=OURS)
         assert (late.status_code, "changed or removed meanwhile" in late.text) == (400, True)
+
+    def test_an_edit_of_the_arguments_goes_over_to_their_limit(self, app: Procession, client: Client) -> None:
+        @app.job(name="shop.one_each", limit=Limit(1, by="shop"))
+        def one_each(shop: str) -> None: ...
+
+        app.schedules.upsert("each", one_each.bind("a"), every=60)
+        form = form_of(client.get("/schedule?schedule=each").text)
+        edited = {**form, "args": '{"shop": "b"}'}
+        assert client.post("/schedule/save", data=edited, headers=OURS).status_code == 303
+        assert found(app, "each").limit == "shop.one_each/b"
 
     @pytest.mark.parametrize(
         ("wrong", "says"),

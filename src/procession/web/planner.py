@@ -19,7 +19,8 @@ from procession.enqueuer import Call
 from procession.errors import ConfigError, EnqueueError
 from procession.names import check_queue
 from procession.schedule import Schedule
-from procession.schedules import scheduled
+from procession.schedules import called_with, scheduled
+from procession.sealing import is_sealed
 from procession.web.access import Role
 from procession.web.actions import Form, form_of, lines_of
 from procession.web.oneschedule import Fields, instant_of, load_schedule
@@ -104,6 +105,8 @@ def schedule_of(app: Procession, fields: Fields, args: dict[str, object], before
     jitter = milliseconds(fields.jitter or 0, "jitter")
     told: dict[str, Any] = {**timing, **rule, "jitter": jitter, "args": msgspec.Raw(encoded)}
     if before is not None:
+        if registered is not None and before.job == registered.name and not is_sealed(before.args):
+            before = called_with(before, Call(registered, encoded, {}))
         queue = check_queue(fields.queue or before.queue)
         return msgspec.structs.replace(before, job=fields.job or before.job, queue=queue, **told)
     if not fields.job:
