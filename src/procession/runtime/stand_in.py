@@ -7,12 +7,15 @@ the performer and by what tells of the dead (`obituaries.py`), on the worker's l
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import suppress
 from contextvars import copy_context
 
 from procession.moves import Move
 from procession.runtime.executor import CANCEL_GRACE, Run, Verdict, say_exhausted, say_exhausted_async
 from procession.runtime.thread_executor import ThreadPool
+
+log = logging.getLogger("procession.worker")
 
 
 class StandIn:
@@ -55,5 +58,9 @@ class StandIn:
             with suppress(RuntimeError):  # a hook may outlive the loop
                 loop.call_soon_threadsafe(end)
 
-        self._thread.submit(work)
-        await said
+        try:
+            self._thread.submit(work)
+        except RuntimeError as error:  # the system has none to give
+            log.error("job %s: its hook for the last failure was not called: %s", run.claimed.jid, error)
+        else:
+            await said
