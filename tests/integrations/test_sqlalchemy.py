@@ -313,12 +313,12 @@ def test_a_row_that_is_no_job_is_set_aside_and_holds_nothing_up(
     engine: Engine, app: Procession, outbox: Outbox, send: Any, caplog: pytest.LogCaptureFixture, change: Any
 ) -> None:
     with Session(engine) as session:
-        outbox.enqueue_many(session, [send.bind("ada"), send.bind("bob")])
+        outbox.enqueue_many(session, [send.bind("zoe"), send.bind("bob")])
         session.flush()
-        its = outbox.table.c.job
-        document = json.loads(session.scalars(select(its).where(its.contains("ada"))).one())
+        its = outbox.table.c.job  # with its jid, in whose digits there is no such name
+        document = json.loads(session.scalars(select(its).where(its.contains("zoe"))).one())
         written = "{" if change is None else json.dumps(document | {"job": document["job"] | change})
-        session.execute(update(outbox.table).where(its.contains("ada")).values(job=written))
+        session.execute(update(outbox.table).where(its.contains("zoe")).values(job=written))
         session.commit()
     assert [outbox.relay(engine), outbox.relay(engine)] == [2, 0]
     assert recipients(app) == ["bob"]
