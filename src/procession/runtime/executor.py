@@ -249,8 +249,8 @@ def succeeded(run: Run, value: Any, worker: str) -> Verdict:
 
 
 def judge(run: Run, error: BaseException, worker: str) -> Verdict:
-    """The attempt raised, or was stopped: which move follows. The app's own code is asked (a policy's backoff, the
-    class of an error): what that raises is logged, and another run follows in ten seconds, if one is left."""
+    """The attempt raised, or was stopped: which move follows. Code of the app is run for that (an error's
+    attributes, its text): what it raises is logged, and another run follows in ten seconds, if one is left."""
     try:
         return _judged(run, error, worker)
     except BaseException:
