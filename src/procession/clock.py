@@ -18,6 +18,7 @@ from procession.errors import ConfigError
 UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _NUMBER = r"\d+(?:\.\d+)?"
 _PART = rf"({_NUMBER})\s*(ms|s|m|h|d|w)"
+_WHOLE = rf"(?:{_PART}\s*)+"
 
 LONGEST = 10 * 366 * UNITS["d"]
 """Longest duration that is taken, ten years: anything above is a mistake of units."""
@@ -39,7 +40,7 @@ def milliseconds(value: float | str | timedelta, what: str = "duration") -> int:
         result = value.total_seconds() * 1_000
     elif isinstance(value, int | float) and not isinstance(value, bool):
         result = value * 1_000
-    elif isinstance(value, str) and re.fullmatch(rf"(?:{_PART}\s*)+", value.strip()):
+    elif isinstance(value, str) and re.fullmatch(_WHOLE, value.strip()):
         result = sum(float(number) * UNITS[unit] for number, unit in re.findall(_PART, value))
     else:
         raise ConfigError(

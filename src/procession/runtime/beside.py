@@ -17,8 +17,8 @@ log = logging.getLogger("procession.worker")
 
 @asynccontextmanager
 async def beside(*work: Coroutine[Any, Any, None], broken: Callable[[], object]) -> AsyncIterator[None]:
-    """Do this work in tasks while the block runs. As soon as one of them ends, that is logged and `broken` is called;
-    its error is raised at the end of the block."""
+    """Do this work in tasks while the block runs. As soon as one ends with an error, or is cancelled by somebody else,
+    that is logged and `broken` is called; the first error is raised at the end of the block."""
     tasks, errors = [asyncio.ensure_future(it) for it in work], list[BaseException]()
 
     def ended(task: asyncio.Task[None]) -> None:
