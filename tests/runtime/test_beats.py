@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +17,21 @@ from procession import Procession, State
 from procession.database.redis.keys import tag
 from procession.runtime.queue_worker import QueueWorker
 from tests.runtime.working import until, working
+
+
+class Between:
+    """A connection that a worker makes, with a hand of the test in between; the client's own goes through it, too."""
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+
+    @classmethod
+    def of(cls, app: Procession) -> None:
+        connect = app.database.connect_async
+        app.database.connect_async = lambda *a, **b: cls(connect(*a, **b))  # type: ignore[method-assign, assignment]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.connection, name)
 
 
 def test_no_beat_waits_for_the_next_bell(valkey_url: str, namespace: str) -> None:
@@ -61,12 +77,12 @@ def test_a_delayed_job_waits_for_no_bell_either(valkey_url: str, namespace: str)
         loop.call_later = lambda delay, *call, **more: exact(max(delay - 0.005, 0), *call, **more)  # type: ignore[method-assign]
         async with working(app):
             now = time.time()
-            for after in (0.3 + 0.04 * number for number in range(15)):
+            for after in (0.3 + 0.04 * number for number in range(25)):
                 await stamp.using(at=datetime.fromtimestamp(now + after, UTC)).enqueue_async(now + after)
-            await until(lambda: len(late) == 15)
+            await until(lambda: len(late) == 25)
 
     asyncio.run(main())
-    assert sum(it < 0.025 for it in late) >= 10, late
+    assert sum(it < 0.05 for it in late) >= 20, late  # a half by the looks alone, so many by chance in 0.2 %
 
 
 def test_a_worker_under_a_name_that_left_says_what_is_wrong(namespace: str, caplog: pytest.LogCaptureFixture) -> None:
@@ -128,49 +144,77 @@ def test_a_worker_that_was_full_hears_what_comes_after(valkey_url: str, namespac
 
 def test_a_bell_that_rings_while_a_claim_is_answered_is_heard(valkey_url: str, namespace: str) -> None:
     app = Procession(valkey_url, namespace=namespace, lease=60.0, heartbeat=30.0)
-    idle, answered, go_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    busy, answered, go_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     @app.job(name="nap", queue="q")
     async def nap(seconds: float) -> None:
+        if seconds:
+            busy.set()
         await asyncio.sleep(seconds)
 
-    class LateAnswers:
-        """A connection that hands on the answer to the first claim that found a job when the test says so."""
-
-        def __init__(self, connection: Any) -> None:
-            self._connection = connection
+    class LateAnswers(Between):
+        """Hands on the answer to the first claim that found a job when the test says so."""
 
         async def ask(self, *operations: Any, **options: Any) -> Any:
-            answer = await self._connection.ask(*operations, **options)
+            answer = await self.connection.ask(*operations, **options)
             claims = answer if len(operations) == 1 else answer[-1]
-            if getattr(claims, "jobs", None) and idle.is_set() and not answered.is_set():
+            if getattr(claims, "jobs", None) and busy.is_set() and not answered.is_set():
                 answered.set()
                 await go_on.wait()
             return answer
 
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self._connection, name)
-
-    connect = app.database.connect_async
-    app.database.connect_async = lambda *a, **b: LateAnswers(connect(*a, **b))  # type: ignore[method-assign]
+    LateAnswers.of(app)
 
     async def main() -> float:
-        worker = QueueWorker(app)
-        running = asyncio.ensure_future(worker.run())
-        await (await nap.enqueue_async(0.0)).wait_async(15)  # from now on the worker waits at its bells
-        idle.set()
-        first = await nap.using(delay=0.3).enqueue_async(20.0)  # what becomes due is claimed in a turn
-        await answered.wait()
-        second = await nap.enqueue_async(0.0)
-        await asyncio.sleep(0.1)  # the worker has read its bell, or waits for the end of the turn
-        began = time.monotonic()
-        go_on.set()
-        await second.wait_async(15)
-        waited = time.monotonic() - began
-        await first.cancel_async()
-        worker.stop()
-        await running
-        await app.close_async()
-        return waited
+        async with working(app), asyncio.timeout(30):
+            before = await nap.enqueue_async(20.0)
+            await busy.wait()  # who performs something claims in turns
+            first = await nap.enqueue_async(20.0)
+            await answered.wait()
+            second = await nap.enqueue_async(0.0)
+            await asyncio.sleep(0.1)  # the worker has read its bell, or waits for the end of the turn
+            began = time.monotonic()
+            go_on.set()
+            await second.wait_async(15)
+            waited = time.monotonic() - began
+            for handle in (before, first):
+                await handle.cancel_async()
+            return waited
 
     assert asyncio.run(main()) < 2.0
+
+
+def test_a_ring_that_is_on_its_way_as_the_worker_stops_is_heard_all_the_same(valkey_url: str, namespace: str) -> None:
+    app = Procession(valkey_url, namespace=namespace, lease=120.0, heartbeat=60.0)
+    rang = asyncio.Event()
+
+    @app.job(name="long", queue="q")
+    async def long() -> None:
+        await asyncio.sleep(60)
+
+    class SlowBells(Between):
+        """Hears its own bell and hands on no ring of it."""
+
+        async def wait(self, bells: Sequence[str], timeout: float) -> str | None:
+            bell: str | None = await self.connection.wait(bells, timeout)
+            if bell == bells[-1] and not rang.is_set():
+                rang.set()
+                await asyncio.Event().wait()
+            return bell
+
+    SlowBells.of(app)
+
+    async def main() -> float:
+        async with working(app) as worker:
+            handle = await long.enqueue_async()
+            await until(lambda: handle.job().state is State.RUNNING)
+            await asyncio.sleep(0.3)  # no claim is under way any more, which would hear the bell as well
+            await handle.cancel_async()
+            await asyncio.wait_for(rang.wait(), 15)
+            began = time.monotonic()
+            worker.stop()
+            await handle.wait_async(15)
+            return time.monotonic() - began
+
+    assert asyncio.run(main()) < 2.0
+

@@ -256,3 +256,18 @@ def test_what_goes_on_beside_a_block_ends_with_it_and_a_stray_cancellation_break
         assert said == ["broken"]
 
     asyncio.run(main())
+
+
+def test_a_loop_that_ends_with_its_worker_calls_nothing_broken(caplog: pytest.LogCaptureFixture) -> None:
+    app = Procession("memory://", namespace="ends")
+
+    @app.job(name="job", queue="q")
+    async def job() -> None: ...
+
+    async def main() -> None:
+        task = asyncio.ensure_future(QueueWorker(app).run())
+        await (await job.enqueue_async()).wait_async(15)
+        assert not task.done()  # and the program ends without another word to it
+
+    asyncio.run(main())
+    assert "broken" not in caplog.text

@@ -456,6 +456,7 @@ class QueueWorker:
     async def _wind_down(self) -> None:
         """Stop claiming → release unstarted → wait → cancel → release uncharged → settle → leave."""
         self._listener.anew()  # with the claim that may lie behind its wait
+        self._beat_alarm.ring()  # it says what a ring meant that was on its way
         self._performer.release_unstarted()
         deadline = monotonic() + self._grace
         await self._until_idle(deadline, level=2)
