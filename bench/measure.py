@@ -10,7 +10,8 @@ A contestant is a module with some of these words; a figure whose words it lacks
 - `enqueue_one(n)`, `enqueue_one_async(n)`, `enqueue_gathered(n)`, `enqueue_bulk(n)`: n no-op jobs, each in its way.
 - `enqueue_stamp(due)`, or `enqueue_stamps(n, pause)` where the client is not Python: jobs that say how late they began.
 - `enqueue_delayed(instants)`, `enqueue_naps(n)`, `enqueue_burns(n, rounds)`.
-- `worker(processes=, concurrency=, threads=)`: the command that performs jobs.
+- `worker(processes=, concurrency=, threads=)`: the command that performs jobs; one that cannot start several processes
+  leaves the word out, and is called once for each.
 """
 
 from __future__ import annotations

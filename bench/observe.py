@@ -57,6 +57,18 @@ def server_seconds(client: Any) -> float:
     return float(info["used_cpu_user"]) + float(info["used_cpu_sys"])
 
 
+def server_busy_seconds(client: Any) -> float:
+    """Seconds in which the server's main thread ran, or was ready to and had no core; in the others it had nothing to
+    do. 0 where the kernel does not say (`/proc/PID/schedstat` is of Linux)."""
+    if client is None:
+        return 0.0
+    try:
+        ran, waited, _ = Path(f"/proc/{client.info('server')['process_id']}/schedstat").read_text("ascii").split()
+    except OSError:
+        return 0.0
+    return (int(ran) + int(waited)) / 1e9
+
+
 def script_seconds(client: Any) -> float:
     """Seconds that the server has spent in commands that came over the wire; those within scripts are part of these."""
     if client is None:
