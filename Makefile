@@ -25,7 +25,7 @@ demo: $(READY)  ## the brief's demonstration: ten jobs, seen moving (WEB=1: on t
 	$(if $(WEB),,@echo "to see it on the dashboard: make demo WEB=1")
 
 test: $(READY)  ## all tests but the slow suites
-	$(BIN)/python -m pytest -n 3 --dist loadgroup --ignore tests/web/browser
+	$(BIN)/python -m pytest -n 4 --dist loadgroup --ignore tests/web/browser
 
 test-web: $(READY)  ## the dashboard in a real browser; needs Chromium (Debian: apt-get install chromium)
 	@command -v $${CHROMIUM:-chromium} >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null \
