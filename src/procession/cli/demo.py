@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from time import sleep
 from typing import Protocol
+from uuid import UUID
 
 import click
 
@@ -51,10 +52,13 @@ def demo(count: int, processes: int, seed: int, pace: float, web: bool) -> None:
         from procession.demo import DummyWorker, app
 
         try:
-            with dashboard(web), _screen() as screen, _workers(processes, Path(home)) as process:
+            with dashboard(web), _screen() as screen:
                 handles = app.enqueue_many(DummyWorker.bind(number, seed) for number in range(1, count + 1))
-                seen = _watch([handle.jid for handle in handles], screen, process)
-                stay(web)
+                jids = [handle.jid for handle in handles]
+                screen.show(_found(jids))  # while they wait, for nobody performs them yet
+                with _workers(processes, Path(home)) as process:
+                    seen = _watch(jids, screen, process)
+                    stay(web)
             found = app.stats()
             app.close()
         finally:
@@ -66,13 +70,17 @@ def demo(count: int, processes: int, seed: int, pace: float, web: bool) -> None:
         raise click.exceptions.Exit(FAILED)
 
 
-def _watch(jids: Sequence[object], screen: Screen, process: subprocess.Popen[bytes]) -> tuple[int, int, int]:
-    """Show the jobs until all have ended; count what was seen."""
+def _found(jids: Sequence[UUID]) -> list[Job]:
     from procession.demo import app
 
+    return [job for job in app.ask(app.database.find(jids)) if job is not None]
+
+
+def _watch(jids: Sequence[UUID], screen: Screen, process: subprocess.Popen[bytes]) -> tuple[int, int, int]:
+    """Show the jobs until all have ended; count what was seen."""
     deadline = monotonic() + PATIENCE
     while True:
-        jobs = [job for job in app.ask(app.database.find(list(jids))) if job is not None]  # type: ignore[arg-type]
+        jobs = _found(jids)
         screen.show(jobs)
         ended = [job for job in jobs if job.state.final]
         if len(ended) == len(jids) or monotonic() > deadline or process.poll() is not None:
