@@ -4,6 +4,7 @@ goes on."""
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import socket
 import time
@@ -67,10 +68,13 @@ def test_a_worker_that_starts_before_its_store_waits_quietly_and_resolves_the_na
             worker = QueueWorker(app)
             running = asyncio.ensure_future(worker.run())
             await asyncio.sleep(1.0)  # whatever a start costs is over
-            spent, tried = time.process_time(), len(tries)
-            await asyncio.sleep(3.0)
-            assert 1 <= len(tries) - tried <= 20  # each part of the worker tries once a second, or less often
-            assert time.process_time() - spent < 0.05 * 3.0
+            spent, tried = [time.process_time()], len(tries)
+            for _ in range(5):
+                await asyncio.sleep(3.0 / 5)
+                spent.append(time.process_time())
+            assert 1 <= len(tries) - tried <= 8  # as often as the pause between tries lets it, about once a second
+            calm = sorted(after - before for before, after in itertools.pairwise(spent))[:3]
+            assert sum(calm) < (0.01 * 3.0 + 0.02) * 3 / 5  # what else the machine does makes some of them dearer
             assert said(caplog, "no answer from the store") == 1
             moved_to.append(server.port)
             await processed(app, 1)

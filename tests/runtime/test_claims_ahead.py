@@ -11,14 +11,14 @@ from redis import Redis
 from procession import Job, Procession, State
 from procession.errors import Unavailable
 from procession.orders import Order
-from tests.runtime.working import until, working
+from tests.runtime.working import Between, put_between, until, working
 
 
-class Between:
+class Line(Between):
     """A connection of a worker, and which way its claims take. Of those behind a wait `lost` answers get lost."""
 
     def __init__(self, connection: Any) -> None:
-        self._connection = connection
+        super().__init__(connection)
         self.in_turns = self.ahead = self.lost = self.handed = 0
         self.delay = 0.0
         """Seconds for which its answers are on the way."""
@@ -50,25 +50,21 @@ class Between:
             raise Unavailable("the connection broke", asked=True)
         return bell, claims
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._connection, name)
-
 
 class Shop:
     """An app with one job, and the connections of its workers."""
 
     def __init__(self, url: str, namespace: str) -> None:
         self.app = Procession(url, namespace=namespace, lease=60.0, heartbeat=30.0)
-        self.lines: list[Between] = []
+        self.lines: list[Line] = []
         self.runs: list[int] = []
         self.go_on = asyncio.Event()
-        connect = self.app.database.connect_async
 
-        def between(*given: Any) -> Any:
-            self.lines.append(Between(connect(*given)))
+        def line(connection: Any) -> Line:
+            self.lines.append(Line(connection))
             return self.lines[-1]
 
-        self.app.database.connect_async = between  # type: ignore[method-assign]
+        put_between(self.app, line)
 
         @self.app.job(name="note", queue="q")
         async def note(n: int, hold: bool = False) -> None:
@@ -84,9 +80,9 @@ class Shop:
         self.app.close()
         return job
 
-    async def at_rest(self) -> Between:
+    async def at_rest(self) -> Line:
         """The line of the worker, once its claim lies at the store."""
-        found: Between = await until(lambda: next((it for it in self.lines if it.lies), None))
+        found: Line = await until(lambda: next((it for it in self.lines if it.lies), None))
         await asyncio.sleep(0.05)  # it is sent with the wait; nothing tells when it is there
         return found
 
@@ -192,7 +188,7 @@ def test_what_an_unheard_claim_took_is_given_back_only_if_no_claim_follows(
 def test_a_worker_that_leaves_has_withdrawn_its_claim(url: str, namespace: str) -> None:
     shop = Shop(url, namespace)
 
-    async def main() -> Between:
+    async def main() -> Line:
         async with working(shop.app) as worker:
             line = await shop.at_rest()
             worker.stop()

@@ -13,7 +13,7 @@ from procession import Procession
 from procession.errors import Unavailable
 from procession.runtime import outbox
 from procession.runtime.coroutines import begun
-from tests.runtime.working import working
+from tests.runtime.working import Between, put_between, working
 
 
 @pytest.fixture
@@ -103,8 +103,7 @@ class Load:
         """At each claim: how many jobs have come that are not begun."""
         self.lose = False
         """The answers to a trip that beats and claims get lost, once."""
-        connect = self.app.database.connect_async
-        self.app.database.connect_async = lambda *given: Line(connect(*given), self)  # type: ignore[method-assign]
+        put_between(self.app, lambda connection: Line(connection, self))
 
         @self.app.job(name="note", queue="q")
         async def note() -> None:
@@ -124,11 +123,11 @@ class Load:
                 await asyncio.sleep(0.02)
 
 
-class Line:
+class Line(Between):
     """A connection of the worker."""
 
     def __init__(self, connection: Any, load: Load) -> None:
-        self._connection = connection
+        super().__init__(connection)
         self._load = load
 
     async def ask(self, *operations: Any, **options: Any) -> Any:
@@ -155,9 +154,6 @@ class Line:
         bell, claims = await self._connection.wait_then_ask(bells, timeout, *then)
         self._load.came.update(job.jid for job in claims.jobs)
         return bell, claims
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._connection, name)
 
 
 def test_the_next_claim_sets_out_before_the_jobs_of_the_last_are_begun(url: str, namespace: str) -> None:

@@ -30,6 +30,22 @@ async def working(app: Procession, **options: Any) -> AsyncIterator[QueueWorker]
         app.close()
 
 
+class Between:
+    """A connection with a hand of the test in between. What a subclass does not say otherwise is the connection's."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+
+def put_between(app: Procession, hand: Callable[[Any], Between]) -> None:
+    """From now on `hand` is given each connection that is made on a loop, and what it returns is used instead."""
+    connect = app.database.connect_async
+    app.database.connect_async = lambda *given: hand(connect(*given))  # type: ignore[method-assign, assignment, return-value]
+
+
 async def taken_back(app: Procession, worker: QueueWorker) -> None:
     """As if this worker had been paused for longer than its lease: others take back what it runs."""
     lease = milliseconds(app.settings.lease)
