@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from procession.job import Outcome
 
-BATCH = 1_000
+BATCH = 1_400
 """Most outcomes that one settle carries, and most jobs that one claim takes."""
 
 
