@@ -368,10 +368,11 @@ def test_a_job_claimed_ahead_is_given_back_when_the_runs_before_it_become_long(
             long = [heavy.long.enqueue(str(path)) for path in paths]
             for path in paths:
                 await until(path.exists)
-            monkeypatch.setattr(process_executor, "SHORT", 60.0)  # what it has seen was short, so it claims ahead
+            pace = executor(first)._pace
+            monkeypatch.setattr(pace, "soon", lambda: 1)  # what it has seen was short, so it claims ahead
             waiting = heavy.Sync.enqueue(1)
             await until(lambda: executor(first).waiting)
-            monkeypatch.setattr(process_executor, "SHORT", 0.0)
+            monkeypatch.setattr(pace, "soon", lambda: 0)
             await until(lambda: waiting.job().state is State.QUEUED)
             assert waiting.job().attempt == 0
             async with working(app):
@@ -387,15 +388,19 @@ def test_a_job_claimed_ahead_is_given_back_when_the_runs_before_it_become_long(
 # Processes that cannot begin, and those that are worn
 
 
-def test_a_job_process_makes_way_after_so_many_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("seconds", "runs"), [(0.0, [3, 3]), (60.0, [6])])
+def test_a_job_process_makes_way_after_so_many_jobs_and_seconds(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, runs: list[int]
+) -> None:
     monkeypatch.setattr(process_executor, "JOBS", 3)
+    monkeypatch.setattr(process_executor, "LIFE", seconds)
 
     async def main() -> list[int]:
         async with working(app):
             return [(await heavy.where.enqueue().result_async(30))[0] for _ in range(6)]
 
     seen = asyncio.run(main())
-    assert [seen.count(pid) for pid in dict.fromkeys(seen)] == [3, 3]
+    assert [seen.count(pid) for pid in dict.fromkeys(seen)] == runs
 
 
 @pytest.mark.parametrize(

@@ -18,16 +18,16 @@ from procession.job import Crash
 from procession.runtime.active import Active, Performance, Waiting
 from procession.runtime.executor import CANCEL_GRACE, died
 from procession.runtime.frames import Ended, FromJob, Noted, Ready
+from procession.runtime.pace import Pace
 from procession.runtime.slots import Places
 from procession.runtime.spawned import Spawned
 
 log = logging.getLogger("procession.worker")
 
-JOBS = 1_000
-"""Runs after which a job process makes way: what leaks is bounded, and one start in so many costs next to nothing."""
-SHORT = 0.1
-"""Seconds. While runs are usually shorter, each busy process has its next job waiting here, so that it does not idle
-for a round trip after each. Longer ones leave that job to other workers, and a round trip costs them nothing."""
+JOBS, LIFE = 1_000, 30.0
+"""A job process makes way after so many runs, and not before so many seconds: what leaks is bounded, and a start now
+and then costs next to nothing, however short the runs are."""
+
 
 class ProcessExecutor(Waiting):
     """Jobs in job processes.
@@ -44,7 +44,7 @@ class ProcessExecutor(Waiting):
         self._target = target
         self._lives: dict[Spawned, asyncio.Task[None]] = {}
         self._idle: list[Spawned] = []
-        self._usual = SHORT
+        self._pace = Pace(size)
         self._closing = False
 
     def fill(self) -> None:
@@ -68,11 +68,7 @@ class ProcessExecutor(Waiting):
     def places(self) -> Places:
         """See `Executor.places`."""
         taken = len(self._lives) - len(self._idle) - self.about_to_begin()
-        soon = 0
-        if self._usual < SHORT:
-            since = monotonic() - SHORT
-            soon = sum(1 for it in self._lives if it.active is not None and it.active.started > since)
-        return Places(self.size, taken, len(self.waiting), soon)
+        return Places(self.size, taken, len(self.waiting), self._pace.soon())
 
     async def stack(self, active: Active) -> str:
         """See `Executor.stack`."""
@@ -140,10 +136,11 @@ class ProcessExecutor(Waiting):
                 spawned.stay()
                 assert active is not None
                 now = monotonic()
-                self._usual += (now - active.started - self._usual) / 4
+                self._pace.ended(now - active.started)
                 self.performance.ended(active, message.verdict, now)
                 spawned.done += 1
-                if message.worn or active.run.stopped or spawned.done >= JOBS:
+                aged = spawned.done >= JOBS and now - spawned.started > LIFE
+                if message.worn or active.run.stopped or aged:
                     spawned.retire()
                 else:
                     self._rest(spawned)

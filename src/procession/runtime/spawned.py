@@ -19,6 +19,7 @@ import threading
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 
+from procession.clock import monotonic
 from procession.job import Crash
 from procession.runtime.active import Active
 from procession.runtime.blackbox import WRITTEN, BlackBox, ended
@@ -35,6 +36,7 @@ class Spawned:
     def __init__(self, target: str) -> None:
         self._loop = asyncio.get_running_loop()
         self.active: Active | None = None
+        self.started = monotonic()
         self.done = 0
         self.names: frozenset[str] | None = None
         """Which jobs its app knows; None until it is ready."""
