@@ -143,7 +143,7 @@ class Waiting:
         """See `Executor.put`."""
         self.waiting.append(active)
         if self._watch is None:
-            self._eldest = self.waiting[0]
+            self._eldest = active
             self._watch = self.loop.call_later(OVERDUE, self._look)
 
     def fill_soon(self) -> None:
@@ -168,13 +168,13 @@ class Waiting:
 
     def _look(self) -> None:
         self._watch = None
-        if not self.waiting:
-            return
-        if self.waiting[0] is self._eldest:
-            for active in [*self.waiting][self.about_to_begin() :]:
+        waiting = [*self.waiting]
+        if waiting and waiting[0] is self._eldest:
+            for active in waiting[self.about_to_begin() :]:
                 self.performance.overdue(active)
-        if self.waiting:
-            self._eldest = self.waiting[0]
+            waiting = [*self.waiting]
+        if waiting:
+            self._eldest = waiting[0]
             self._watch = self.loop.call_later(OVERDUE, self._look)
 
     def withdraw(self, active: Active) -> bool:

@@ -81,15 +81,17 @@ class Run(Struct):
         return self.context.stop_reason
 
     def cut(self) -> None:
-        """No attempt goes on beyond the deadline of its job. Called when the attempt begins."""
-        if self.deadline is not None:
-            left = max(self.deadline - monotonic(), 0.001)
-            self.timeout = left if self.timeout is None else min(self.timeout, left)
-            killed = left + CANCEL_GRACE
-            self.hard_timeout = killed if self.hard_timeout is None else min(self.hard_timeout, killed)
+        """No attempt goes on beyond the deadline of its job."""
+        if self.deadline is None:
+            return
+        left = max(self.deadline - monotonic(), 0.001)
+        self.timeout = left if self.timeout is None else min(self.timeout, left)
+        killed = left + CANCEL_GRACE
+        self.hard_timeout = killed if self.hard_timeout is None else min(self.hard_timeout, killed)
 
     def begin(self, now: float) -> None:
         """Its time counts from here, by `clock.monotonic()`. A hard timeout that is nearer leaves no other."""
+        self.cut()
         limit = self.hard_timeout if self.timeout is None else self.timeout
         self.context.deadline = None if limit is None else now + limit
 

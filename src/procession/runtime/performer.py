@@ -258,11 +258,9 @@ class Performer:
 
     def began(self, active: Active, now: float) -> None:
         """See `Performance.began`."""
-        run, active.started = active.run, now
-        if run.deadline is not None:
-            run.cut()
+        active.started = now
         if self._announcer is not None:
-            self._announcer.started(run)
+            self._announcer.started(active.run)
 
     def goes_on(self, active: Active) -> None:
         """See `Performance.goes_on`."""

@@ -1,5 +1,8 @@
 """Where `def` jobs run: in threads of the worker's own process.
 
+To hand a job to a thread, and to hear from it, costs more than a short job does. So a thread performs what waits, one
+job after the other, and the loop hears what has happened when it turns: of many short runs at once.
+
 CPython cannot kill a thread. One that outlives its job's timeout is written off: its place counts as lost until it
 returns, and what it then returns goes nowhere. Threads are daemons, so that a stuck one never keeps the process from
 ending. Called by the performer.
@@ -11,6 +14,7 @@ import logging
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from queue import SimpleQueue
 
 from procession.clock import monotonic
@@ -21,6 +25,9 @@ from procession.runtime.slots import Places
 from procession.runtime.stacks import of_thread
 
 log = logging.getLogger("procession.worker")
+
+SHORT = 0.005
+"""Seconds after which a run that goes on is no short one: its start is told, and its time watched."""
 
 
 class ThreadExecutor(Waiting):
@@ -33,8 +40,18 @@ class ThreadExecutor(Waiting):
         self._worker = worker
         self._pace = Pace(size)
         self._pool = ThreadPool(size)
+        self._lock = threading.Lock()
+        """Held to move a run from one of these to another, and to count threads."""
         self._running: set[Active] = set()
         self._written_off: set[Active] = set()
+        self._ended: list[tuple[Active, Verdict]] = []
+        """What the loop has not heard of yet."""
+        self._working = 0
+        """Threads that perform, or are about to look for what waits."""
+        self._hearing = False
+        """The loop is going to hear, as it turns …"""
+        self._looking = False
+        """… or to look in a moment."""
 
     @property
     def lost(self) -> int:
@@ -43,18 +60,25 @@ class ThreadExecutor(Waiting):
 
     def fill(self) -> None:
         """See `Waiting.fill`."""
-        while self.waiting and len(self._running) + self.lost < self.size:
-            now = monotonic()
-            if now >= self.performance.alive_until:
-                return
-            self._begin(self.waiting.popleft(), now)
+        while self.waiting:
+            with self._lock:
+                if self._working >= self.size or (active := self._taken()) is None:
+                    return
+                self._working += 1
+            self._begin(active, monotonic())
+
+    def withdraw(self, active: Active) -> bool:
+        """See `Executor.withdraw`."""
+        with self._lock:
+            return super().withdraw(active)
 
     def stop(self, active: Active) -> None:
         """Write the thread off."""
-        if active not in self._running:
-            return
-        self._running.remove(active)
-        self._written_off.add(active)
+        with self._lock:
+            if active not in self._running:
+                return
+            self._running.remove(active)
+            self._written_off.add(active)
         log.warning(
             "job %s does not stop (%s); its thread is lost until it does", active.run.claimed.jid, active.run.stopped
         )
@@ -70,37 +94,87 @@ class ThreadExecutor(Waiting):
 
     async def close(self) -> None:
         """See `Executor.close`: busy threads end with their work, or with the process."""
-        self.close_waiting()
+        with self._lock:
+            self.close_waiting()
+        self._hear()
         self._pool.close()
 
-    def _begin(self, active: Active, now: float) -> None:
-        self._running.add(active)
-        self.performance.began(active, now)
+    # In a thread
 
-        def work() -> None:
-            active.thread = threading.get_ident()
-            verdict = perform(active.run, self._worker)
-            with suppress(RuntimeError):  # a thread that was written off may outlive the loop
-                self.loop.call_soon_threadsafe(self._returned, active, verdict)
+    def _perform(self, active: Active | None) -> None:
+        while active is not None:
+            active.thread, active.started = threading.get_ident(), monotonic()
+            self._over(active, perform(active.run, self._worker))
+            with self._lock:
+                active = self._taken()
+                self._working -= active is None
 
-        try:
-            self._pool.submit(work)
-        except RuntimeError as error:  # the system has none to give
+    def _over(self, active: Active, verdict: Verdict) -> None:
+        active.thread, active.took = 0, monotonic() - active.started
+        with self._lock:
             self._running.discard(active)
+            self._written_off.discard(active)
+            self._ended.append((active, verdict))
+            hearing, self._hearing = self._hearing, True
+        if not hearing:
+            with suppress(RuntimeError):  # a thread that was written off may outlive the loop
+                self.loop.call_soon_threadsafe(self._hear)
+
+    def _taken(self) -> Active | None:
+        """What has waited longest runs now; None when nothing may. Called with the lock."""
+        if not self.waiting or monotonic() >= self.performance.alive_until:
+            return None
+        active = self.waiting.popleft()
+        self._running.add(active)
+        return active
+
+    # On the loop
+
+    def _begin(self, active: Active, now: float) -> None:
+        active.run.cut()
+        self.performance.began(active, now)
+        try:
+            self._pool.submit(partial(self._perform, active))
+        except RuntimeError as error:  # the system has none to give
+            with self._lock:
+                self._running.discard(active)
+                self._working -= 1
             log.error("a thread could not be started: %s", error)
             why = f"a thread could not be started: {error}"
             self.performance.ended(active, postponed(active.run.claimed, why, why), now)
         else:
             self.performance.goes_on(active)
 
-    def _returned(self, active: Active, verdict: Verdict) -> None:
-        self._running.discard(active)
-        self._written_off.discard(active)
-        now = monotonic()
-        self._pace.ended(now - active.started)
-        self.performance.ended(active, verdict, now)
+    def _hear(self) -> None:
+        """Tell what has ended, and of what goes on that it does."""
+        with self._lock:
+            ended, self._ended, self._hearing = self._ended, [], False
+            running = [*self._running]
+        counted = [(active, verdict) for active, verdict in ended if not active.done]
+        since = monotonic() - SHORT
+        going_on = [it for it in running if 0 < it.started < since and not (it.logged or it.done)]
+        for active in (*going_on, *(active for active, _ in counted if not active.logged)):
+            self.performance.began(active, active.started)
+        for active in going_on:
+            self.performance.goes_on(active)
+        if counted:
+            self._pace.ended(sum(active.took or 0.0 for active, _ in counted) / len(counted), len(counted))
+            self.performance.all_ended(counted)
         self.fill()
-        self.performance.place_freed()
+        if ended:
+            self.performance.place_freed()
+        self._look_soon()
+
+    def _look_soon(self) -> None:
+        """Hear of what goes on in a moment, if a thread performs one of which nothing is told yet, or is about to."""
+        told = self.lost + sum(active.logged or active.done for active in [*self._running])
+        if self._working > told and not self._looking:
+            self._looking = True
+            self.loop.call_later(SHORT, self._looked)
+
+    def _looked(self) -> None:
+        self._looking = False
+        self._hear()
 
 
 class ThreadPool:
