@@ -28,6 +28,7 @@ from procession.runtime.loop_executor import LoopExecutor
 from procession.runtime.outbox import Outbox
 from procession.runtime.performer import Performer
 from procession.runtime.queue_worker import QueueWorker
+from procession.runtime.thread_executor import ThreadExecutor
 from procession.testing.contract import ageing as test_ageing
 from procession.testing.contract import deadline as test_deadline
 from procession.testing.contract import faults as test_faults
@@ -43,7 +44,7 @@ from tests.guards.removal import function_without, script_without
 from tests.guards.stage import play
 from tests.lua import test_scripts
 from tests.model.schedule import NETWORK
-from tests.runtime import test_ahead, test_claims_ahead, test_trips
+from tests.runtime import test_ahead, test_claims_ahead, test_threads, test_trips
 
 Removal = Callable[[], AbstractContextManager[None]]
 
@@ -318,6 +319,16 @@ RUNTIME = (
         LoopExecutor.fill, "if monotonic() < self.performance.alive_until:", "if True:",
         test_ahead.test_what_waits_does_not_begin_while_the_lease_may_have_ended,
     ).also(LoopExecutor._perform_those_waiting, " and now < performance.alive_until"),
+    function(
+        "nor in a thread that goes on by itself",
+        ThreadExecutor._taken, " or monotonic() >= self.performance.alive_until", "",
+        test_threads.test_no_thread_begins_what_waits_once_the_lease_may_have_ended,
+    ),
+    function(
+        "a run that goes on is watched, also where its thread began it by itself",
+        ThreadExecutor._look_soon, "if self._working > told and not self._looking:", "if False:",
+        test_threads.test_a_run_that_begins_in_a_busy_thread_is_watched_as_any_other, how="timeout",
+    ),
     function(
         "what the claim under way will answer is no stranger",
         Claiming.unbrought, "if held.token != self._token", "",

@@ -72,8 +72,8 @@ class Performance(Protocol):
         """The executor cannot perform this job, which has not begun."""
         ...
 
-    def overdue(self, active: Active) -> None:
-        """This job was expected to begin long ago, and has not."""
+    def overdue(self, waiting: Sequence[Active]) -> None:
+        """These jobs, all of one executor, were expected to begin long ago, and have not."""
         ...
 
     def place_freed(self) -> None:
@@ -169,9 +169,8 @@ class Waiting:
     def _look(self) -> None:
         self._watch = None
         waiting = [*self.waiting]
-        if waiting and waiting[0] is self._eldest:
-            for active in waiting[self.about_to_begin() :]:
-                self.performance.overdue(active)
+        if waiting and waiting[0] is self._eldest and (overdue := waiting[self.about_to_begin() :]):
+            self.performance.overdue(overdue)
             waiting = [*self.waiting]
         if waiting:
             self._eldest = waiting[0]

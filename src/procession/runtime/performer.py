@@ -136,9 +136,9 @@ class Performer:
         served = [self._executors[name].places() for name in self._capacity.served]
         if coming and len(served) > 1:
             return 0  # of which kinds they are is not known yet
-        ahead = served[0].ahead if len(served) == 1 else 0
+        ahead = sum(places.ahead for places in served)
         most = self._capacity.concurrency + ahead
-        room = max(claimable(most - self.executing, served, mixed=len(served) > 1) - coming, 0)
+        room = max(claimable(most - self.executing, served) - coming, 0)
         # Two halves take turns: one is performed while the other is on its way. Claimed whole, nothing ran meanwhile.
         return min(room, -(-most // 2)) if ahead else room
 
@@ -296,11 +296,14 @@ class Performer:
         self._report([verdict.outcome for _, verdict in ended])
         self._wake()
 
-    def overdue(self, active: Active) -> None:
-        """See `Performance.overdue`. Given back to whoever is free, unless the next claim would only fetch it again."""
-        kinds = [self._executors[name] for name in self._capacity.served]
-        if kinds == [active.executor] and not active.done and active.executor.withdraw(active):
-            self.ended(active, released(active.run.claimed, "no place became free"), monotonic())
+    def overdue(self, waiting: Sequence[Active]) -> None:
+        """See `Performance.overdue`. Given back to whoever is free, but for those that the next claim would only fetch
+        again."""
+        executor, kinds = waiting[0].executor, [self._executors[name] for name in self._capacity.served]
+        fetched = 0 if kinds == [executor] else executor.places().size
+        for active in waiting[fetched:]:
+            if not active.done and executor.withdraw(active):
+                self.ended(active, released(active.run.claimed, "no place became free"), monotonic())
 
     def cannot(self, active: Active, why: str) -> None:
         """See `Performance.cannot`. A suspect runs where its kind runs: its last life is worth a try."""

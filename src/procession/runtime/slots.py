@@ -18,20 +18,23 @@ class Places(NamedTuple):
     """How many more may wait, because that many places are free in a moment."""
 
 
-def claimable(free: int, served: Sequence[Places], *, mixed: bool) -> int:
+def claimable(free: int, served: Sequence[Places]) -> int:
     """How many more jobs fit.
 
     A claim cannot choose between kinds of jobs, so where a worker serves several, those that find no free place of
-    their kind wait in a buffer of at most as many; while one is full nothing is claimed.
+    their kind wait in a buffer of at most as many. While one is full nothing is claimed; else what ends in a moment
+    may be followed by jobs of any kind, and what then waits too long is given back.
 
     Args:
         free: how many more jobs this worker may hold at all.
         served: the bounded executors that the served jobs need.
-        mixed: the served jobs need more than one executor.
     """
+    ahead = sum(places.ahead for places in served)
     for places in served:
-        fit = max(places.size + (0 if mixed else places.ahead) - places.taken - places.waiting, 0)
-        if mixed:
-            fit = fit + places.size - places.waiting if places.waiting < places.size else 0
+        fit = max(places.size + ahead - places.taken - places.waiting, 0)
+        if len(served) > 1:
+            if places.waiting >= places.size + places.ahead:
+                return 0
+            fit += max(places.size - places.waiting, 0)
         free = min(free, fit)
     return max(free, 0)

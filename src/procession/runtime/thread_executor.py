@@ -103,14 +103,15 @@ class ThreadExecutor(Waiting):
 
     def _perform(self, active: Active | None) -> None:
         while active is not None:
-            active.thread, active.started = threading.get_ident(), monotonic()
-            self._over(active, perform(active.run, self._worker))
+            active.thread, began = threading.get_ident(), monotonic()
+            active.started = active.started or began
+            self._over(active, perform(active.run, self._worker), began)
             with self._lock:
                 active = self._taken()
                 self._working -= active is None
 
-    def _over(self, active: Active, verdict: Verdict) -> None:
-        active.thread, active.took = 0, monotonic() - active.started
+    def _over(self, active: Active, verdict: Verdict, began: float) -> None:
+        active.thread, active.took = 0, monotonic() - began
         with self._lock:
             self._running.discard(active)
             self._written_off.discard(active)

@@ -1,0 +1,194 @@
+"""`def` jobs follow each other in one thread, and the loop hears of them together: what it then must not miss."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from procession import Event, Procession, State
+from procession.clock import monotonic
+from procession.runtime import active
+from procession.runtime.queue_worker import QueueWorker
+from procession.runtime.thread_executor import SHORT
+from tests.runtime.working import until, working
+
+
+@pytest.fixture
+def app(namespace: str) -> Procession:
+    return Procession(f"memory://{namespace}", namespace=namespace, retry=False)
+
+
+def test_short_runs_share_a_thread_and_are_told_together_each_with_its_events(app: Procession) -> None:
+    count, threads, told, heard = 3_000, set[int](), list[int](), list[Event]()
+
+    @app.job(name="j")
+    def job() -> None:
+        threads.add(threading.get_ident())
+
+    for kind in ("started", "processed"):
+        app.on(kind)(heard.append)
+    app.enqueue_many(job.bind() for _ in range(count))
+
+    async def main() -> None:
+        async with working(app, threads=3) as worker:
+            all_ended = worker._performer.all_ended
+            worker._performer.all_ended = lambda ended: (told.append(len(ended)), all_ended(ended))  # type: ignore[method-assign, assignment]
+            await until(lambda: len(heard) == 2 * count)
+
+    asyncio.run(main())
+    assert sum(told) == count
+    assert len(told) < count / 3
+    assert len(threads) <= 3
+    assert Counter(event.kind for event in heard) == {"started": count, "processed": count}
+    begun = set()
+    for event in heard:
+        begun.add(event.jid)
+        assert event.kind == "started" or event.jid in begun
+
+
+@pytest.mark.parametrize("how", ["timeout", "deadline"])
+def test_a_run_that_begins_in_a_busy_thread_is_watched_as_any_other(app: Procession, how: str) -> None:
+    let_go = threading.Event()
+
+    @app.job(name="short")
+    def short() -> None: ...
+
+    @app.job(name="long", retry=False)
+    def long() -> None:
+        let_go.wait(20)
+
+    limit: Any = {how: 1.0}
+    app.enqueue_many([short.bind() for _ in range(20)])
+
+    async def main() -> None:
+        handle = long.using(**limit).enqueue()
+        async with working(app, threads=1) as worker:
+            threads = worker._performer._threads
+            threads._pace.soon = lambda: 30  # type: ignore[method-assign]  # all come with one claim
+            run = (await until(lambda: [it for it in threads._running if it.run.registered.name == "long"]))[0]
+            began = monotonic()
+            await asyncio.sleep(60 * SHORT)
+            assert run.logged
+            found = await handle.wait_async(10)
+            let_go.set()
+            assert (found.state, (found.error or "").split(":")[0]) == (State.FAILED, "JobTimeout")
+            assert 0.5 < monotonic() - began < 3
+            await until(lambda: not threads.lost)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("after", [0, 200, 1_000])
+def test_what_a_worker_gives_back_in_the_middle_of_a_burst_has_not_run(app: Procession, after: int) -> None:
+    count, ran = 3_000, list[int]()
+
+    @app.job(name="j")
+    def job(n: int) -> None:
+        ran.append(n)
+
+    app.enqueue_many(job.bind(n) for n in range(count))
+
+    async def main() -> None:
+        worker = QueueWorker(app, threads=4)
+        running = asyncio.ensure_future(worker.run())
+        await until(lambda: len(ran) > after)
+        worker.stop()
+        await running
+        assert len(ran) == app.stats().processed
+        async with working(app):
+            await until(lambda: app.stats().processed == count)
+
+    asyncio.run(main())
+    assert sorted(ran) == [*range(count)]
+    assert app.stats().queued == 0
+    app.close()
+
+
+def test_no_thread_begins_what_waits_once_the_lease_may_have_ended(app: Procession) -> None:
+    alive, workers = list[bool](), list[QueueWorker]()
+
+    @app.job(name="j")
+    def job(n: int) -> None:
+        performer = workers[0]._performer
+        alive.append(performer.alive_until > monotonic())
+        if n == 0:
+            performer.alive_until = 0.0  # until the store says what is ours
+
+    app.enqueue_many(job.bind(n) for n in range(50))
+
+    async def main() -> None:
+        async with working(app, threads=1) as worker:
+            workers.append(worker)
+            worker._performer._threads._pace.soon = lambda: 50  # type: ignore[method-assign]
+            await until(lambda: app.stats().processed == 50)
+
+    asyncio.run(main())
+    assert alive == [True] * 50
+
+
+def test_of_several_kinds_what_waits_too_long_is_given_back_but_for_a_thread_each(
+    app: Procession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(active, "OVERDUE", 0.2)
+    ran, let_go = list[int](), threading.Event()
+
+    @app.job(name="swift")
+    async def swift() -> None: ...
+
+    @app.job(name="long")
+    def long(n: int) -> None:
+        ran.append(n)
+        let_go.wait(20)
+
+    async def main() -> None:
+        async with working(app, threads=2) as first:
+            threads = first._performer._threads
+            monkeypatch.setattr(first._performer._tasks._pace, "soon", lambda: 100)  # it was busy with swift ones
+            app.enqueue_many(long.bind(n) for n in range(50))
+            await until(lambda: len(threads.waiting) > 2)
+            await until(lambda: len(threads.waiting) == 2)
+            await asyncio.sleep(0.3)
+            assert (len(ran), len(threads.waiting), app.stats().running) == (2, 2, 4)
+            async with working(app, threads=40):
+                await until(lambda: len(ran) == 42)
+                let_go.set()
+                await until(lambda: app.stats().processed == 50)
+
+    asyncio.run(main())
+    assert sorted(ran) == [*range(50)]
+
+
+def test_a_thread_that_waits_for_nothing_is_asleep(app: Procession) -> None:
+    """The loop looks at what goes on while it does not know of it, and not for as long as it does."""
+    let_go = threading.Event()
+
+    @app.job(name="j")
+    def job(n: int) -> None:
+        if n:
+            let_go.wait(20)
+
+    async def main() -> None:
+        async with working(app, threads=1) as worker:
+            threads = worker._performer._threads
+            looks, hear = [0], threads._hear
+
+            def counted() -> None:
+                looks[0] += 1
+                hear()
+
+            threads._hear = counted  # type: ignore[method-assign]
+            handles = app.enqueue_many(job.bind(n) for n in (0, 1))
+            await until(lambda: any(it.logged and it.run.claimed.jid == handles[1].jid for it in threads._running))
+            seen = looks[0]
+            await asyncio.sleep(20 * SHORT)
+            assert looks[0] == seen
+            let_go.set()
+            await handles[1].wait_async(10)
+            await asyncio.sleep(20 * SHORT)
+            assert (threads._working, looks[0] <= seen + 2) == (0, True)
+
+    asyncio.run(main())
