@@ -30,6 +30,8 @@ from figures import Row
 NEEDS = ("enqueue_bulk", "left", "worker")
 MORE = ("worker_us", "server_us", "life_us", "server_busy")
 BOTH = ("none", "everysec")
+THREADS = 16
+"""As many as a worker has by default. Of the others celery, rq, dramatiq and huey perform `def` jobs in every row."""
 WARM = 100
 """Jobs that are performed before, so that the store knows the scripts."""
 LONG = 100_000
@@ -47,6 +49,16 @@ ROWS = [
         NEEDS,
         MORE,
         modes=BOTH,
+    ),
+    Row(
+        "drain-def",
+        f"drain of def jobs in {THREADS} threads, one process",
+        "jobs/s",
+        "per_second",
+        {"jobs": 20_000, "word": "enqueue_bulk_def"},
+        {"jobs": 4_000},
+        ("enqueue_bulk_def", "left", "worker"),
+        MORE,
     ),
     *[
         Row(
@@ -78,16 +90,19 @@ ROWS = [
 ]
 
 
-def measure(contestant: ModuleType, jobs: int = 20_000, processes: int = 1) -> dict[str, float]:
-    """Jobs a second, and microseconds per job."""
+def measure(
+    contestant: ModuleType, jobs: int = 20_000, processes: int = 1, word: str = "enqueue_bulk"
+) -> dict[str, float]:
+    """Jobs a second, and microseconds per job; `word` says which jobs."""
     client = store()
     prepare(contestant)
     _warm(contestant, client)
     before = script_seconds(client)
-    call(contestant.enqueue_bulk, jobs)
+    call(getattr(contestant, word), jobs)
     enqueued_script = script_seconds(client) - before
     with ExitStack() as ends:
-        workers = [ends.enter_context(working(contestant, **options)) for options in _commands(contestant, processes)]
+        commands = [{"threads": THREADS}] if word == "enqueue_bulk_def" else _commands(contestant, processes)
+        workers = [ends.enter_context(working(contestant, **options)) for options in commands]
         until(lambda: contestant.left(client) <= jobs * 0.98, "the first jobs", every=0.001)
         began, first = time.perf_counter(), contestant.left(client)
         pids = [pid for worker in workers for pid in family(worker.pid)]

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+import bodies
 from bodies import TEXT, anap, anoop, astamp, burn, nap
 from measure import TAG
 
@@ -18,6 +19,7 @@ SETTINGS = "stock"
 
 app = Procession(os.environ.get("BENCH_URL", "memory://"), namespace=TAG)
 noop = app.job(name="noop")(anoop)
+noop_in_thread = app.job(name="noop_in_thread", queue="threads")(bodies.noop)
 stamp = app.job(name="stamp")(astamp)
 wait = app.job(name="anap")(anap)
 nap_in_thread = app.job(name="nap", queue="threads")(nap)
@@ -53,6 +55,11 @@ async def enqueue_gathered(count: int) -> None:
 def enqueue_bulk(count: int) -> None:
     """The documented way to enqueue many."""
     app.enqueue_many([noop.bind(number, TEXT) for number in range(count)])
+
+
+def enqueue_bulk_def(count: int) -> None:
+    """The same of `def` jobs, which run in threads."""
+    app.enqueue_many([noop_in_thread.bind(number, TEXT) for number in range(count)])
 
 
 def enqueue_stamp(due: float) -> None:

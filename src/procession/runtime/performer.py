@@ -134,8 +134,6 @@ class Performer:
     def room(self, coming: int = 0) -> int:
         """How many more jobs fit, beside those that are `coming`."""
         served = [self._executors[name].places() for name in self._capacity.served]
-        if coming and len(served) > 1:
-            return 0  # of which kinds they are is not known yet
         ahead = sum(places.ahead for places in served)
         most = self._capacity.concurrency + ahead
         room = max(claimable(most - self.executing, served) - coming, 0)
