@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import Counter
 from typing import Any
 
@@ -11,7 +12,8 @@ import pytest
 
 from procession import Event, Procession, State
 from procession.clock import monotonic
-from procession.runtime import active
+from procession.runtime import active, thread_executor
+from procession.runtime.executor import Run, Verdict
 from procession.runtime.queue_worker import QueueWorker
 from procession.runtime.thread_executor import SHORT
 from tests.runtime.working import until, working
@@ -190,5 +192,36 @@ def test_a_thread_that_waits_for_nothing_is_asleep(app: Procession) -> None:
             await handles[1].wait_async(10)
             await asyncio.sleep(20 * SHORT)
             assert (threads._working, looks[0] <= seen + 2) == (0, True)
+
+    asyncio.run(main())
+
+
+def test_a_run_whose_thread_comes_late_to_begin_it_is_watched_by_its_deadline(
+    app: Procession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_go, perform = threading.Event(), thread_executor.perform
+
+    def late(run: Run, worker: str) -> Verdict:
+        time.sleep(20 * SHORT if run.deadline else 2 * SHORT)  # others have the interpreter meanwhile
+        return perform(run, worker)
+
+    monkeypatch.setattr(thread_executor, "perform", late)
+
+    @app.job(name="short")
+    def short() -> None: ...
+
+    @app.job(name="long")
+    def long() -> None:
+        let_go.wait(20)
+
+    app.enqueue_many([short.bind() for _ in range(5)])
+
+    async def main() -> None:
+        handle = long.using(deadline=1.0).enqueue()
+        async with working(app, threads=1) as worker:
+            worker._performer._threads._pace.soon = lambda: 30  # type: ignore[method-assign]
+            found = await handle.wait_async(10)
+            let_go.set()
+            assert (found.state, (found.error or "").split(":")[0]) == (State.FAILED, "JobTimeout")
 
     asyncio.run(main())

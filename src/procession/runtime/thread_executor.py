@@ -126,13 +126,13 @@ class ThreadExecutor(Waiting):
         if not self.waiting or monotonic() >= self.performance.alive_until:
             return None
         active = self.waiting.popleft()
+        active.run.cut()  # so that its time can be watched, however late the thread comes to begin it
         self._running.add(active)
         return active
 
     # On the loop
 
     def _begin(self, active: Active, now: float) -> None:
-        active.run.cut()
         self.performance.began(active, now)
         try:
             self._pool.submit(partial(self._perform, active))
