@@ -12,11 +12,12 @@ import pytest
 
 from procession import Event, Procession, State
 from procession.clock import monotonic
+from procession.database import Beat
 from procession.runtime import active, thread_executor
 from procession.runtime.executor import Run, Verdict
 from procession.runtime.queue_worker import QueueWorker
 from procession.runtime.thread_executor import SHORT
-from tests.runtime.working import until, working
+from tests.runtime.working import taken_back, until, working
 
 
 @pytest.fixture
@@ -225,3 +226,35 @@ def test_a_run_whose_thread_comes_late_to_begin_it_is_watched_by_its_deadline(
             assert (found.state, (found.error or "").split(":")[0]) == (State.FAILED, "JobTimeout")
 
     asyncio.run(main())
+
+
+def test_no_thread_begins_what_a_beat_is_about_to_say_was_lost(app: Procession) -> None:
+    ran, compared, let_go = list[int](), list[int](), threading.Event()
+
+    @app.job(name="j")
+    def job(n: int) -> None:
+        ran.append(n)
+        let_go.wait(20)
+
+    app.enqueue_many(job.bind(n) for n in range(20))
+
+    async def main() -> None:
+        async with working(app, threads=1) as worker:
+            performer, beat = worker._performer, worker._beat
+            performer._threads._pace.soon = lambda: 50  # type: ignore[method-assign]
+
+            def late(said: Beat, *, asked: bool) -> None:
+                let_go.set()
+                time.sleep(20 * SHORT)
+                compared.append(len(ran))
+                beat(said, asked=asked)
+
+            await until(lambda: len(ran) == 1 and len(performer._threads.waiting) == 19)
+            performer.alive_until = 0.0
+            await taken_back(app, worker)
+            worker._beat = late  # type: ignore[method-assign]
+            worker._beat_alarm.ring()
+            await until(lambda: app.stats().processed == 20)
+
+    asyncio.run(main())
+    assert compared[0] == 1

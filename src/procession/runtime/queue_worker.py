@@ -314,11 +314,12 @@ class QueueWorker:
         """Work on the answers; the claim is `taken` when the next trip knows of it. True when it found nothing."""
         if trip.outcomes:
             self._settled(trip.outcomes, answers["settled"])
-        if "beat" in answers or trip.claim is not None:
+        if "beat" in answers:
+            self._beat(answers["beat"], asked=trip.claim is not None)
+        if "beat" in answers or trip.claim is not None:  # what was lost is dropped by now: threads begin by themselves
             self._performer.alive_until = trip.at + self._lease / 1_000
             self._keeper.touched()
         if "beat" in answers:
-            self._beat(answers["beat"], asked=trip.claim is not None)
             self._performer.refill()
         if "promoted" in answers:
             self._due(answers["promoted"])
