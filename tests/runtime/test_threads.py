@@ -258,3 +258,38 @@ def test_no_thread_begins_what_a_beat_is_about_to_say_was_lost(app: Procession) 
 
     asyncio.run(main())
     assert compared[0] == 1
+
+
+def test_a_run_that_is_stopped_before_the_loop_has_heard_of_it_is_told_to_have_started(app: Procession) -> None:
+    heard, begun, let_go = list[Event](), threading.Event(), threading.Event()
+    for kind in ("started", "cancelled"):
+        app.on(kind)(heard.append)
+
+    @app.job(name="j")
+    def job(n: int) -> None:
+        if n:
+            begun.set()
+            let_go.wait(20)
+
+    handles = app.enqueue_many(job.bind(n) for n in (0, 0, 1))
+
+    async def main() -> None:
+        async with working(app, threads=1) as worker:
+            threads = worker._performer._threads
+            threads._pace.soon, look_soon = lambda: 30, threads._look_soon  # type: ignore[method-assign]
+
+            def cancelled() -> None:
+                if begun.wait(0.5) and not heard_of:
+                    heard_of.extend(it.logged for it in threads._running)
+                    worker._performer.stop(handles[2].jid, "cancelled")
+                look_soon()
+
+            heard_of = list[bool]()
+            threads._look_soon = cancelled  # type: ignore[method-assign]
+            assert (await handles[2].wait_async(10)).state is State.CANCELLED
+            let_go.set()
+            assert heard_of == [False]
+            await until(lambda: len(heard) >= 4)
+
+    asyncio.run(main())
+    assert [event.kind for event in heard if event.jid == handles[2].jid] == ["started", "cancelled"]

@@ -79,6 +79,8 @@ class ThreadExecutor(Waiting):
                 return
             self._running.remove(active)
             self._written_off.add(active)
+        if not active.logged:
+            self._tell_of(active)
         log.warning(
             "job %s does not stop (%s); its thread is lost until it does", active.run.claimed.jid, active.run.stopped
         )
@@ -154,10 +156,11 @@ class ThreadExecutor(Waiting):
         counted = [(active, verdict) for active, verdict in ended if not active.done]
         since = monotonic() - SHORT
         going_on = [it for it in running if 0 < it.started < since and not (it.logged or it.done)]
-        for active in (*going_on, *(active for active, _ in counted if not active.logged)):
-            self.performance.began(active, active.started)
         for active in going_on:
-            self.performance.goes_on(active)
+            self._tell_of(active)
+        for active, _ in counted:
+            if not active.logged:
+                self.performance.began(active, active.started)
         if counted:
             self._pace.ended(sum(active.took or 0.0 for active, _ in counted) / len(counted), len(counted))
             self.performance.all_ended(counted)
@@ -165,6 +168,11 @@ class ThreadExecutor(Waiting):
         if ended:
             self.performance.place_freed()
         self._look_soon()
+
+    def _tell_of(self, active: Active) -> None:
+        """Tell of a run that a thread began by itself, or is about to, and that goes on."""
+        self.performance.began(active, active.started or monotonic())
+        self.performance.goes_on(active)
 
     def _look_soon(self) -> None:
         """Hear of what goes on in a moment, if a thread performs one of which nothing is told yet, or is about to."""
