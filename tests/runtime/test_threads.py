@@ -293,3 +293,29 @@ def test_a_run_that_is_stopped_before_the_loop_has_heard_of_it_is_told_to_have_s
 
     asyncio.run(main())
     assert [event.kind for event in heard if event.jid == handles[2].jid] == ["started", "cancelled"]
+
+
+def test_what_waits_too_long_is_given_back_though_what_is_before_it_begins(
+    app: Procession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(active, "OVERDUE", 0.3)
+
+    @app.job(name="swift")
+    async def swift() -> None: ...
+
+    @app.job(name="long")
+    def long() -> None:
+        time.sleep(0.1)
+
+    async def main() -> None:
+        async with working(app, threads=2) as worker:
+            threads = worker._performer._threads
+            with monkeypatch.context() as patch:
+                patch.setattr(worker._performer._tasks._pace, "soon", lambda: 200)  # it was busy with swift ones
+                app.enqueue_many(long.bind() for _ in range(150))
+                await until(lambda: len(threads.waiting) > 90)
+            await until(lambda: len(threads.waiting) <= 2, 3)
+            assert (await swift.using(priority=1).enqueue().wait_async(2)).state is State.PROCESSED
+            app.purge("default")
+
+    asyncio.run(main())

@@ -124,7 +124,7 @@ class Executor(Protocol):
 
 OVERDUE = 1.0
 """Seconds after which what waits for a place is given back, once it has waited through all of them: runs have become
-longer than they were when it was claimed ahead."""
+longer than they were when it was claimed ahead, or are of another kind. Looked at as often."""
 
 
 class Waiting:
@@ -136,14 +136,14 @@ class Waiting:
         self.waiting: deque[Active] = deque()
         self.loop = asyncio.get_running_loop()
         self._filling = False
-        self._eldest: Active | None = None
+        self._seen: set[Active] = set()
+        """What waited at the last look."""
         self._watch: asyncio.TimerHandle | None = None
 
     def put(self, active: Active) -> None:
         """See `Executor.put`."""
         self.waiting.append(active)
         if self._watch is None:
-            self._eldest = active
             self._watch = self.loop.call_later(OVERDUE, self._look)
 
     def fill_soon(self) -> None:
@@ -168,12 +168,10 @@ class Waiting:
 
     def _look(self) -> None:
         self._watch = None
-        waiting = [*self.waiting]
-        if waiting and waiting[0] is self._eldest and (overdue := waiting[self.about_to_begin() :]):
+        if overdue := [it for it in [*self.waiting][self.about_to_begin() :] if it in self._seen]:
             self.performance.overdue(overdue)
-            waiting = [*self.waiting]
-        if waiting:
-            self._eldest = waiting[0]
+        self._seen = {*self.waiting}
+        if self._seen:
             self._watch = self.loop.call_later(OVERDUE, self._look)
 
     def withdraw(self, active: Active) -> bool:
