@@ -87,7 +87,7 @@ class Performer:
         self._said_worn_out = False
         self._announcer = announcer
         self._active: dict[int, Active] = {}
-        self._threads = ThreadExecutor(self, worker, capacity.threads)
+        self._threads = ThreadExecutor(self, worker, min(capacity.threads, capacity.concurrency))
         self._tasks = LoopExecutor(self, worker, capacity.concurrency)
         self._executors: dict[str, Executor] = {"loop": self._tasks, "thread": self._threads}
         self._deadlines = Deadlines(self._too_long)
@@ -95,7 +95,8 @@ class Performer:
         self.notes = NoteTaker()
         """What runs have said, to be noted in front of their outcomes."""
         if capacity.target is not None:
-            self._executors["process"] = ProcessExecutor(self, worker, capacity.job_processes, capacity.target)
+            processes = min(capacity.job_processes, capacity.concurrency)
+            self._executors["process"] = ProcessExecutor(self, worker, processes, capacity.target)
         self.alive_until = math.inf
         """See `Performance.alive_until`."""
         self.executing = 0
@@ -134,8 +135,12 @@ class Performer:
     def room(self, coming: int = 0) -> int:
         """How many more jobs fit, beside those that are `coming`."""
         served = [self._executors[name].places() for name in self._capacity.served]
-        ahead = sum(places.ahead for places in served)
-        most = self._capacity.concurrency + ahead
+        concurrency = self._capacity.concurrency
+        # What is claimed ahead begins beside what runs where it is of another kind. Kinds that share so few places that
+        # each could fill them all share them to the letter.
+        shared = sum(places.size >= concurrency for places in served) > 1
+        ahead = 0 if shared else sum(places.ahead for places in served)
+        most = concurrency + ahead
         room = max(claimable(most - self.executing, served) - coming, 0)
         # Two halves take turns: one is performed while the other is on its way. Claimed whole, nothing ran meanwhile.
         return min(room, -(-most // 2)) if ahead else room
