@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from procession import ConfigError, JobHandle, Procession, State
+from procession.job import Claimed
 from procession.runtime import active, process_executor, queue_worker, spawned
 from procession.runtime.performer import Performer
 from procession.runtime.process_executor import ProcessExecutor
@@ -439,3 +441,40 @@ def test_an_app_that_no_job_process_can_import_is_refused_at_the_start() -> None
     with pytest.raises(ConfigError, match="job processes import the app by name"):
         QueueWorker(local)
     assert QueueWorker(local, target="shop:app").id
+
+
+# Suspects of a worker that performs other jobs elsewhere
+
+
+@pytest.fixture
+def claimed(monkeypatch: pytest.MonkeyPatch) -> list[Claimed]:
+    """All that is claimed; a job named "suspect" has crashed before."""
+    begin, seen = Performer.begin, list[Claimed]()
+
+    def begun(self: Performer, jobs: Sequence[Claimed]) -> None:
+        marked = [replace(job, crashes=2 if b"suspect" in bytes(job.spec) else 0) for job in jobs]
+        seen.extend(marked)
+        begin(self, marked)
+
+    monkeypatch.setattr(Performer, "begin", begun)
+    return seen
+
+
+def test_suspects_that_wait_for_a_process_are_not_given_back_and_claimed_again(
+    claimed: list[Claimed], monkeypatch: pytest.MonkeyPatch, namespace: str
+) -> None:
+    monkeypatch.setattr(active, "OVERDUE", 0.05)
+    local = Procession(f"memory://{namespace}", namespace=namespace, job_processes=1)
+
+    @local.job(name="suspect")
+    def job() -> None: ...
+
+    async def main() -> None:
+        async with working(local, target="shop:app") as worker:
+            monkeypatch.setattr(executor(worker), "fill", lambda: None)  # its process has a long job
+            local.enqueue_many(job.bind() for _ in range(4))
+            await until(lambda: len(executor(worker).waiting) == 4)
+            await asyncio.sleep(0.3)
+            assert (len(claimed), len(executor(worker).waiting)) == (4, 4)
+
+    asyncio.run(main())

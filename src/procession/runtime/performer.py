@@ -301,9 +301,11 @@ class Performer:
 
     def overdue(self, waiting: Sequence[Active]) -> None:
         """See `Performance.overdue`. Given back to whoever is free, but for those that the next claim would only fetch
-        again."""
+        again: of several kinds as many as may wait, and all suspects where only they have processes."""
         executor, kinds = waiting[0].executor, [self._executors[name] for name in self._capacity.served]
-        fetched = 0 if kinds == [executor] else executor.places().size
+        if executor not in kinds:
+            return
+        fetched = executor.places().size if len(kinds) > 1 else 0
         for active in waiting[fetched:]:
             if not active.done and executor.withdraw(active):
                 self.ended(active, released(active.run.claimed, "no place became free"), monotonic())
