@@ -182,7 +182,7 @@ class ProcessExecutor(Waiting):
         elif spawned.seen_in.endswith(f"{run.claimed.jid} attempt {run.claimed.attempt}"):
             self.performance.ended(active, died(run, crash, self._worker), monotonic())
         else:  # it was gone before it could begin this job, which is none the worse for it
-            active.started = 0.0
+            active.started, active.logged = 0.0, False
             self.waiting.appendleft(active)
 
     def _never_begun(self, spawned: Spawned, crash: Crash) -> None:
