@@ -45,7 +45,7 @@ class Performance(Protocol):
     worker's, and does not begin."""
 
     def began(self, active: Active, now: float) -> None:
-        """The code of this run begins now, by `clock.monotonic()`: its time counts from here."""
+        """The code of this run begins now, by `clock.monotonic()`, or began then: its time counts from there."""
         ...
 
     def goes_on(self, active: Active) -> None:
