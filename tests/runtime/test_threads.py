@@ -345,3 +345,30 @@ def test_jobs_of_one_place_never_overlap_however_short_they_are(app: Procession,
 
     asyncio.run(main())
     assert not together
+
+
+def test_where_no_more_threads_can_be_started_those_that_work_perform_what_waits(
+    app: Procession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, idents = threading.Thread.start, set[int]()
+
+    def refused(thread: threading.Thread) -> None:
+        number = thread.name.removeprefix("procession-")
+        if number.isdigit() and int(number) > 2:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    @app.job(name="j")
+    def job() -> None:
+        idents.add(threading.get_ident())
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    handles = app.enqueue_many(job.bind() for _ in range(500))
+
+    async def main() -> None:
+        async with working(app):
+            await until(lambda: app.stats().processed == 500, 8)  # one put off would come in ten seconds
+            assert {handle.job().reason for handle in handles} == {""}
+
+    asyncio.run(main())
+    assert len(idents) <= 2

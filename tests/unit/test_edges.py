@@ -381,22 +381,30 @@ def test_ids_sort_by_time_and_are_version_seven() -> None:
 
 def test_places_are_never_given_twice() -> None:
     threads = Places(size=4, taken=3, waiting=0)
-    assert claimable(7, []) == 7
-    assert claimable(7, [threads]) == 1
-    assert claimable(7, [threads._replace(taken=9)]) == 0
-    assert claimable(7, [threads._replace(ahead=3)]) == 4
-    assert claimable(-1, []) == 0
+    assert claimable(7, 0, []) == 7
+    assert claimable(100, 3, [threads]) == 1
+    assert claimable(100, 9, [threads._replace(taken=9)]) == 0
+    assert claimable(100, 3, [threads._replace(ahead=3)]) == 4
+    assert claimable(100, 3, [threads._replace(ahead=3)], coming=3) == 1
+    assert claimable(100, 0, [Places(size=100, taken=0, waiting=0, ahead=300)]) == 200
+    assert claimable(7, 8, []) == 0
 
 
 def test_a_worker_of_several_kinds_claims_no_more_than_any_of_them_takes_in() -> None:
-    threads, loop = Places(size=4, taken=3, waiting=0), Places(size=100, taken=0, waiting=0)
-    assert claimable(300, [threads, loop]) == 5
-    assert claimable(300, [threads._replace(waiting=4), loop]) == 0
-    assert claimable(300, [threads, Places(size=2, taken=2, waiting=0)]) == 2
+    threads, loop = Places(size=4, taken=3, waiting=0), Places(size=300, taken=0, waiting=0)
+    assert claimable(300, 3, [threads, loop]) == 5
+    assert claimable(300, 7, [threads._replace(waiting=4), loop]) == 0
+    assert claimable(300, 5, [threads, Places(size=2, taken=2, waiting=0)]) == 2
     fast = loop._replace(ahead=200)
-    assert claimable(300, [threads, fast]) == 205  # what ends soon may be followed by jobs of either kind …
-    assert claimable(300, [threads._replace(waiting=4), fast]) == 0  # … unless those wait that are not about to end
-    assert claimable(300, [threads._replace(waiting=4, ahead=9), fast]) == 206
+    assert claimable(300, 3, [threads, fast]) == 205  # what ends soon may be followed by jobs of either kind …
+    assert claimable(300, 7, [threads._replace(waiting=4), fast]) == 0  # … unless those wait that are not about to end
+    assert claimable(300, 7, [threads._replace(waiting=4, ahead=9), fast]) == 206
+
+
+def test_kinds_that_could_each_fill_all_places_share_them_to_the_letter() -> None:
+    one = Places(size=2, taken=0, waiting=0, ahead=50)
+    assert [claimable(2, executing, [one, one]) for executing in (0, 1, 2, 3)] == [2, 1, 0, 0]
+    assert claimable(2, 1, [one]) == 26
 
 
 def test_comparing_tells_lost_jobs_strangers_and_cancellations_apart() -> None:

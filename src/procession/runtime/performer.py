@@ -135,15 +135,7 @@ class Performer:
     def room(self, coming: int = 0) -> int:
         """How many more jobs fit, beside those that are `coming`."""
         served = [self._executors[name].places() for name in self._capacity.served]
-        concurrency = self._capacity.concurrency
-        # What is claimed ahead begins beside what runs where it is of another kind. Kinds that share so few places that
-        # each could fill them all share them to the letter.
-        shared = sum(places.size >= concurrency for places in served) > 1
-        ahead = 0 if shared else sum(places.ahead for places in served)
-        most = concurrency + ahead
-        room = max(claimable(most - self.executing, served) - coming, 0)
-        # Two halves take turns: one is performed while the other is on its way. Claimed whole, nothing ran meanwhile.
-        return min(room, -(-most // 2)) if ahead else room
+        return claimable(self._capacity.concurrency, self.executing, served, coming=coming)
 
     # From claim to outcome
 

@@ -18,18 +18,25 @@ class Places(NamedTuple):
     """How many more may wait, because that many places are free in a moment."""
 
 
-def claimable(free: int, served: Sequence[Places]) -> int:
-    """How many more jobs fit.
+def claimable(concurrency: int, executing: int, served: Sequence[Places], *, coming: int = 0) -> int:
+    """How many more jobs fit, beside those that are `coming`.
 
     A claim cannot choose between kinds of jobs, so where a worker serves several, those that find no free place of
     their kind wait in a buffer of at most as many. While one is full nothing is claimed; else what ends in a moment
     may be followed by jobs of any kind, and what then waits too long is given back.
 
+    What is claimed ahead begins beside what runs where it is of another kind. Kinds that share so few places that each
+    could fill them all share them to the letter, so for those nothing is claimed ahead.
+
     Args:
-        free: how many more jobs this worker may hold at all.
+        concurrency: how many jobs a worker may hold at all, without those claimed ahead.
+        executing: how many it holds.
         served: the bounded executors that the served jobs need.
     """
-    ahead = sum(places.ahead for places in served)
+    shared = sum(places.size >= concurrency for places in served) > 1
+    ahead = 0 if shared else sum(places.ahead for places in served)
+    most = concurrency + ahead
+    free = most - executing
     for places in served:
         fit = max(places.size + ahead - places.taken - places.waiting, 0)
         if len(served) > 1:
@@ -37,4 +44,6 @@ def claimable(free: int, served: Sequence[Places]) -> int:
                 return 0
             fit += max(places.size - places.waiting, 0)
         free = min(free, fit)
-    return max(free, 0)
+    free = max(free - coming, 0)
+    # Two halves take turns: one is performed while the other is on its way. Claimed whole, nothing ran meanwhile.
+    return min(free, -(-most // 2)) if ahead else free

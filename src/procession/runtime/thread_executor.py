@@ -47,7 +47,7 @@ class ThreadExecutor(Waiting):
         self._ended: list[tuple[Active, Verdict]] = []
         """What the loop has not heard of yet."""
         self._working = 0
-        """Threads that perform, or are about to look for what waits."""
+        """Threads with a run of these two sets, and those between two runs."""
         self._hearing = False
         """The loop is going to hear, as it turns …"""
         self._looking = False
@@ -65,7 +65,13 @@ class ThreadExecutor(Waiting):
                 if self._working >= self.size or (active := self._taken()) is None:
                     return
                 self._working += 1
-            self._begin(active, monotonic())
+            try:
+                self._pool.submit(partial(self._perform, active))
+            except RuntimeError as error:  # the system has none to give
+                if not self._put_back(active, error):
+                    return
+            else:
+                self._tell_of(active)
 
     def withdraw(self, active: Active) -> bool:
         """See `Executor.withdraw`."""
@@ -113,7 +119,9 @@ class ThreadExecutor(Waiting):
                 self._working -= active is None
 
     def _over(self, active: Active, verdict: Verdict, began: float) -> None:
-        active.thread, active.took = 0, monotonic() - began
+        active.thread = 0
+        if not active.done:
+            active.took = monotonic() - began
         with self._lock:
             self._running.discard(active)
             self._written_off.discard(active)
@@ -134,19 +142,19 @@ class ThreadExecutor(Waiting):
 
     # On the loop
 
-    def _begin(self, active: Active, now: float) -> None:
-        self.performance.began(active, now)
-        try:
-            self._pool.submit(partial(self._perform, active))
-        except RuntimeError as error:  # the system has none to give
-            with self._lock:
-                self._running.discard(active)
-                self._working -= 1
-            log.error("a thread could not be started: %s", error)
-            why = f"a thread could not be started: {error}"
-            self.performance.ended(active, postponed(active.run.claimed, why, why), now)
-        else:
-            self.performance.goes_on(active)
+    def _put_back(self, active: Active, error: RuntimeError) -> bool:
+        """No thread could be started for this run: one that works performs it, or this worker none now. False when one
+        works."""
+        log.error("a thread could not be started: %s", error)
+        with self._lock:
+            self._running.discard(active)
+            self._working -= 1
+            if self._working > self.lost:
+                self.waiting.appendleft(active)
+                return False
+        why = f"a thread could not be started: {error}"
+        self.performance.ended(active, postponed(active.run.claimed, why, why), monotonic())
+        return True
 
     def _hear(self) -> None:
         """Tell what has ended, and of what goes on that it does."""
@@ -170,7 +178,7 @@ class ThreadExecutor(Waiting):
         self._look_soon()
 
     def _tell_of(self, active: Active) -> None:
-        """Tell of a run that a thread began by itself, or is about to, and that goes on."""
+        """Tell of a run that a thread begins, or began by itself, and that goes on."""
         self.performance.began(active, active.started or monotonic())
         self.performance.goes_on(active)
 
