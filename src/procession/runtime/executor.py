@@ -91,7 +91,8 @@ class Run(Struct):
 
     def begin(self, now: float) -> None:
         """Its time counts from here, by `clock.monotonic()`. A hard timeout that is nearer leaves no other."""
-        self.cut()
+        if self.deadline is not None:
+            self.cut()
         limit = self.hard_timeout if self.timeout is None else self.timeout
         self.context.deadline = None if limit is None else now + limit
 
