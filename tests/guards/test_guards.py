@@ -327,7 +327,7 @@ RUNTIME = (
     function(
         "a run that goes on is watched, also where its thread began it by itself",
         ThreadExecutor._look_soon, "if self._working > told and not self._looking:", "if False:",
-        test_threads.test_a_run_that_begins_in_a_busy_thread_is_watched_as_any_other, how="timeout",
+        test_threads.test_a_run_that_begins_in_a_busy_thread_is_watched_as_any_other, how="timeout", seconds=1.0,
     ),
     function(
         "what the claim under way will answer is no stranger",

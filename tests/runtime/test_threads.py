@@ -53,8 +53,8 @@ def test_short_runs_share_a_thread_and_are_told_together_each_with_its_events(ap
         assert event.kind == "started" or event.jid in begun
 
 
-@pytest.mark.parametrize("how", ["timeout", "deadline"])
-def test_a_run_that_begins_in_a_busy_thread_is_watched_as_any_other(app: Procession, how: str) -> None:
+@pytest.mark.parametrize(("how", "seconds"), [("timeout", 1.0), ("deadline", 3.0)])
+def test_a_run_that_begins_in_a_busy_thread_is_watched_as_any_other(app: Procession, how: str, seconds: float) -> None:
     let_go = threading.Event()
 
     @app.job(name="short")
@@ -64,7 +64,7 @@ def test_a_run_that_begins_in_a_busy_thread_is_watched_as_any_other(app: Process
     def long() -> None:
         let_go.wait(20)
 
-    limit: Any = {how: 1.0}
+    limit: Any = {how: seconds}
     app.enqueue_many([short.bind() for _ in range(20)])
 
     async def main() -> None:
@@ -79,7 +79,7 @@ def test_a_run_that_begins_in_a_busy_thread_is_watched_as_any_other(app: Process
             found = await handle.wait_async(10)
             let_go.set()
             assert (found.state, (found.error or "").split(":")[0]) == (State.FAILED, "JobTimeout")
-            assert 0.5 < monotonic() - began < 3
+            assert monotonic() - began < seconds + 3
             await until(lambda: not threads.lost)
 
     asyncio.run(main())
@@ -314,8 +314,8 @@ def test_what_waits_too_long_is_given_back_though_what_is_before_it_begins(
                 patch.setattr(worker._performer._tasks._pace, "soon", lambda: 200)  # it was busy with swift ones
                 app.enqueue_many(long.bind() for _ in range(150))
                 await until(lambda: len(threads.waiting) > 90)
-            await until(lambda: len(threads.waiting) <= 2, 3)
-            assert (await swift.using(priority=1).enqueue().wait_async(2)).state is State.PROCESSED
+            await until(lambda: len(threads.waiting) <= 2, 5)
+            assert (await swift.using(priority=1).enqueue().wait_async(5)).state is State.PROCESSED
             app.purge("default")
 
     asyncio.run(main())
