@@ -119,8 +119,10 @@ def _nothing_is_left(stage: Stage) -> list[str]:
 
 
 def _ends_by_itself(client: Redis, key: bytes) -> bool:
-    """A minute or an hour of the history, or the groups of errors: kept for days, with an end."""
-    return any(part in key for part in (b":minute:", b":hour:", b":groups")) and cast("int", client.ttl(key)) > 0
+    """A minute or an hour of the history, the groups of errors, or runs that ended with a worker and wait for one to
+    tell of it, of which none is left: kept for days, with an end."""
+    kept = (b":minute:", b":hour:", b":groups", b":deaths:")
+    return any(part in key for part in kept) and cast("int", client.ttl(key)) > 0
 
 
 @scenario(
