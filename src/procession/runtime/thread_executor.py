@@ -143,14 +143,15 @@ class ThreadExecutor(Waiting):
     # On the loop
 
     def _put_back(self, active: Active, error: RuntimeError) -> bool:
-        """No thread could be started for this run: one that works performs it, or this worker none now. False when one
-        works."""
+        """No thread could be started for this run: one that is there performs it, now or in a moment, or this worker
+        none now. False when one is there."""
         log.error("a thread could not be started: %s", error)
         with self._lock:
             self._running.discard(active)
             self._working -= 1
-            if self._working > self.lost:
+            if self._pool.started > self.lost:
                 self.waiting.appendleft(active)
+                self.loop.call_later(SHORT, self.fill)  # those that worked may have ended meanwhile
                 return False
         why = f"a thread could not be started: {error}"
         self.performance.ended(active, postponed(active.run.claimed, why, why), monotonic())
@@ -200,7 +201,8 @@ class ThreadPool:
     def __init__(self, size: int) -> None:
         self.size = size
         self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._started = 0
+        self.started = 0
+        """How many there are."""
         self._idle = 0
         self._lock = threading.Lock()
 
@@ -209,14 +211,14 @@ class ThreadPool:
         with self._lock:
             if self._idle:
                 self._idle -= 1
-            elif self._started < self.size:
-                threading.Thread(target=self._run, name=f"procession-{self._started + 1}", daemon=True).start()
-                self._started += 1
+            elif self.started < self.size:
+                threading.Thread(target=self._run, name=f"procession-{self.started + 1}", daemon=True).start()
+                self.started += 1
         self._work.put(work)
 
     def close(self) -> None:
         """Let idle threads end; busy ones end with their work."""
-        for _ in range(self._started):
+        for _ in range(self.started):
             self._work.put(None)
 
     def _run(self) -> None:
