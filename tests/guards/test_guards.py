@@ -8,11 +8,7 @@ table is printed by `python -m tests.guards.test_guards`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, ExitStack
-from functools import partial
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from contextlib import ExitStack
 
 import pytest
 
@@ -40,47 +36,12 @@ from procession.testing.contract import shelf as test_shelf
 from procession.testing.contract import unique as test_unique
 from procession.waiter import Waiter
 from tests.guards import scenarios
+from tests.guards.guard import Guard, function, script
 from tests.guards.removal import function_without, script_without
 from tests.guards.stage import play
 from tests.lua import test_scripts
 from tests.model.schedule import NETWORK
 from tests.runtime import test_ahead, test_claims_ahead, test_threads, test_trips
-
-Removal = Callable[[], AbstractContextManager[None]]
-
-
-class Guard(NamedTuple):
-    """One guard, how to take it out, and who notices."""
-
-    name: str
-    where: str
-    removals: tuple[Removal, ...]
-    scenario: Callable[..., None]
-    given: Mapping[str, Any] = MappingProxyType({})
-
-    def also(self, where: str | Callable[..., Any], guard: str, instead: str = "") -> Guard:
-        """A second guard stands behind it, in a script or a function; either is enough, so both are taken out."""
-        make = script if isinstance(where, str) else function
-        other: Guard = make(self.name, where, guard, instead, self.scenario)  # type: ignore[operator]
-        return self._replace(
-            where=f"{self.where}, and again {other.where}", removals=(*self.removals, *other.removals)
-        )
-
-
-def script(
-    name: str, file: str, guard: str, instead: str, scenario: Callable[..., None], **given: Any
-) -> Guard:
-    """A guard in a script of the store."""
-    return Guard(name, f"lua/{file}", (partial(script_without, file, guard, instead),), scenario, given)
-
-
-def function(
-    name: str, where: Callable[..., Any], guard: str, instead: str, scenario: Callable[..., None], **given: Any
-) -> Guard:
-    """A guard in a function of the runtime, the client or a connection."""
-    removal = partial(function_without, where, guard, instead)
-    return Guard(name, f"{where.__module__}.{where.__qualname__}", (removal,), scenario, given)
-
 
 STORE = (
     script(
