@@ -55,7 +55,7 @@ ROWS = [
         f"drain of def jobs in {THREADS} threads, one process",
         "jobs/s",
         "per_second",
-        {"jobs": 20_000, "word": "enqueue_bulk_def"},
+        {"jobs": 20_000, "threads": THREADS},
         {"jobs": 4_000},
         ("enqueue_bulk_def", "left", "worker"),
         MORE,
@@ -90,18 +90,16 @@ ROWS = [
 ]
 
 
-def measure(
-    contestant: ModuleType, jobs: int = 20_000, processes: int = 1, word: str = "enqueue_bulk"
-) -> dict[str, float]:
-    """Jobs a second, and microseconds per job; `word` says which jobs."""
+def measure(contestant: ModuleType, jobs: int = 20_000, processes: int = 1, threads: int = 0) -> dict[str, float]:
+    """Jobs a second, and microseconds per job; with `threads` of `def` jobs."""
     client = store()
     prepare(contestant)
     _warm(contestant, client)
     before = script_seconds(client)
-    call(getattr(contestant, word), jobs)
+    call(contestant.enqueue_bulk_def if threads else contestant.enqueue_bulk, jobs)
     enqueued_script = script_seconds(client) - before
     with ExitStack() as ends:
-        commands = [{"threads": THREADS}] if word == "enqueue_bulk_def" else _commands(contestant, processes)
+        commands = [{"threads": threads}] if threads else _commands(contestant, processes)
         workers = [ends.enter_context(working(contestant, **options)) for options in commands]
         until(lambda: contestant.left(client) <= jobs * 0.98, "the first jobs", every=0.001)
         began, first = time.perf_counter(), contestant.left(client)
