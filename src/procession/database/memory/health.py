@@ -11,31 +11,31 @@ from procession.database.memory.store import Store
 from procession.database.memory.unique import contradictions_of_keys
 from procession.job import Crash, State
 
+MISSING = {
+    State.QUEUED: "not in its lane",
+    State.DELAYED: "not due",
+    State.BLOCKED: "no turn",
+    State.RUNNING: "not held",
+}
+"""What it is called where a job is missing from the index of its state."""
+
 
 def contradictions(store: Store) -> list[Finding]:
     """What is wrong in these dicts: nothing, unless a verb is."""
-    found = [*_of_records(store), *_of_lanes(store), *_of_workers(store), *contradictions_of_keys(store)]
+    found = [*_of_jobs(store), *_of_workers(store), *contradictions_of_keys(store)]
     return [*found, *store.slots.contradictions(store.jobs)]
 
 
-def _of_records(store: Store) -> Iterator[Finding]:
+def _of_jobs(store: Store) -> Iterator[Finding]:
+    for record in store.lacking():
+        yield Finding(kind=MISSING.get(record.state, "not kept"), jid=record.jid, where=record.queue)
+    for record in store.strangers():
+        yield Finding(kind="index without job", jid=record.jid, where=record.queue)
     for record in store.jobs.values():
-        entries = store.lanes.get((record.queue, record.priority), [])
-        if record.state is State.QUEUED and entries.count(record.jid) != 1:
-            yield Finding(kind="not in its lane", jid=record.jid, where=record.queue)
         if record.state is State.DELAYED and not record.due_at:
             yield Finding(kind="not due", jid=record.jid, where="due")
         if record.state is State.RUNNING and record.worker not in store.leases:
             yield Finding(kind="no lease", where=record.worker)
-
-
-def _of_lanes(store: Store) -> Iterator[Finding]:
-    for (queue, priority), entries in store.lanes.items():
-        for jid in entries:
-            record = store.jobs.get(jid)
-            place = record and (record.queue, record.priority, record.state)
-            if place != (queue, priority, State.QUEUED):
-                yield Finding(kind="index without job", jid=jid, where=queue)
 
 
 def _of_workers(store: Store) -> Iterator[Finding]:

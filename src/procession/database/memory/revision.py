@@ -8,7 +8,8 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from procession.database.memory.store import Record, Store
+from procession.database.memory.index import Record
+from procession.database.memory.store import Store
 from procession.database.memory.unique import holder_of, take_key
 from procession.database.operation import Operation
 from procession.database.revision import Revision

@@ -17,7 +17,7 @@ from procession.database.limits import HANDED_ON, LOOKED_AT
 from procession.job import State
 
 if TYPE_CHECKING:
-    from procession.database.memory.store import Record
+    from procession.database.memory.index import Record
 
 UNDER_WAY = (State.QUEUED, State.RUNNING)
 
@@ -94,10 +94,10 @@ class Slots:
         self._turns += 1
         record.turn = self._turns
 
-    def handed_on(self, jobs: Iterable[Record]) -> Iterator[Record]:
+    def handed_on(self, blocked: Iterable[Record]) -> Iterator[Record]:
         """The jobs that get what was given back; each has its slot by then. Forgets limits that nobody uses."""
         opened, self.opened = self.opened, {}
-        waiting = sorted((it for it in jobs if it.state is State.BLOCKED), key=turn) if opened else []
+        waiting = sorted(blocked, key=turn) if opened else []
         for limit, asked in opened.items():
             held = self.held[limit]
             mine = [it for it in waiting if it.slot is not None and it.slot.limit == limit]

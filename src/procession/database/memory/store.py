@@ -6,6 +6,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import islice
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -14,16 +15,14 @@ from msgspec import Struct
 
 from procession.codec import decode_spec, encode_failure
 from procession.database import Death, Policy
+from procession.database.memory.index import Index, Record
 from procession.database.memory.ledger import Ledger
-from procession.database.memory.slots import Slots, turn
+from procession.database.memory.slots import Slots
 from procession.job import FINAL, Crash, Failure, Job, State
-from procession.limits import Slot
 from procession.moves import Move, target
-from procession.notes import Progress
 from procession.orders import Order, Stack
 from procession.schedule import ScheduleInfo
 from procession.trail import Deed
-from procession.unique import Unique
 
 T = TypeVar("T")
 
@@ -34,58 +33,6 @@ LATE = 60_000
 """Milliseconds for which what a worker asks that has left is taken for late."""
 
 
-class Record(Struct):
-    """One job here: what changes, beside what was asked."""
-
-    jid: UUID
-    spec: bytes
-    queue: str
-    priority: int
-    enqueued_at: int
-    expires_at: int
-    state: State = State.QUEUED
-    attempt: int = 0
-    crashes: int = 0
-    due_at: int = 0
-    start_at: int = 0
-    finish_at: int = 0
-    worker: str = ""
-    token: bytes = b""
-    reason: str = ""
-    cancel: bool = False
-    failures: list[bytes] = []
-    result: bytes | None = None
-    unique: Unique | None = None
-    window_ends: int = 0
-    latest: int = 0
-    """How far its due time may be pushed, as an instant; 0: without a limit."""
-    deadline: int = 0
-    slot: Slot | None = None
-    turn: int = 0
-    """When it began to wait for its slot, as a number that only rises."""
-    progress: Progress | None = None
-    lines: list[bytes] = []
-    lines_ever: int = 0
-    noted: tuple[bytes, int] = (b"", 0)
-    """The claim token and the number of the last note."""
-    filed: int = 0
-    """Which of all the jobs that ever finished here it is: two may finish in the same millisecond."""
-    waited: int | None = None
-    place: int = 0
-    """Where in its claim it stands."""
-
-    @property
-    def ready_since(self) -> int:
-        """Since when a queued job is ready; one that was given back, since it was last taken at least."""
-        return self.due_at or self.start_at or self.enqueued_at
-
-    def waits(self, now: int) -> int | None:
-        """For how long a queued job has been ready; None where that is not known any more."""
-        fresh = self.attempt == 0 and self.start_at == 0
-        ready = self.due_at or (self.enqueued_at if fresh else 0)
-        return max(now - ready, 0) if ready else None
-
-
 class Ordered(Struct):
     """What one worker is told to do and has not heard yet, its last stack, and until when this is kept."""
 
@@ -94,7 +41,7 @@ class Ordered(Struct):
     until: int = 0
 
 
-class Store:
+class Store(Index):
     """Dicts for what Redis holds in keys. All access is under one lock."""
 
     def __init__(self, policy: Policy) -> None:
@@ -105,11 +52,10 @@ class Store:
 
     def clear(self) -> None:
         """Forget everything."""
-        self.jobs: dict[UUID, Record] = {}
+        super().__init__()
         self.unique: dict[bytes, UUID] = {}
         self.deadlines: dict[UUID, int] = {}
         """Jobs that are not finished and have a deadline: when to look at them for it."""
-        self.lanes: defaultdict[tuple[str, int], list[UUID]] = defaultdict(list)
         self.queue_names: set[str] = set()
         self.paused: dict[str, tuple[int, str, str]] = {}
         self.leases: dict[str, int] = {}
@@ -126,7 +72,6 @@ class Store:
         self.orders: dict[str, Ordered] = {}
         self.trail: list[Deed] = []
         self.fence = 0
-        self.filed = 0
         self.recovered_at: int | None = None
         self.grace_until = 0
         self._rung: dict[str, None] = {}
@@ -136,7 +81,7 @@ class Store:
         with self._lock:
             answer = run()
             if self.ledger.begun is not None:
-                self.ledger.deepen({name: len(self.queued_in(name)) for name in self.queue_names})
+                self.ledger.deepen({name: self.depth(name) for name in self.queue_names})
             return answer
 
     # Bells
@@ -178,15 +123,12 @@ class Store:
         if after is None:
             self.forget(record)
             return
-        if before is State.QUEUED:
-            self.lanes[record.queue, record.priority].remove(record.jid)
+        self.leave(record)
         record.state, record.reason, record.due_at = after, reason[:200], due
-        if after is State.QUEUED:
-            self.into_lane(record, front=front)
-        elif after in FINAL:
+        self.enter(record, front=front)
+        if after in FINAL:
             self.deadlines.pop(record.jid, None)
-            self.filed += 1
-            record.finish_at, record.filed = now, self.filed
+            record.finish_at = now
             self.happened(after.value, record.queue, now)
             self.ring_watchers(record.jid)
         if before is State.RUNNING and after not in FINAL:
@@ -213,7 +155,7 @@ class Store:
 
     def hand_on(self, now: int) -> None:
         """Slots that were given back go to the jobs that wait for them."""
-        for record in self.slots.handed_on(self.jobs.values()):
+        for record in self.slots.handed_on(self.by_state[State.BLOCKED].values()):
             self.move(record, Move.FREE, now, reason=record.reason, due=now)
             self.ring(record.queue)
 
@@ -222,15 +164,9 @@ class Store:
         self.counters[event] += 1
         self.ledger.happened(event, queue, now)
 
-    def into_lane(self, record: Record, *, front: bool = False) -> None:
-        """Put a queued job at one end of its lane."""
-        lane = self.lanes[record.queue, record.priority]
-        lane.insert(0 if front else len(lane), record.jid)
-
     def forget(self, record: Record) -> None:
         """Leave nothing of a job."""
-        if record.state is State.QUEUED:
-            self.lanes[record.queue, record.priority].remove(record.jid)
+        self.leave(record)
         self.ring_watchers(record.jid)
         if record.unique is not None and self.unique.get(record.unique.key) == record.jid:
             del self.unique[record.unique.key]
@@ -283,10 +219,10 @@ class Store:
 
     def trim(self, state: State, most: int) -> int:
         """Push the oldest finished jobs of one state out over its bound."""
-        kept = self.in_order(state)
+        kept = self.by_state[state]
         bound: int = getattr(self.policy, f"{state.value}_count")
         over = min(max(len(kept) - bound, 0), most)
-        for record in kept[:over]:
+        for record in list(islice(kept.values(), over)):
             self.move(record, Move.FORGET, 0)
         return over
 
@@ -301,49 +237,6 @@ class Store:
         """This worker has left, and what it asks is late."""
         return worker in self.left and now < self.left[worker] + LATE
 
-    def of_state(self, state: State) -> list[Record]:
-        """All jobs of one state, unordered."""
-        return [record for record in self.jobs.values() if record.state is state]
-
-    def in_order(self, state: State) -> list[Record]:
-        """Finished jobs in the order in which they finished; delayed by due time; blocked by limit and turn;
-        running by id."""
-        key: Callable[[Record], Any]
-        if state in FINAL:
-            key = lambda record: record.filed  # noqa: E731
-        elif state is State.DELAYED:
-            key = lambda record: (record.due_at, record.jid.bytes)  # noqa: E731
-        elif state is State.BLOCKED:
-            key = turn
-        else:
-            key = lambda record: record.jid.bytes  # noqa: E731
-        return sorted(self.of_state(state), key=key)
-
-    def queued_in(self, queue: str) -> list[Record]:
-        """The queued jobs of one queue in the order in which they are claimed."""
-        lanes = sorted((lane for lane in self.lanes if lane[0] == queue), key=lambda lane: -lane[1])
-        return [self.jobs[jid] for lane in lanes for jid in self.lanes[lane]]
-
-    def aged_in(self, queue: str, span: int, now: int) -> list[Record]:
-        """The same where each head of a lane counts one priority higher for each span that it has been ready."""
-        lanes = {lane[1]: [self.jobs[jid] for jid in self.lanes[lane]] for lane in self.lanes if lane[0] == queue}
-        order: list[Record] = []
-
-        def urgency(priority: int) -> tuple[int, int, int]:
-            since = lanes[priority][0].ready_since
-            return priority + max(now - since, 0) // span, -since, priority
-
-        while waiting := [priority for priority, lane in lanes.items() if lane]:
-            order.append(lanes[max(waiting, key=urgency)].pop(0))
-        return order
-
-    def held_by(self, worker: str) -> list[Record]:
-        """What a worker runs."""
-        return sorted(
-            (it for it in self.jobs.values() if it.state is State.RUNNING and it.worker == worker),
-            key=lambda it: it.jid.bytes,
-        )
-
     def orders_of(self, worker: str, now: int) -> Ordered:
         """What is kept of a worker's orders."""
         its = self.orders.get(worker)
@@ -355,10 +248,6 @@ class Store:
         """What a worker has not heard yet."""
         waiting = self.orders_of(worker, now).waiting
         return tuple(waiting[kind] for kind in ("course", "stack") if kind in waiting)
-
-    def next_due(self) -> int:
-        """When the next delayed job is due, or 0."""
-        return min((record.due_at for record in self.of_state(State.DELAYED)), default=0)
 
 
 def job_of(record: Record) -> Job:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from procession.database.health import Finding
-from procession.database.memory.store import Record, Store
+from procession.database.memory.index import Record
+from procession.database.memory.store import Store
 from procession.job import NewJob, State
 from procession.moves import Move
 from procession.unique import is_held

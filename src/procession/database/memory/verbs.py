@@ -26,10 +26,11 @@ from procession.database import (
     WorkerInfo,
 )
 from procession.database.memory.health import contradictions, last_words
+from procession.database.memory.index import Record
 from procession.database.memory.limits import LimitVerbs
 from procession.database.memory.measures import MeasureVerbs
 from procession.database.memory.revision import RevisionVerbs, revive
-from procession.database.memory.store import Record, Store, job_of
+from procession.database.memory.store import Store, job_of
 from procession.database.memory.unique import bind, conflict, take_key
 from procession.database.shelf import check_cursor, described_worker
 from procession.job import FINAL, Claimed, Crash, Job, NewJob, Outcome, State, Stored
@@ -69,19 +70,20 @@ class Verbs(MeasureVerbs, LimitVerbs, RevisionVerbs, ABC):
         record = Record(job.jid, job.spec, job.queue, job.priority, now, expires)
         bind(store, record, job, now)
         first = store.next_due()
-        store.jobs[job.jid] = record
         store.queue_names.add(job.queue)
         store.happened("enqueued", job.queue, now)
         store.slots.said(record, ready=due <= now)
         if due > now:
             record.state, record.due_at = State.DELAYED, due
+            store.enter(record)
             if not first or due < first:
                 store.ring(job.queue)
         elif store.takes_slot(record, now):
-            store.into_lane(record)
+            store.enter(record)
             store.ring(job.queue)
         else:
             record.state = State.BLOCKED
+            store.enter(record)
             store.slots.waits(record)
         return Stored(job.jid, True)
 
@@ -127,9 +129,7 @@ class Verbs(MeasureVerbs, LimitVerbs, RevisionVerbs, ABC):
         for queue in queues:
             if queue in store.paused:
                 continue
-            for record in store.aged_in(queue, ageing, now) if ageing else store.queued_in(queue):
-                if len(taken) == limit:
-                    break
+            while len(taken) < limit and (record := store.first_in(queue, ageing, now)):
                 if 0 < record.expires_at <= now and not record.attempt:
                     store.move(record, Move.EXPIRE, now, reason="expired")
                     continue
@@ -139,7 +139,7 @@ class Verbs(MeasureVerbs, LimitVerbs, RevisionVerbs, ABC):
                 record.worker, record.token, record.start_at, record.finish_at = worker, token, now, 0
                 record.cancel, record.place = False, len(taken)
                 taken.append(record)
-            if store.queued_in(queue):
+            if store.depth(queue):
                 store.ring(queue)
         return taken
 
@@ -204,7 +204,7 @@ class Verbs(MeasureVerbs, LimitVerbs, RevisionVerbs, ABC):
             if limit:
                 self._promote(limit)
                 store.ledger.add({}, now)
-            ready = any(store.queued_in(queue) and queue not in store.paused for queue in queues)
+            ready = any(store.depth(queue) and queue not in store.paused for queue in queues)
             held = [Held(it.jid, it.token, it.cancel) for it in store.held_by(worker)]
             deaths = [death for queue in queues if limit for death in store.deaths_in(queue, 100)]
             orders = store.waiting_for(worker, now)
@@ -231,13 +231,14 @@ class Verbs(MeasureVerbs, LimitVerbs, RevisionVerbs, ABC):
     def _promote(self, limit: int) -> int:
         store, now = self.store, self.now()
         store.miss_deadlines(limit, now)
-        due = [record for record in store.in_order(State.DELAYED) if record.due_at <= now][:limit]
-        for record in due:
+        promoted = 0
+        for record in store.each_due(now, limit):
+            promoted += 1
             if 0 < record.expires_at <= now and not record.attempt:
                 store.move(record, Move.EXPIRE, now, reason="expired")
             else:
                 store.ready(record, Move.PROMOTE, now, reason=record.reason, due=record.due_at)
-        return len(due)
+        return promoted
 
     def recover(self, limit: int, *, lease: int) -> Operation[list[UUID]]:
         """See `Queue.recover`."""
@@ -446,7 +447,7 @@ class Verbs(MeasureVerbs, LimitVerbs, RevisionVerbs, ABC):
         """See `Watch.counts`."""
 
         def run() -> Counts:
-            here = {state: len(self.store.of_state(state)) for state in State}
+            here = {state: len(self.store.by_state[state]) for state in State}
             kept = {f"kept_{state.value}": here[state] for state in FINAL}
             waiting = (State.QUEUED, State.DELAYED, State.BLOCKED, State.RUNNING)
             return Counts(**self.store.counters, **kept, **{state.value: here[state] for state in waiting})

@@ -1,7 +1,7 @@
 """What an error of the server means: one table, from which the code acts and docs/connecting.md is printed. Pure.
 
 The text of an error begins with its code. Rows are tried in order, the first that fits counts; what fits none is an
-error of ours or of the server, and is shown as it came. Called by `dialogue.py`.
+error of ours or of the server, and is shown as it came. Called by `asking.py` and `opening.py`.
 """
 
 from __future__ import annotations
