@@ -33,7 +33,5 @@ class Row:
     """Under which persistence it is measured."""
     trip: float | None = None
     """Milliseconds of added round-trip time; None means no proxy in between."""
-    target: str = ""
-    """What issue 4 of this project asks for."""
     only: tuple[str, ...] = ()
     """When given: the contestants that take part."""

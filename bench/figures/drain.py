@@ -30,8 +30,6 @@ from figures import Row
 NEEDS = ("enqueue_bulk", "left", "worker")
 MORE = ("worker_us", "server_us", "life_us", "server_busy")
 BOTH = ("none", "everysec")
-THREADS = 16
-"""As many as a worker has by default. Of the others celery, rq, dramatiq and huey perform `def` jobs in every row."""
 WARM = 100
 """Jobs that are performed before, so that the store knows the scripts."""
 LONG = 100_000
@@ -50,16 +48,19 @@ ROWS = [
         MORE,
         modes=BOTH,
     ),
-    Row(
-        "drain-def",
-        f"drain of def jobs in {THREADS} threads, one process",
-        "jobs/s",
-        "per_second",
-        {"jobs": 20_000, "threads": THREADS},
-        {"jobs": 4_000},
-        ("enqueue_bulk_def", "left", "worker"),
-        MORE,
-    ),
+    *[
+        Row(
+            f"drain-{of}",
+            f"drain of {words}, one process",
+            "jobs/s",
+            "per_second",
+            {"jobs": 20_000, "of": of},
+            {"jobs": 4_000},
+            (f"enqueue_bulk_{of}", "left", "worker"),
+            MORE,
+        )
+        for of, words in (("def", "def jobs, in threads"), ("both", "def and async def jobs in turns"))
+    ],
     *[
         Row(
             name,
@@ -90,17 +91,17 @@ ROWS = [
 ]
 
 
-def measure(contestant: ModuleType, jobs: int = 20_000, processes: int = 1, threads: int = 0) -> dict[str, float]:
-    """Jobs a second, and microseconds per job; with `threads` of `def` jobs."""
+def measure(contestant: ModuleType, jobs: int = 20_000, processes: int = 1, of: str = "") -> dict[str, float]:
+    """Jobs a second, and microseconds per job. `of` says which jobs where a contestant has several kinds: celery, rq,
+    dramatiq and huey perform `def` jobs in every row."""
     client = store()
     prepare(contestant)
     _warm(contestant, client)
     before = script_seconds(client)
-    call(contestant.enqueue_bulk_def if threads else contestant.enqueue_bulk, jobs)
+    call(getattr(contestant, f"enqueue_bulk_{of}" if of else "enqueue_bulk"), jobs)
     enqueued_script = script_seconds(client) - before
     with ExitStack() as ends:
-        commands = [{"threads": threads}] if threads else _commands(contestant, processes)
-        workers = [ends.enter_context(working(contestant, **options)) for options in commands]
+        workers = [ends.enter_context(working(contestant, **it)) for it in _commands(contestant, processes)]
         until(lambda: contestant.left(client) <= jobs * 0.98, "the first jobs", every=0.001)
         began, first = time.perf_counter(), contestant.left(client)
         pids = [pid for worker in workers for pid in family(worker.pid)]

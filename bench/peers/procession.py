@@ -19,7 +19,7 @@ SETTINGS = "stock"
 
 app = Procession(os.environ.get("BENCH_URL", "memory://"), namespace=TAG)
 noop = app.job(name="noop")(anoop)
-noop_in_thread = app.job(name="noop_in_thread", queue="threads")(bodies.noop)
+noop_in_thread = app.job(name="noop_in_thread")(bodies.noop)
 stamp = app.job(name="stamp")(astamp)
 wait = app.job(name="anap")(anap)
 nap_in_thread = app.job(name="nap", queue="threads")(nap)
@@ -60,6 +60,11 @@ def enqueue_bulk(count: int) -> None:
 def enqueue_bulk_def(count: int) -> None:
     """The same of `def` jobs, which run in threads."""
     app.enqueue_many([noop_in_thread.bind(number, TEXT) for number in range(count)])
+
+
+def enqueue_bulk_both(count: int) -> None:
+    """The same of `def` and `async def` jobs in turns, in one queue."""
+    app.enqueue_many([(noop_in_thread if number % 2 else noop).bind(number, TEXT) for number in range(count)])
 
 
 def enqueue_stamp(due: float) -> None:
