@@ -113,13 +113,24 @@ def test_what_a_worker_gives_back_in_the_middle_of_a_burst_has_not_run(app: Proc
 
 def test_no_thread_begins_what_waits_once_the_lease_may_have_ended(app: Procession) -> None:
     alive, workers = list[bool](), list[QueueWorker]()
+    holding, another = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        holding.set()
+        another.wait(0.5)
 
     @app.job(name="j")
     def job(n: int) -> None:
         performer = workers[0]._performer
         alive.append(performer.alive_until > monotonic())
-        if n == 0:
-            performer.alive_until = 0.0  # until the store says what is ours
+        if n > 0:
+            another.set()
+            return
+        while not performer._threads.waiting:
+            time.sleep(0.001)
+        performer._threads.loop.call_soon_threadsafe(hold)  # or it might say meanwhile that the lease goes on
+        holding.wait(20)
+        performer.alive_until = 0.0  # until the store says what is ours
 
     app.enqueue_many(job.bind(n) for n in range(50))
 
