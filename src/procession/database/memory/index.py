@@ -1,7 +1,7 @@
 """The jobs of a memory database, and where each stands: by state, in the lane of its queue and priority, by due time.
 
-`enter` and `leave` keep all of it, so that what a worker asks takes as long with 100,000 jobs as with ten
-(tests/unit/test_memory.py). `store.py` calls them at each change of a state, and the verbs read here.
+`enter` and `leave` keep all of it, so that what a worker asks takes as long with many jobs as with few, where these
+have no deadlines (tests/unit/test_memory.py). `store.py` calls them at each change of a state; the verbs read here.
 """
 
 from __future__ import annotations
