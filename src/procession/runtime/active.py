@@ -113,6 +113,10 @@ class Executor(Protocol):
         """How many runs it has room for."""
         ...
 
+    def has_place(self, active: Active) -> bool:
+        """Whether a place of its kind is free for a run that waits here for a process of its own."""
+        ...
+
     async def stack(self, active: Active) -> str:
         """Where the code of a run is now; "" when that cannot be said."""
         ...
@@ -132,6 +136,8 @@ class Waiting:
 
     def __init__(self, performance: Performance, size: int) -> None:
         self.size = size
+        self.lent = 0
+        """Places of runs of this kind that have a process of their own, or wait for one."""
         self.performance = performance
         self.waiting: deque[Active] = deque()
         self.loop = asyncio.get_running_loop()
@@ -151,6 +157,21 @@ class Waiting:
         if not self._filling:
             self._filling = True
             self.loop.call_soon(self._fill_now)
+
+    @property
+    def running(self) -> int:
+        """How many places have a run in them."""
+        raise NotImplementedError
+
+    def lend(self, places: int) -> None:
+        """So many places are lent from now on. Those with a run in them become free as it ends."""
+        more, self.lent = self.lent > places, places
+        if more:
+            self.fill_soon()
+
+    def has_place(self, active: Active) -> bool:
+        """See `Executor.has_place`."""
+        return True
 
     def about_to_begin(self) -> int:
         """How many of those that wait have a place that is being made."""

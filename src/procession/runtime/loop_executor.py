@@ -45,13 +45,18 @@ class LoopExecutor(Waiting):
         self._new_task = self.loop.create_task if self.loop.get_task_factory() else made
 
     @property
+    def running(self) -> int:
+        """See `Waiting.running`."""
+        return len(self._tasks)
+
+    @property
     def lost(self) -> int:
         """Coroutines written off that have not ended."""
         return len(self._written_off)
 
     def fill(self) -> None:
         """See `Waiting.fill`."""
-        if self._coming or not self.waiting or len(self._tasks) >= self.size:
+        if self._coming or not self.waiting or len(self._tasks) >= self.size - self.lent:
             return
         if monotonic() < self.performance.alive_until:
             self._coming = True
@@ -66,7 +71,7 @@ class LoopExecutor(Waiting):
 
     def places(self) -> Places:
         """See `Executor.places`."""
-        return Places(self.size, len(self._tasks), len(self.waiting), self._pace.soon())
+        return Places(self.size, len(self._tasks) + self.lent, len(self.waiting), self._pace.soon())
 
     def running_in(self, task: asyncio.Task[object]) -> Active | None:
         """The run in a task. May be asked from another thread."""
@@ -90,7 +95,7 @@ class LoopExecutor(Waiting):
         since = now = monotonic()
         end = now + TURN
         try:
-            while waiting and len(tasks) < self.size and now < performance.alive_until:
+            while waiting and len(tasks) < self.size - self.lent and now < performance.alive_until:
                 active = waiting.popleft()
                 performance.began(active, now)
                 task.set_name(active.run.registered.name)

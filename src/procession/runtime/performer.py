@@ -92,11 +92,14 @@ class Performer:
         self._executors: dict[str, Executor] = {"loop": self._tasks, "thread": self._threads}
         self._deadlines = Deadlines(self._too_long)
         self._stand_in = StandIn()
+        self._processes: ProcessExecutor | None = None
         self.notes = NoteTaker()
         """What runs have said, to be noted in front of their outcomes."""
         if capacity.target is not None:
             processes = min(capacity.job_processes, capacity.concurrency)
-            self._executors["process"] = ProcessExecutor(self, worker, processes, capacity.target)
+            kinds = {"loop": self._tasks, "thread": self._threads}
+            self._processes = ProcessExecutor(self, worker, processes, capacity.target, kinds)
+            self._executors["process"] = self._processes
         self.alive_until = math.inf
         """See `Performance.alive_until`."""
         self.executing = 0
@@ -289,17 +292,16 @@ class Performer:
             if announcer is not None:
                 active.event = announcer.outcome(active.run, verdict, active.took or 0.0)
         self._report([verdict.outcome for _, verdict in ended])
-        self._wake()
+        self.place_freed()
 
     def overdue(self, waiting: Sequence[Active]) -> None:
         """See `Performance.overdue`. Given back to whoever is free, but for those that the next claim would only fetch
-        again: of several kinds as many as may wait, and all suspects where only they have processes."""
+        again: of several kinds as many as may wait, and where only suspects have processes those that wait for one."""
         executor, kinds = waiting[0].executor, [self._executors[name] for name in self._capacity.served]
-        if executor not in kinds:
-            return
-        fetched = executor.places().size if len(kinds) > 1 else 0
+        served = executor in kinds
+        fetched = executor.places().size if served and len(kinds) > 1 else 0
         for active in waiting[fetched:]:
-            if not active.done and executor.withdraw(active):
+            if not (active.done or (not served and executor.has_place(active))) and executor.withdraw(active):
                 self.ended(active, released(active.run.claimed, "no place became free"), monotonic())
 
     def cannot(self, active: Active, why: str) -> None:
@@ -322,6 +324,8 @@ class Performer:
     def place_freed(self) -> None:
         """See `Performance.place_freed`."""
         self._wake()
+        if self._processes is not None and self._processes.suspects:
+            self._processes.fill_soon()
 
     def refill(self, *, soon: bool = False) -> None:
         """Begin what waits, now or as the loop turns. Called when the store has said what is ours."""

@@ -3,6 +3,7 @@
 Each job has a process of its own while it runs, so a timeout, a kill, a memory bomb or a segmentation fault is that
 job's alone. Processes are started when they are first needed, kept warm, and replaced after a number of jobs and after
 every run that was stopped: an exception raised in the middle of anything may have left anything half done.
+A suspect takes a place of its own kind meanwhile, so that no more run at once than without it.
 Called by the performer; never speaks to the database.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 
 import msgspec
 
@@ -34,12 +36,18 @@ class ProcessExecutor(Waiting):
 
     Args:
         target: `module:app`, what a job process imports.
+        kinds: where jobs of other kinds run, by `executor=`.
     """
 
     kind = "in a process"
 
-    def __init__(self, performance: Performance, worker: str, size: int, target: str) -> None:
+    def __init__(
+        self, performance: Performance, worker: str, size: int, target: str, kinds: Mapping[str, Waiting]
+    ) -> None:
         super().__init__(performance, size)
+        self._kinds = kinds
+        self.suspects: dict[Active, Waiting] = {}
+        """Those that are here, and whose places they take."""
         self._worker = worker
         self._target = target
         self._lives: dict[Spawned, asyncio.Task[None]] = {}
@@ -47,14 +55,32 @@ class ProcessExecutor(Waiting):
         self._pace = Pace(size)
         self._closing = False
 
+    def put(self, active: Active) -> None:
+        """See `Executor.put`."""
+        super().put(active)
+        if (kind := self._kinds.get(active.run.registered.executor)) is not None:
+            self.suspects[active] = kind
+            self._borrow(kind)
+
     def fill(self) -> None:
         """See `Waiting.fill`."""
-        while self.waiting and self._idle and monotonic() < self.performance.alive_until:
+        while self._idle and monotonic() < self.performance.alive_until:
+            active = next((it for it in self.waiting if self.has_place(it)), None)
+            if active is None:
+                break
             spawned = self._idle.pop()
             if spawned.alive:
-                self._begin(spawned, self.waiting.popleft())
+                self.waiting.remove(active)
+                self._begin(spawned, active)
         for _ in range(min(len(self.waiting) - self.about_to_begin(), self.size - len(self._lives))):
             self._start()
+
+    def withdraw(self, active: Active) -> bool:
+        """See `Executor.withdraw`."""
+        withdrawn = super().withdraw(active)
+        if withdrawn:
+            self._left(active)
+        return withdrawn
 
     def stop(self, active: Active) -> None:
         """Tell the job, then its process. After a timeout the hard timeout does the second."""
@@ -69,6 +95,14 @@ class ProcessExecutor(Waiting):
         """See `Executor.places`."""
         taken = len(self._lives) - len(self._idle) - self.about_to_begin()
         return Places(self.size, taken, len(self.waiting), self._pace.soon())
+
+    def has_place(self, active: Active) -> bool:
+        """See `Executor.has_place`."""
+        kind = self.suspects.get(active)
+        if kind is None:
+            return True
+        begun = sum(1 for it in self._lives if it.active is not None and self.suspects.get(it.active) is kind)
+        return kind.running + begun < kind.size
 
     async def stack(self, active: Active) -> str:
         """See `Executor.stack`."""
@@ -93,7 +127,7 @@ class ProcessExecutor(Waiting):
             spawned = Spawned(self._target)
         except (OSError, RuntimeError) as error:  # no memory, no descriptors, no more processes or threads
             log.error("a job process could not be started: %s", error)
-            self.performance.cannot(self.waiting.popleft(), f"a job process could not be started: {error}")
+            self._cannot(self.waiting.popleft(), f"a job process could not be started: {error}")
             return
         self._lives[spawned] = asyncio.ensure_future(self._live(spawned))
 
@@ -112,9 +146,7 @@ class ProcessExecutor(Waiting):
         run = active.run
         if spawned.names is not None and run.registered.name not in spawned.names:
             self._idle.append(spawned)
-            self.performance.cannot(
-                active, f"{self._target} does not know {run.registered.name} where a job process imports it"
-            )
+            self._cannot(active, f"{self._target} does not know {run.registered.name} where a job process imports it")
             return
         spawned.begin(active, self._worker)
         run.cut()
@@ -135,6 +167,7 @@ class ProcessExecutor(Waiting):
                 active, spawned.active = spawned.active, None
                 spawned.stay()
                 assert active is not None
+                self._left(active)
                 now = monotonic()
                 self._pace.ended(now - active.started)
                 self.performance.ended(active, message.verdict, now)
@@ -172,14 +205,26 @@ class ProcessExecutor(Waiting):
     def _performing(self, active: Active) -> Spawned | None:
         return next((spawned for spawned in self._lives if spawned.active is active), None)
 
+    def _borrow(self, kind: Waiting) -> None:
+        """Take as many places of this kind as its suspects can have processes."""
+        suspects = sum(1 for it in self.suspects.values() if it is kind)
+        kind.lend(min(suspects, self.size, kind.size))
+
+    def _left(self, active: Active) -> None:
+        """It is here no more, so its place is free."""
+        if (kind := self.suspects.pop(active, None)) is not None:
+            self._borrow(kind)
+
     # How it ended
 
     def _died(self, spawned: Spawned, active: Active, crash: Crash) -> None:
         run = active.run
         if run.stopped is not None:
+            self._left(active)
             run.crash = msgspec.structs.replace(crash, how=f"{crash.how}, ended by its queue worker")
             self.performance.given_up(active, "killed")
         elif spawned.seen_in.endswith(f"{run.claimed.jid} attempt {run.claimed.attempt}"):
+            self._left(active)
             self.performance.ended(active, died(run, crash, self._worker), monotonic())
         else:  # it was gone before it could begin this job, which is none the worse for it
             active.started, active.logged = 0.0, False
@@ -189,4 +234,8 @@ class ProcessExecutor(Waiting):
         why = spawned.unable or f"it ended while it started: {crash.how}"
         log.error("a job process cannot begin: %s", why)
         if self.waiting:
-            self.performance.cannot(self.waiting.popleft(), f"a job process cannot begin: {why}")
+            self._cannot(self.waiting.popleft(), f"a job process cannot begin: {why}")
+
+    def _cannot(self, active: Active, why: str) -> None:
+        self._left(active)
+        self.performance.cannot(active, why)

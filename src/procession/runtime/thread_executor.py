@@ -54,6 +54,11 @@ class ThreadExecutor(Waiting):
         """… or to look in a moment."""
 
     @property
+    def running(self) -> int:
+        """See `Waiting.running`."""
+        return len(self._running) + self.lost
+
+    @property
     def lost(self) -> int:
         """Threads written off that have not returned."""
         return len(self._written_off)
@@ -62,7 +67,7 @@ class ThreadExecutor(Waiting):
         """See `Waiting.fill`."""
         while self.waiting:
             with self._lock:
-                if self._working >= self.size or (active := self._taken()) is None:
+                if self._working >= self.size - self.lent or (active := self._taken()) is None:
                     return
                 self._working += 1
             try:
@@ -72,6 +77,11 @@ class ThreadExecutor(Waiting):
                     return
             else:
                 self._tell_of(active)
+
+    def lend(self, places: int) -> None:
+        """See `Waiting.lend`."""
+        with self._lock:
+            super().lend(places)
 
     def withdraw(self, active: Active) -> bool:
         """See `Executor.withdraw`."""
@@ -94,7 +104,7 @@ class ThreadExecutor(Waiting):
 
     def places(self) -> Places:
         """See `Executor.places`."""
-        return Places(self.size, len(self._running) + self.lost, len(self.waiting), self._pace.soon())
+        return Places(self.size, self.running + self.lent, len(self.waiting), self._pace.soon())
 
     async def stack(self, active: Active) -> str:
         """See `Executor.stack`."""
@@ -115,7 +125,7 @@ class ThreadExecutor(Waiting):
             active.started = active.started or began
             self._over(active, perform(active.run, self._worker), began)
             with self._lock:
-                active = self._taken()
+                active = self._taken() if self._working <= self.size - self.lent else None
                 self._working -= active is None
 
     def _over(self, active: Active, verdict: Verdict, began: float) -> None:
