@@ -324,7 +324,7 @@ class Performer:
     def place_freed(self) -> None:
         """See `Performance.place_freed`."""
         self._wake()
-        if self._processes is not None and self._processes.suspects:
+        if self._processes is not None and self._processes.has_suspects:
             self._processes.fill_soon()
 
     def refill(self, *, soon: bool = False) -> None:

@@ -46,8 +46,8 @@ class ProcessExecutor(Waiting):
     ) -> None:
         super().__init__(performance, size)
         self._kinds = kinds
-        self.suspects: dict[Active, Waiting] = {}
-        """Those that are here, and whose places they take."""
+        self._suspects: dict[str, set[Active]] = {kind: set() for kind in kinds}
+        """Those that are here, by kind."""
         self._worker = worker
         self._target = target
         self._lives: dict[Spawned, asyncio.Task[None]] = {}
@@ -58,14 +58,16 @@ class ProcessExecutor(Waiting):
     def put(self, active: Active) -> None:
         """See `Executor.put`."""
         super().put(active)
-        if (kind := self._kinds.get(active.run.registered.executor)) is not None:
-            self.suspects[active] = kind
+        kind = active.run.registered.executor
+        if kind in self._suspects:
+            self._suspects[kind].add(active)
             self._borrow(kind)
 
     def fill(self) -> None:
         """See `Waiting.fill`."""
         while self._idle and monotonic() < self.performance.alive_until:
-            active = next((it for it in self.waiting if self.has_place(it)), None)
+            full = {kind for kind in self._kinds if not self._has_place(kind)}
+            active = next((it for it in self.waiting if it.run.registered.executor not in full), None)
             if active is None:
                 break
             spawned = self._idle.pop()
@@ -98,11 +100,8 @@ class ProcessExecutor(Waiting):
 
     def has_place(self, active: Active) -> bool:
         """See `Executor.has_place`."""
-        kind = self.suspects.get(active)
-        if kind is None:
-            return True
-        begun = sum(1 for it in self._lives if it.active is not None and self.suspects.get(it.active) is kind)
-        return kind.running + begun < kind.size
+        kind = active.run.registered.executor
+        return kind not in self._kinds or self._has_place(kind)
 
     async def stack(self, active: Active) -> str:
         """See `Executor.stack`."""
@@ -205,14 +204,27 @@ class ProcessExecutor(Waiting):
     def _performing(self, active: Active) -> Spawned | None:
         return next((spawned for spawned in self._lives if spawned.active is active), None)
 
-    def _borrow(self, kind: Waiting) -> None:
+    # The places of suspects
+
+    @property
+    def has_suspects(self) -> bool:
+        """Some are here, running or waiting."""
+        return any(self._suspects.values())
+
+    def _has_place(self, kind: str) -> bool:
+        lender, suspects = self._kinds[kind], self._suspects[kind]
+        return lender.running + sum(it.active in suspects for it in self._lives) < lender.size
+
+    def _borrow(self, kind: str) -> None:
         """Take as many places of this kind as its suspects can have processes."""
-        suspects = sum(1 for it in self.suspects.values() if it is kind)
-        kind.lend(min(suspects, self.size, kind.size))
+        lender = self._kinds[kind]
+        lender.lend(min(len(self._suspects[kind]), self.size, lender.size))
 
     def _left(self, active: Active) -> None:
         """It is here no more, so its place is free."""
-        if (kind := self.suspects.pop(active, None)) is not None:
+        kind = active.run.registered.executor
+        if kind in self._suspects and active in self._suspects[kind]:
+            self._suspects[kind].remove(active)
             self._borrow(kind)
 
     # How it ended
