@@ -56,6 +56,16 @@ def test_a_head_that_has_aged_takes_none_of_those_behind_it_along(database: Data
     assert aged(database, ask, jobs) == [0, 2, 3, 4, 1, 5]
 
 
+def test_a_priority_that_is_empty_then_leaves_the_others_in_their_order(
+    database: Database, ask: Ask, clock: Clock
+) -> None:
+    jobs = [new(priority=0), new(priority=-1), new(priority=2)]
+    ask(database.enqueue(jobs[:2]))
+    clock.pass_(9 * SPAN)
+    ask(database.enqueue(jobs[2:]))
+    assert aged(database, ask, jobs) == [0, 1, 2]
+
+
 def test_the_order_inside_a_priority_stays(database: Database, ask: Ask, clock: Clock) -> None:
     jobs = [new(priority=n % 2) for n in range(40)]
     for job in jobs:

@@ -61,8 +61,8 @@ local function pop_aged(queue, limit, span, take)
       live = live + 1
       handed[head.jid] = true
       if take(head.jid, head.raw) then taken = taken + 1 else budget.left = budget.left - 1 end
-      heads[first] = head_of(queue, head.priority, span, budget)
-      if not heads[first] then table.remove(heads, first) end
+      local following = head_of(queue, head.priority, span, budget)
+      if following then heads[first] = following else table.remove(heads, first) end  -- `#heads` may end at a gap
     end
   end
   if live > 0 then deepen(queue, -live) end
