@@ -31,9 +31,10 @@ from procession.enqueuer import (
     Call,
     Enqueuer,
     Options,
-    answered,
+    all_checked,
     checked,
     durability_of,
+    joined,
     new_job,
     sent_to,
     spread_over,
@@ -251,19 +252,19 @@ class Procession(Commanding, Extending, Inquiry, Insight, Journal, Scheduling, S
         """
         spread_out = calls if spread is None else spread_over(list(calls), spread)
         with Enqueuing(self.registry.policies.around_enqueues, spread_out) as around:
-            stored: list[Stored] = []
-            for durability, jobs in [*trips(around.calls, self.settings.durability)]:
+            asked, stored = [*trips(around.calls, self.settings.durability)], list[Stored]()
+            for durability, jobs in asked:
                 stored += self._store(jobs, durability)
-            return around.stored(self._handles(around.calls, stored))
+            return around.stored(self._handles(around.calls, all_checked(asked, stored)))
 
     async def enqueue_many_async(self, calls: Iterable[Call[R]], *, spread: Span | None = None) -> list[JobHandle[R]]:
         """See `enqueue_many`."""
         spread_out = calls if spread is None else spread_over(list(calls), spread)
         with Enqueuing(self.registry.policies.around_enqueues, spread_out) as around:
-            stored: list[Stored] = []
-            for durability, jobs in [*trips(around.calls, self.settings.durability)]:
+            asked, stored = [*trips(around.calls, self.settings.durability)], list[Stored]()
+            for durability, jobs in asked:
                 stored += await self._store_async(jobs, durability)
-            return around.stored(self._handles(around.calls, stored))
+            return around.stored(self._handles(around.calls, all_checked(asked, stored)))
 
     # Single jobs
 
@@ -408,14 +409,13 @@ class Procession(Commanding, Extending, Inquiry, Insight, Journal, Scheduling, S
 
     def _store(self, jobs: Sequence[NewJob], durability: Durability) -> list[Stored]:
         try:
-            return answered(jobs, self.connection().ask(*self._enqueuer.enqueue(jobs), durability=durability))
+            return joined(self.connection().ask(*self._enqueuer.enqueue(jobs), durability=durability))
         except DatabaseError as error:
             raise self._enqueuer.failed(error, jobs) from error
 
     async def _store_async(self, jobs: Sequence[NewJob], durability: Durability) -> list[Stored]:
         try:
-            answers = await self.connection_async().ask(*self._enqueuer.enqueue(jobs), durability=durability)
-            return answered(jobs, answers)
+            return joined(await self.connection_async().ask(*self._enqueuer.enqueue(jobs), durability=durability))
         except DatabaseError as error:
             raise self._enqueuer.failed(error, jobs) from error
 

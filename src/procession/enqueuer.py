@@ -192,10 +192,15 @@ def _expires(options: Options, default: int) -> dict[str, int]:
     return {"expires_in": default if expires is None else milliseconds(expires, "expires")}
 
 
-def answered(jobs: Sequence[NewJob], answers: Any) -> list[Stored]:
-    """The answers to the operations of `Enqueuer.enqueue`, as one list in order. Raises DuplicateJob."""
-    joined = answers if isinstance(answers, list) else [stored for answer in answers for stored in answer]
-    return [checked(job, stored) for job, stored in zip(jobs, joined, strict=True)]
+def joined(answers: Any) -> list[Stored]:
+    """The answers to the operations of `Enqueuer.enqueue`, as one list in order."""
+    return answers if isinstance(answers, list) else [stored for answer in answers for stored in answer]
+
+
+def all_checked(asked: Sequence[tuple[Durability, list[NewJob]]], stored: Sequence[Stored]) -> list[Stored]:
+    """The answers to all trips of one call, once the last is made. Raises as `checked`, for the first such job."""
+    jobs = (job for _, trip in asked for job in trip)
+    return [checked(job, it) for job, it in zip(jobs, stored, strict=True)]
 
 
 def checked(job: NewJob, stored: Stored) -> Stored:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from typing import Any
 from uuid import UUID, uuid4
@@ -9,7 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from procession import ConfigError, DuplicateJob, Procession, State, Worker
-from procession.enqueuer import spread_over
+from procession.enqueuer import TRIP, spread_over
 
 
 @pytest.fixture
@@ -90,6 +91,19 @@ def test_a_worker_class_takes_the_same_words_and_a_repeat_of_ones_own_jid_is_no_
     with pytest.raises(DuplicateJob):
         app.enqueue_many([Resize.bind("b.png"), Resize.bind("a.png"), Resize.bind("c.png")])
     assert app.counts().queued == 3
+
+
+def test_of_many_calls_all_but_the_duplicates_are_stored_however_many_trips_they_take(app: Procession) -> None:
+    @app.job(name="j", unique=True, conflict="raise")
+    def j(a: int) -> None: ...
+
+    there = j.enqueue(0)
+    with pytest.raises(DuplicateJob) as caught:
+        app.enqueue_many(j.bind(n) for n in range(TRIP + 1))
+    assert (caught.value.jid, app.counts().queued) == (there.jid, TRIP + 1)
+    with pytest.raises(DuplicateJob):
+        asyncio.run(app.enqueue_many_async(j.bind(n) for n in range(TRIP, 2 * TRIP + 1)))
+    assert app.counts().queued == 2 * TRIP + 1
 
 
 def test_debounce_waits_until_it_is_quiet_and_takes_the_last_arguments(app: Procession) -> None:
