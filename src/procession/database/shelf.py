@@ -73,8 +73,9 @@ class QueueInfo(Struct, frozen=True, kw_only=True):
     """Who paused it, in their own words; empty when it was not said."""
     paused_at: int = 0
     oldest: int = 0
-    """When the job at the head of the highest priority became queued or was enqueued; 0 when the queue is empty, or
-    nothing was found among its first 10,000 entries, for those of jobs that are gone count until they are cleared."""
+    """Since when the job at the head of the highest priority is ready: since it was enqueued, was due, got its slot or,
+    where it was given back, was last claimed. 0 when the queue is empty, or nothing was found among its first 10,000
+    entries, for those of jobs that are gone count until they are cleared."""
 
 
 class WorkerInfo(Struct, frozen=True, kw_only=True):

@@ -392,7 +392,7 @@ class Verbs(MeasureVerbs, LimitVerbs, RevisionVerbs, ABC):
             for name in sorted(self.store.queue_names):
                 records = self.store.queued_in(name)
                 at, reason, by = self.store.paused.get(name, (0, "", ""))
-                oldest = records[0].enqueued_at if records else 0
+                oldest = records[0].ready_since if records else 0
                 paused = name in self.store.paused
                 info = QueueInfo(name=name, queued=len(records), paused=paused, reason=reason, paused_by=by)
                 found.append(msgspec.structs.replace(info, paused_at=at, oldest=oldest))

@@ -233,6 +233,21 @@ def test_queues_tell_depth_age_and_pause(database: Database, ask: Ask, clock: Cl
     assert other.paused_at == clock.now
 
 
+@pytest.mark.parametrize("move", [None, Move.RETRY, Move.RELEASE])
+def test_a_queue_tells_since_when_its_first_job_is_ready_and_not_how_old_that_is(
+    database: Database, ask: Ask, clock: Clock, move: Move | None
+) -> None:
+    job = new(delay=0 if move else 3_600_000)
+    ask(database.enqueue([job]))
+    clock.pass_(3_600_000)
+    if move:
+        settle(database, ask, claim(database, ask).jobs[0], move)
+    ask(database.promote(10))
+    ready = clock.now
+    clock.pass_(250)
+    assert [(it.queued, it.oldest) for it in ask(database.queues())] == [(1, ready)]
+
+
 def test_counts_follow_every_move(database: Database, ask: Ask) -> None:
     ask(database.enqueue([new() for _ in range(3)] + [new(delay=1_000)]))
     first, second, _third = claim(database, ask).jobs

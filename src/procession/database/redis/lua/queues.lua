@@ -9,7 +9,7 @@ local function oldest_in(queue)
   local oldest = 0
   look_through(queue, false, 2, function(_, raw)
     local r = unpacked(raw)
-    oldest = r and r.enqueued or 0
+    oldest = r and ready_since(r) or 0
     return r
   end)
   return oldest

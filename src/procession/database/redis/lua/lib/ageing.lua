@@ -1,11 +1,6 @@
 -- Ageing: the head of a lane counts one priority higher for each span that it has been ready, and among equals the one that has
 -- been ready longest comes first. The order inside a lane stays, so only heads are looked at.
 
--- Since when a job is ready; one that was given back has been so since it was last taken, at least.
-local function ready_since(r)
-  return r.due > 0 and r.due or r.started > 0 and r.started or r.enqueued
-end
-
 -- What stands at the head of a lane, and how it counts. Tombstones in front of it are cleared, as many as `budget` has left; nil
 -- when the lane is empty or they were too many.
 local function head_of(queue, priority, span, budget)

@@ -60,6 +60,11 @@ local function is_queued(raw, entry, whose)
   return is_filed(raw, entry, QUEUED) and string.find(raw, whose, 9, true) == 9
 end
 
+-- Since when a job is ready; one that was given back has been so since it was last taken, at least.
+local function ready_since(r)
+  return r.due > 0 and r.due or r.started > 0 and r.started or r.enqueued
+end
+
 -- Show the live jobs of a queue to `see(jid, raw)`, in the order in which they are claimed or, from the `rear`, the other way round,
 -- until it answers true. The `first` so many are mostly enough; where tombstones stand in front, more are read.
 local function look_through(queue, rear, first, see)
