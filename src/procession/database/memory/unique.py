@@ -76,7 +76,7 @@ def _replace(store: Store, record: Record, job: NewJob, due: int, expires: int, 
         if not first or due < first:
             store.ring(record.queue)
     elif record.state is State.DELAYED:
-        store.ready(record, Move.PROMOTE, now)
+        store.ready(record, Move.PROMOTE, now, due=now)
 
 
 def _come_under(store: Store, record: Record, job: NewJob, now: int) -> None:

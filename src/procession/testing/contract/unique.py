@@ -201,10 +201,12 @@ def test_replace_gives_a_waiting_job_new_arguments_due_time_and_expiry(
     assert (job.state, job.args, job.priority) == (State.DELAYED, {"n": json.loads(text)}, 4)
     assert (job.due_at, job.expires_at) == (clock.now + 5_000, clock.now + 60_000)
     assert claim(database, ask).jobs == []
+    clock.pass_(4_000)
     enqueue(database, ask, new(text="7", conflict="replace"))
     job = find(database, ask, first.jid)
-    assert (job.state, job.args, job.due_at, job.expires_at) == (State.QUEUED, {"n": 7}, 0, 0)
-    assert [it.jid for it in claim(database, ask).jobs] == [first.jid]
+    assert (job.state, job.args, job.due_at, job.expires_at) == (State.QUEUED, {"n": 7}, clock.now, 0)
+    clock.pass_(30)
+    assert [(it.jid, it.waited) for it in claim(database, ask).jobs] == [(first.jid, 30)], "since it is ready"
 
 
 def test_replace_back_and_forth_in_one_call_leaves_one_job(database: Database, ask: Ask) -> None:

@@ -62,7 +62,7 @@ local function replace(jid, r, spec, due, expires, latest, slot)
     wait_until(jid, r, due)
   elseif r.state == DELAYED then
     redis.call('ZREM', DUE, jid)
-    r.due = 0
+    r.due = now
     limits().admit(jid, r)
   else
     save(jid, r)
