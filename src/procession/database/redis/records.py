@@ -66,7 +66,7 @@ def unpack(record: bytes) -> tuple[dict[str, Any], bytes]:
         at += 1 + record[at]  # and past the token
         reason = record[at + 1 : at + 1 + record[at]]
         at += 1 + len(reason)
-        fields["reason"] = reason.decode(errors="replace")
+        fields["reason"] = reason.decode(errors="ignore")  # it is cut at 200 bytes, maybe within a letter
     fields["enqueued_at"] = _time(record[at : at + 6])
     at += 6
     if flags & HAS_PLAN:

@@ -85,6 +85,15 @@ def test_cancel_of_a_running_job_wins_over_its_retry_and_loses_against_its_succe
     assert find(database, ask, second.jid).state is State.PROCESSED
 
 
+def test_a_long_reason_is_cut_between_two_letters(database: Database, ask: Ask) -> None:
+    reason, jobs = "€" * 250, [new(), new()]
+    ask(database.enqueue(jobs))
+    settle(database, ask, claim(database, ask, 1).jobs[0], Move.FAIL, reason=reason)
+    ask(database.cancel([jobs[1].jid], reason))
+    kept = [it.reason for it in ask(database.find([it.jid for it in jobs]))]
+    assert [it == reason[: len(it)] and len(it) >= 66 for it in kept] == [True, True]
+
+
 def test_cancel_of_a_running_job_wins_over_its_recovery(database: Database, ask: Ask) -> None:
     ask(database.enqueue([new()]))
     claimed = claim(database, ask).jobs[0]
