@@ -52,6 +52,7 @@ def everything(client: Client, jids: list[str]) -> dict[str, str]:
     paths += [f"/jobs/{jid}{twin}" for jid in jids for twin in ("", ".json")]
     paths += [f"/live?view={view}" for view in ("overview", "errors")] + [f"/live?view=job&jid={jid}" for jid in jids]
     paths += [f"/api/jobs/{jid}{part}" for jid in jids for part in ("", "/log", "/why")]
+    paths += [f"/schedule{twin}?schedule=nightly" for twin in ("", ".json")] + ["/live?view=schedule&schedule=nightly"]
     paths += ["/api/jobs", "/api/errors", "/api/schedules", "/api/bulk/preview?verb=retry&filter="]
     return {path: client.get(path, headers=OURS).text for path in paths}
 

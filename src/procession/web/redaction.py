@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from itertools import accumulate
 from typing import Any, Literal
 from uuid import UUID
@@ -24,6 +25,7 @@ from procession.errors import ConfigError
 from procession.job import Failure, Job
 from procession.notes import LogLine
 from procession.schedule import ScheduleInfo
+from procession.schedules import Schedules
 from procession.sealing import PREFIX, is_sealed
 from procession.unique import shown as in_key
 
@@ -266,6 +268,18 @@ class _Connection:
         return getattr(self._connection, name)
 
 
+class _Schedules(Schedules):
+    """Schedules in the shade once they are opened."""
+
+    def __init__(self, app: _Viewed, shade: Shade) -> None:
+        super().__init__(app, app._calling)
+        self._shade = shade
+
+    def _opened(self, info: ScheduleInfo) -> ScheduleInfo:
+        seen: ScheduleInfo = self._shade.over(super()._opened(info))
+        return seen
+
+
 class _Viewed(Procession):
     """An app that asks through another one, and shows its answers in the shade."""
 
@@ -280,6 +294,10 @@ class _Viewed(Procession):
 
     def connection(self) -> Any:
         raise NotImplementedError("the pages ask from an event loop")
+
+    @cached_property
+    def schedules(self) -> Schedules:
+        return _Schedules(self, self._shade)
 
     def opened(self, job: Any) -> Any:
         return self._shade.over(super().opened(job))
