@@ -112,6 +112,34 @@ def test_a_callback_is_told_what_it_looks_at_and_of_which_job(shop: Any) -> None
     assert client.get(f"/api/jobs/{jids[1]}").json()["args"] == {"user": HIDDEN}
 
 
+def test_an_error_of_several_jobs_is_hidden_for_each_of_them(valkey_url: str, namespace: str) -> None:
+    app = Procession(valkey_url, namespace=namespace)
+
+    async def declined(card: str) -> None:
+        raise ValueError("declined for Ada Lovelace")
+
+    @app.job(name="pay", retry=False)
+    async def pay(card: str) -> None:
+        await declined(card)
+
+    @app.job(name="order", retry=False)
+    async def order(card: str) -> None:
+        await declined(card)
+
+    for job in (pay, order):
+        job.enqueue("4111")
+        perform(app)
+    assert [it.names for it in app.errors()] == [("pay", "order")]
+
+    def mine(kind: str, value: Any, name: str) -> Any:
+        return HIDDEN if (kind, name) == ("error", "pay") else value
+
+    client = Client(Dashboard(app, redact=mine), app)
+    assert [it["message"] for it in client.get("/api/errors").json()] == [HIDDEN]
+    app.flush(confirm=namespace)
+    app.close()
+
+
 def test_what_a_callback_raises_on_is_hidden_altogether(shop: Any) -> None:
     app, jids = shop
 

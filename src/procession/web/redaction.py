@@ -178,7 +178,7 @@ class Shade:
         if isinstance(answer, LogLine):
             return replace(answer, text=self._text("log", answer.text, _job_of(answer)))
         if isinstance(answer, ErrorGroup):
-            return replace(answer, message=self._text("error", answer.message, answer.names[-1]))
+            return replace(answer, message=self._message(answer))
         if isinstance(answer, Scheduled):
             return replace(answer, schedules=self.over(answer.schedules))
         return self._schedule(answer) if isinstance(answer, ScheduleInfo) else answer
@@ -214,6 +214,12 @@ class Shade:
             traceback=self._text("error", failure.traceback, name),
             crash=None if crash is None else replace(crash, log=tuple(self._text("log", it, name) for it in crash.log)),
         )
+
+    def _message(self, group: ErrorGroup) -> str:
+        message = group.message
+        for name in group.names:  # it may be that of any of them
+            message = self._text("error", message, name)
+        return message
 
     def _schedule(self, info: ScheduleInfo) -> ScheduleInfo:
         try:
