@@ -204,6 +204,7 @@ def test_a_password_file_names_users_and_roles(app: Procession) -> None:
     assert (refused.status_code, refused.headers["www-authenticate"][:5]) == (401, "Basic")
     assert client.get("/", auth=("ann", "wrong")).status_code == 401
     assert client.get("/", auth=("nobody", "")).status_code == 401
+    assert client.get("/", headers={"Authorization": b"Basic \xe9"}).status_code == 401
     assert "ann · operator" in client.get("/", auth=("ann", "s3:cret")).text
     assert "eve · viewer" in client.get("/", auth=("eve", "look")).text
     assert client.get("/healthz").status_code == 200

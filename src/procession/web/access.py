@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import hmac
 import ipaddress
-from binascii import Error as NotBase64
 from collections.abc import Awaitable, Callable, Mapping
 from enum import IntEnum
 from pathlib import Path
@@ -132,7 +131,7 @@ class Passwords:
         scheme, _, words = request.headers.get("authorization", "").partition(" ")
         try:
             user, _, given = base64.b64decode(words).decode().partition(":")
-        except (NotBase64, UnicodeDecodeError):
+        except ValueError:  # no Base64, or no UTF-8 within it
             user, given = "", ""
         secret, role = self._known.get(user, (b"", Role.VIEWER))
         if scheme.lower() == "basic" and hmac.compare_digest(given.encode(), secret) and secret:
