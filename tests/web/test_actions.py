@@ -122,6 +122,7 @@ def test_wrong_forms_are_refused_in_words(client: Client) -> None:
         ("/jobs/act", {"do": "retry", "jid": "rubbish"}),
         ("/queues/act", {"do": "pause", "queue": "a b"}),
         ("/jobs/act", {"do": "retry", "jid": "x" * 70_000}),
+        ("/jobs/act", {"do": "retry", "jid": ["x"] * 2_000}),
     ):
         answer = client.post(path, data=form, headers=OURS)
         assert (answer.status_code, "That did not work" in answer.text) == (400, True)

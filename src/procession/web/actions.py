@@ -175,7 +175,10 @@ async def form_of(request: Request, longest: int = LONGEST) -> Form:
         body += part
         if len(body) > longest:
             raise ConfigError(f"the form is longer than {longest:,} bytes; send less at once")
-    return parse_qs(body.decode(errors="replace"), keep_blank_values=True, max_num_fields=MOST + 10)
+    try:
+        return parse_qs(body.decode(errors="replace"), keep_blank_values=True, max_num_fields=MOST + 10)
+    except ValueError:
+        raise ConfigError(f"the form has more than {MOST + 10:,} fields; name {MOST:,} jobs at most at once") from None
 
 
 def lines_of(form: Form, name: str) -> str:
