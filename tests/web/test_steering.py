@@ -44,7 +44,7 @@ def test_a_worker_is_told_from_the_page_and_the_page_says_what_was_not_heard_yet
     assert ">Resume<" in page
     twin = client.get(f"{back}.json").json()
     assert (twin["parts"][0]["stack"]["text"], len(twin["jobs"])) == ("in <f> line 1", 1)
-    assert client.get("/workers/nobody").status_code == 404
+    assert client.get("/workers/nobody").status_code == client.get("/workers/").status_code == 404
     gone = client.post("/workers/act", data={"do": "quiet", "worker": "nobody"}, headers=OURS)
     assert (gone.status_code, "no worker nobody is alive" in gone.text) == (404, True)
 

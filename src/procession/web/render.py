@@ -51,7 +51,7 @@ class Page(Struct, frozen=True, kw_only=True):
         if self.view == "job":
             return self.to(f"/jobs/{self.params['jid']}")
         if self.view == "worker":
-            return self.to(f"/workers/{quote(self.params['worker'])}")
+            return self.to(f"/workers/{quote(self.params.get('worker', ''))}")
         return self.to("/" if self.view == "overview" else f"/{self.view}", **self.params)
 
     @property
