@@ -376,6 +376,18 @@ def test_a_page_passes_a_bounded_number_of_tombstones_and_the_next_goes_on(keys:
     assert (calls, [it.jid.bytes for it in found], cursor) == (3, [A], None)
 
 
+def test_a_page_goes_on_where_the_last_one_ended_however_much_was_claimed_meanwhile(keys: Keyspace) -> None:
+    there = [n.to_bytes(16, "big") for n in range(3_000)]
+    keys.connection.ask(keys.database.enqueue([new(jid) for jid in there]))
+    for claims, ended in ((6, 700), (11, 1_500), (3, 200)):  # near, far, and beyond the last one seen
+        left = keys.lane()
+        page = keys.connection.ask(keys.database.page(Query(state=State.QUEUED), limit=ended))
+        for n in range(claims):
+            keys.connection.ask(keys.database.claim(["mail"], "w", b"%d-%d" % (ended, n), limit=100, lease=15_000))
+        rest = keys.connection.ask(keys.database.page(Query(state=State.QUEUED), cursor=page.cursor, limit=3_000))
+        assert [job.jid.bytes for job in rest.jobs] == left[max(ended, 100 * claims) :]
+
+
 def test_peek_shows_the_front_and_the_rear(keys: Keyspace) -> None:
     keys.queued(A, B)
     keys.queued(C, priority=3)

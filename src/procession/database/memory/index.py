@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import heapq
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import count
 from uuid import UUID
 
 from msgspec import Struct
@@ -20,6 +21,8 @@ from procession.notes import Progress
 from procession.unique import Unique
 
 Lane = OrderedDict[UUID, "Record"]
+SPOT = "[A-Za-z0-9_.-]{1,64}/-?[0-9]{1,3}/-?[0-9]{1,15}"
+"""The form of a `Record.spot`."""
 
 
 class Record(Struct):
@@ -59,6 +62,13 @@ class Record(Struct):
     waited: int | None = None
     place: int = 0
     """Where in its claim it stands."""
+    filed: int = 0
+    """Where in its lane it stands: more than those before it."""
+
+    @property
+    def spot(self) -> str:
+        """Where it is queued, as the cursor of a page."""
+        return f"{self.queue}/{self.priority}/{self.filed}"
 
     @property
     def ready_since(self) -> int:
@@ -83,6 +93,7 @@ class Index:
         """The lanes of each queue that are not empty, by priority."""
         self._due: list[tuple[int, bytes, UUID]] = []
         """A heap of the delayed by due time, and of some that are delayed no more, or until another time."""
+        self._filed = count(1)
 
     def enter(self, record: Record, *, front: bool = False) -> None:
         """A job comes into its state; where that is queued, at one end of its lane."""
@@ -91,6 +102,7 @@ class Index:
         if record.state is State.QUEUED:
             lane = self.lanes[record.queue].setdefault(record.priority, OrderedDict())
             lane[jid] = record
+            record.filed = -next(self._filed) if front else next(self._filed)
             lane.move_to_end(jid, last=not front)
         elif record.state is State.DELAYED:
             heapq.heappush(self._due, (record.due_at, jid.bytes, jid))
@@ -114,6 +126,15 @@ class Index:
         """The queued jobs of one queue in the order in which they are claimed, if nothing ages."""
         lanes = self.lanes[queue]
         return [record for priority in sorted(lanes, reverse=True) for record in lanes[priority].values()]
+
+    def queued_after(self, names: Sequence[str], spot: str) -> list[Record]:
+        """The queued jobs of queues, in that order; with a spot, those that come after it."""
+        records = [record for name in names for record in self.queued_in(name)]
+        if not spot:
+            return records
+        queue, priority, filed = spot.split("/")
+        after = (queue, -int(priority), int(filed))
+        return [it for it in records if (it.queue, -it.priority, it.filed) > after]
 
     def first_in(self, queue: str, ageing: int, now: int) -> Record | None:
         """The job that is claimed next. With `ageing` the head of a lane counts one priority higher for each such span

@@ -37,7 +37,11 @@ T = TypeVar("T")
 ACCEPTED = b"1"[0]
 SCANNED = 200
 """How many jobs one page looks at when it is filtered by queue or name."""
-CURSORS = {State.RUNNING: "after:", State.BLOCKED: "([0-9a-f]{2})+:"}
+CURSORS = {
+    State.RUNNING: "after:",
+    State.BLOCKED: "([0-9a-f]{2})+:",
+    State.QUEUED: "[A-Za-z0-9_.-]{1,64}/-?[0-9]{1,3}/[0-9]{1,15}/([0-9a-f]{4})?:",
+}
 """The position of a row in `page.lua`, where that is no number; its jid follows."""
 
 

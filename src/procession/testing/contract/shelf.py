@@ -221,6 +221,24 @@ def test_a_page_of_queued_jobs_is_full_however_many_before_them_are_gone(databas
     assert pages == [[it.jid for it in some] for some in (there[:2], there[2:4], there[4:])]
 
 
+@pytest.mark.parametrize("claimed", [1, 3, 5, 8])
+def test_pages_of_queued_jobs_hold_each_that_stays_once_whatever_is_claimed_between_them(
+    database: Database, ask: Ask, claimed: int
+) -> None:
+    urgent = [new(priority=5) for _ in range(2)]
+    there = [*urgent, *(new() for _ in range(10)), *(new(queue="other") for _ in range(2))]
+    ask(database.enqueue(there))
+    first = ask(database.page(Query(state=State.QUEUED), limit=5))
+    ask(database.claim(["mail"], "w", os.urandom(16), limit=claimed, lease=LEASE))
+    ask(database.enqueue([new(priority=5), late := new()]))
+    second = ask(database.page(Query(state=State.QUEUED), cursor=first.cursor, limit=3))
+    ask(database.cancel([second.jobs[-1].jid]))
+    ask(database.claim(["mail"], "w", os.urandom(16), limit=1, lease=LEASE))
+    third = ask(database.page(Query(state=State.QUEUED), cursor=second.cursor, limit=50))
+    seen = [job.jid for page in (first, second, third) for job in page.jobs]
+    assert seen == [it.jid for it in (*there[:5], *there[max(5, claimed) : 12], late, *there[12:])]
+
+
 def test_purge_goes_on_past_jobs_that_are_gone(database: Database, ask: Ask) -> None:
     gone, there = [new() for _ in range(250)], [new(), new()]
     ask(database.enqueue([*gone, *there]))

@@ -1,11 +1,13 @@
 -- Read one page of jobs of one state. Finished jobs newest first; delayed by due time; the others in their order.
--- The cursor is the position of the last row seen: due time and id, a turn and id, a count of entries, or an offset in lanes.
+-- The cursor is the position of the last row seen: due time and id, a turn and id, a count of entries, or a lane, the number of an
+-- entry in it, and the entry.
 -- moves:
 -- flags: no-writes
 -- args: now:int state queue limit:int position last
 -- reply: more, rows
 -- uses: record held lanes limits finish rows
 
+local NEAR = 1000  -- entries of a lane before its place then among which one is looked for first
 local more = 0
 local finals = {processed = PROCESSED, failed = FAILED, cancelled = CANCELLED}
 
@@ -13,6 +15,14 @@ local finals = {processed = PROCESSED, failed = FAILED, cancelled = CANCELLED}
 local function mark(jid, at)
   more = 1
   add_row(jid, false, at)
+end
+
+local function hexed(bytes)
+  return (string.gsub(bytes, '.', function(byte) return string.format('%02x', string.byte(byte)) end))
+end
+
+local function unhexed(text)
+  return (string.gsub(text, '%x%x', function(pair) return string.char(tonumber(pair, 16)) end))
 end
 
 -- True for a job of the queue that was asked for, or of any.
@@ -24,13 +34,13 @@ end
 local function from_blocked()
   local from = '-'
   if position ~= '' then
-    from = '(' .. string.gsub(position, '%x%x', function(pair) return string.char(tonumber(pair, 16)) end) .. last
+    from = '(' .. unhexed(position) .. last
   end
   local turns = redis.call('ZRANGEBYLEX', WAITING, from, '+', 'LIMIT', 0, limit + 1)
   local jids, at = {}, nil
   for i = 1, math.min(#turns, limit) do jids[i] = string.sub(turns[i], -16) end
   for i, raw in ipairs(values(JOBS, jids)) do
-    at = string.gsub(string.sub(turns[i], 1, -17), '.', function(byte) return string.format('%02x', string.byte(byte)) end)
+    at = hexed(string.sub(turns[i], 1, -17))
     if is_meant(raw) and string.byte(raw, 2) == BLOCKED then add_job(jids[i], raw, at) end
   end
   if #turns > limit then mark(jids[limit], at) end
@@ -75,23 +85,61 @@ local function from_kept(id)
   if at >= 0 then mark('', at + 1 + shed_before) end
 end
 
--- Walk lists one after the other as if they were one, from an offset on, until the page is full or too many entries were read for one
--- call: tombstones may be all that stands in front.
-local function from_lists(lists)
-  local at, passed, read, step = tonumber(position ~= '' and position or 0), 0, 0, math.max(limit, 100)
-  for _, list in ipairs(lists) do
-    local length = redis.call('LLEN', list[1])
-    while at < passed + length do
-      if #rows[1] >= limit or read >= LOOKED_THROUGH then return mark('', at) end
-      local entries = redis.call('LRANGE', list[1], at - passed, at - passed + step - 1)
-      local raws, jids = raws_of(entries)
-      for i, entry in ipairs(entries) do
-        if #rows[1] == limit then break end
-        at, read = at + 1, read + 1
-        if is_queued(raws[i], entry, list[2]) then add_job(jids[i], raws[i], at) end
+-- Entries of a lane by number, those of its older part first.
+local function entries_of(lane, older, from, to)
+  local entries = from < older and redis.call('LRANGE', front_key(lane), from, math.min(to, older - 1)) or {}
+  if to >= older then
+    for _, entry in ipairs(redis.call('LRANGE', lane, math.max(from - older, 0), to - older)) do entries[#entries + 1] = entry end
+  end
+  return entries
+end
+
+-- How many entries of a lane are before what follows the one that a page ended with, the one of number `at` then. What is claimed
+-- goes from the front, so it stands before that by now; and when it was claimed itself, so was all before it.
+local function resumed(lane, older, at, entry)
+  local from = math.max(at - NEAR, 0)
+  local entries = entries_of(lane, older, from, at - 1)
+  for i = #entries, 1, -1 do
+    if entries[i] == entry then return from + i end
+  end
+  local found = redis.call('LPOS', front_key(lane), entry)
+  if found then return found + 1 end
+  found = redis.call('LPOS', lane, entry)
+  if found then return older + found + 1 end
+  local state = string.byte(values(JOBS, {last})[1] or '', 2)
+  return state and state ~= QUEUED and state ~= CANCELLED and 0 or at
+end
+
+-- Walk the lanes one after the other until the page is full or too many entries were read for one call: tombstones may be all that
+-- stands in front.
+local function from_lanes(names)
+  local queue_then, priority_then, at_then, place_then = string.match(position, '^(.*)/(.*)/(.*)/(.*)$')
+  local read, step, ended, spot = 0, math.max(limit, 100), '', ''
+  for _, name in ipairs(names) do
+    for _, priority in ipairs(queue_then and name < queue_then and {} or priorities(name)) do
+      local lane, whose = lane_key(name, priority), sign(name, priority)
+      local older = redis.call('LLEN', front_key(lane))
+      local at, length = 0, older + redis.call('LLEN', lane)
+      if name == queue_then and tonumber(priority) > tonumber(priority_then) then
+        at = length
+      elseif name == queue_then and priority == priority_then then
+        at = resumed(lane, older, tonumber(at_then), last .. unhexed(place_then))
+      end
+      local function spot_of(entry)
+        return name .. '/' .. priority .. '/' .. at .. '/' .. hexed(string.sub(entry, 17))
+      end
+      while at < length do
+        if #rows[1] >= limit or read >= LOOKED_THROUGH then return mark(string.sub(ended, 1, 16), spot) end
+        local entries = entries_of(lane, older, at, at + step - 1)
+        local raws, jids = raws_of(entries)
+        for i, entry in ipairs(entries) do
+          if #rows[1] == limit then break end
+          at, read, ended = at + 1, read + 1, entry
+          if is_queued(raws[i], entry, whose) then add_job(jids[i], raws[i], spot_of(entry)) end
+        end
+        spot = spot_of(ended)
       end
     end
-    passed = passed + length
   end
 end
 
@@ -124,17 +172,9 @@ elseif state == 'delayed' then
 elseif state == 'blocked' then
   from_blocked()
 elseif state == 'queued' then
-  local lists = {}
   local names = queue ~= '' and {queue} or redis.call('HKEYS', T .. ':depth')
   table.sort(names)
-  for _, name in ipairs(names) do
-    for _, priority in ipairs(priorities(name)) do
-      local lane = lane_key(name, priority)
-      lists[#lists + 1] = {front_key(lane), sign(name, priority)}
-      lists[#lists + 1] = {lane, sign(name, priority)}
-    end
-  end
-  from_lists(lists)
+  from_lanes(names)
 elseif state == 'running' then
   from_held()
 end
