@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 
 import pytest
 from starlette.responses import RedirectResponse
@@ -91,6 +92,19 @@ def test_without_auth_only_this_machine_is_answered(app: Procession) -> None:
         assert Client(Dashboard(app), app, base=f"http://{name}").get("/").status_code == 200
 
 
+def test_without_auth_a_proxy_that_says_nothing_of_itself_is_not_this_machine(
+    app: Procession, client: Client
+) -> None:
+    with served(Dashboard(app)) as address:
+        port = int(address.rpartition(":")[2])
+        for version, answer in (("1.1", b"200 OK"), ("1.0", b"403 Forbidden")):  # nginx: HTTP/1.0, and our own name
+            with socket.create_connection(("127.0.0.1", port), timeout=10) as line:
+                line.sendall(f"GET /api/stats HTTP/{version}\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
+                assert answer in line.recv(1_000)
+    form, elsewhere = {"do": "pause", "queue": "mail"}, {**OURS, "Origin": "https://ops.example"}
+    assert client.post("/queues/act", data=form, headers=elsewhere).status_code == 403
+
+
 def test_an_auth_may_be_async_may_refuse_and_may_lead_to_a_login(app: Procession) -> None:
     async def login(request: object) -> RedirectResponse:
         return RedirectResponse("/login", 303)
@@ -145,10 +159,10 @@ def test_the_theme_is_kept_in_a_cookie(client: Client) -> None:
 
 def test_a_socket_is_refused_where_it_was_not_opened_by_our_own_page(app: Procession) -> None:
     with served(Dashboard(app)) as address:
-        socket = address.replace("http", "ws") + "/live?view=overview"
+        live = address.replace("http", "ws") + "/live?view=overview"
         for origin in (None, "http://evil.example", "null"):
             with pytest.raises(InvalidStatus) as refused:
-                connect(socket, origin=origin, proxy=None)  # type: ignore[arg-type]
+                connect(live, origin=origin, proxy=None)  # type: ignore[arg-type]
             assert refused.value.response.status_code == 403
-        with connect(socket, origin=address, proxy=None) as line:  # type: ignore[arg-type]
+        with connect(live, origin=address, proxy=None) as line:  # type: ignore[arg-type]
             assert "flow" in line.recv(timeout=10)

@@ -60,13 +60,15 @@ def only_loopback(request: HTTPConnection) -> Access | None:
     """The rule where no `auth` is given: the peer and the name that was asked for are this machine's own.
 
     The name counts too, so that a page elsewhere whose name was made to point here (DNS rebinding) stays outside; and
-    what a proxy passes on does not come from this machine.
+    what a proxy passes on does not come from this machine. nginx says nothing of itself and puts our own name there,
+    unless it is told otherwise: it is known by HTTP/1.0, which no browser speaks, and by the origin of what acts.
     """
     peer = request.client.host if request.client else ""
-    name = split(f"//{request.headers.get('host', '')}").hostname or ""
-    if any(header in request.headers for header in FORWARDED):
+    names = [f"//{request.headers.get('host', '')}", request.headers.get("origin", "//localhost")]
+    if any(header in request.headers for header in FORWARDED) or request.scope.get("http_version") == "1.0":
         return None
-    return Access("", Role.ADMIN) if is_loopback(peer) and is_loopback(name) else None
+    here = [peer, *(split(it).hostname or "" for it in names)]
+    return Access("", Role.ADMIN) if all(map(is_loopback, here)) else None
 
 
 def is_loopback(host: str) -> bool:
