@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from procession import Limit, Procession
 from procession.schedule import Schedule, ScheduleInfo
 from procession.web import Access, Dashboard, Role
-from procession.web.oneschedule import previewed, slots_of
+from procession.web.oneschedule import instant_of, previewed, slots_of
 from tests.web.conftest import OURS, Client, made
 
 NAME = "nightly <b>report</b>"
@@ -202,3 +202,9 @@ def test_the_last_moment_of_a_backfill_is_included_and_the_first_is_not() -> Non
     assert asked is not None
     assert (asked.count, asked.slots[0].there[:14]) == (1, "Fri 2026-01-02")
     assert previewed(schedule, "", "") is None
+
+
+def test_a_moment_is_told_by_the_clocks_of_the_schedule_unless_it_names_an_offset() -> None:
+    noon = datetime(2026, 7, 1, 12, tzinfo=UTC)
+    for text in ("2026-07-01T14:00", "2026-07-01T12:00Z", "2026-07-01T09:00-03:00"):
+        assert instant_of(text, "Europe/Paris", "after") == noon

@@ -222,9 +222,10 @@ def previewed(schedule: Schedule, after: str, until: str) -> Backfill | None:
 
 
 def instant_of(text: str, tz: str, name: str) -> datetime:
-    """A moment as a form tells it, by the clocks of a zone. Raises ConfigError."""
+    """A moment as a form tells it, by the clocks of a zone where it names no offset. Raises ConfigError."""
     try:
-        moment = datetime.fromisoformat(text).replace(tzinfo=zone(tz))
+        moment = datetime.fromisoformat(text)
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=zone(tz))
     except ValueError:
         moment = None
     if moment is None or not 1970 < moment.year < 9999:
