@@ -84,6 +84,9 @@ def test_without_auth_only_this_machine_is_answered(app: Procession) -> None:
     elsewhere = Client(Dashboard(app), app, peer="192.0.2.7")
     assert elsewhere.get("/").status_code == 403
     assert "auth=" in elsewhere.get("/").text
+    for answer in (elsewhere.get("/static/nothing"), elsewhere.post("/healthz")):
+        assert answer.status_code in (404, 405)
+        assert app.settings.namespace not in answer.text
     rebound = Client(Dashboard(app), app, base="http://evil.example")
     assert rebound.get("/").status_code == 403
     behind_a_proxy = Client(Dashboard(app), app)

@@ -138,6 +138,8 @@ def problem(renderer: Renderer) -> Callable[[Request, Exception], Awaitable[Resp
             says = says if isinstance(error, ProcessionError) else f"{error}: /api/openapi.json says what there is."
         if is_api(request) or request.scope["path"].endswith(".json"):
             return JSONResponse({"error": says}, status)
+        if "procession.access" not in request.scope:  # an open path, so whoever asks is to see nothing of ours
+            return PlainTextResponse(says, status)
         return HTMLResponse(renderer.problem(says, page_of(request, "problem", {})), status)
 
     return answer
