@@ -7,7 +7,7 @@ whether the question runs once more or much later. Called by the random schedule
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
@@ -49,12 +49,13 @@ class Weather(Struct, kw_only=True):
 
 
 class FaultyConnection:
-    """See `AsyncConnection`."""
+    """See `AsyncConnection`. Once its process is `dead` nothing is asked any more."""
 
-    def __init__(self, real: AsyncConnection, weather: Weather, dice: Random) -> None:
+    def __init__(self, real: AsyncConnection, weather: Weather, dice: Random, dead: Callable[[], bool]) -> None:
         self._real: Any = real
         self._weather = weather
         self._dice = dice
+        self._dead = dead
 
     def _fault(self) -> str:
         at = self._dice.random()
@@ -69,6 +70,8 @@ class FaultyConnection:
 
     async def ask(self, *operations: Any, **options: Any) -> Any:
         """See `AsyncConnection.ask`."""
+        if self._dead():
+            raise Unavailable("its process is dead", asked=False)
         fault = self._fault()
         await self._travel()
         if fault == "unasked":

@@ -80,6 +80,8 @@ class Schedule:
         self.processes: list[Process] = []
         self.born = count(1)
         self.killed: set[str] = set()
+        self.dead: list[list[asyncio.Task[Any]] | None] = []
+        """The crews of processes that died."""
         self.job = self._job()
 
     def __getattr__(self, name: str) -> Any:
@@ -88,7 +90,12 @@ class Schedule:
 
     def connect_async(self, budget: float = 2.0) -> FaultyConnection:
         """As a database: a connection on which things go wrong."""
-        return FaultyConnection(self.real.connect_async(budget), self.weather, Random(self.dice.random()))
+        mine, dice = crew.get(), Random(self.dice.random())
+
+        def dead() -> bool:
+            return any(it is mine for it in self.dead)
+
+        return FaultyConnection(self.real.connect_async(budget), self.weather, dice, dead)
 
     def _job(self) -> Any:
         @self.app.job(name="job", queue="q", retry=Retry(attempts=3, backoff=constant(2.0)), timeout=None)
@@ -158,6 +165,7 @@ class Schedule:
         for _ in range(self.deaths):
             await asyncio.sleep(self.dice.uniform(0.0, STORM / self.deaths))
             process = self.processes.pop(self.dice.randrange(WORKERS))
+            self.dead.append(process.tasks)
             for task in process.tasks:
                 task.cancel()
             self.killed.add(process.worker.id)

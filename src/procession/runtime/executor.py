@@ -6,6 +6,7 @@ executors, and within job processes; never speaks to the database.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 import random
@@ -159,14 +160,17 @@ def _decoded(run: Run) -> tuple[tuple[Any, ...], dict[str, Any]]:
         raise _Closed(str(error)) from None
 
 
-async def perform_async(run: Run, worker: str, now: float) -> Verdict:
-    """Run an `async def` job here and now, under its context."""
+async def perform_async(run: Run, worker: str, now: float, owner: asyncio.Task[Any] | None = None) -> Verdict:
+    """Run an `async def` job here and now, under its context. A loop that ends cancels all its tasks: what is cancelled
+    together with its `owner`, the queue worker's task, is given back."""
     CURRENT.set(run.context)
     run.begin(now)
     try:
         args, kwargs = _decoded(run)
         verdict = succeeded(run, await run.registered.call(*args, **kwargs), worker)
     except BaseException as error:
+        if owner is not None and owner.cancelling():
+            run.context.stop("shutdown")
         verdict = judge(run, error, worker)
     if run.registered.exhausted is not None and verdict.outcome.move == Move.FAIL:
         await say_exhausted_async(run, verdict)

@@ -36,6 +36,7 @@ class LoopExecutor(Waiting):
     def __init__(self, performance: Performance, worker: str, size: int) -> None:
         super().__init__(performance, size)
         self._worker = worker
+        self._owner = asyncio.current_task()
         self._tasks: dict[Active, asyncio.Task[None]] = {}
         self._written_off: set[Active] = set()
         self._coming = False
@@ -100,7 +101,7 @@ class LoopExecutor(Waiting):
                 performance.began(active, now)
                 task.set_name(active.run.registered.name)
                 tasks[active] = task
-                coroutine, context = perform_async(active.run, self._worker, now), copy_context()
+                coroutine, context = perform_async(active.run, self._worker, now, self._owner), copy_context()
                 try:
                     step = context.run(coroutine.send, None)
                 except StopIteration as returned:

@@ -117,7 +117,7 @@ class ProcessExecutor(Waiting):
                 spawned.retire()
             else:
                 spawned.kill()
-        await asyncio.gather(*self._lives.values())
+        await asyncio.gather(*self._lives.values(), return_exceptions=True)  # some are cancelled where the loop ends
 
     # One process
 

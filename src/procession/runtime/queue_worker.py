@@ -146,6 +146,9 @@ class QueueWorker:
     async def run(self) -> None:
         """Perform jobs until `stop`, or with `burst` until nothing is ready.
 
+        Cancelled, as by Ctrl-C in `asyncio.run`, it gives back at once what runs, uncharged, and leaves. It waits at
+        most 6 s for runs that do not end; cancelled again, it does not.
+
         Raises:
             DatabaseError: the store refuses us.
             ConfigError: the store throws keys away when it is full, and `allow_eviction` is not set.
@@ -159,43 +162,26 @@ class QueueWorker:
         announcer = Announcer.of(self.app.registry.policies.handlers)
         self._wake.set()
         self._performer = Performer(
-            self.app.registry,
-            self.id,
-            self._capacity,
-            job_log=self._log,
-            report=self._outbox.put,
-            wake=self._wake.set,
-            worn_out=self._pulse.worn_out,
-            announcer=announcer,
-        )
+            self.app.registry, self.id, self._capacity, job_log=self._log, report=self._outbox.put, wake=self._wake.set,
+            worn_out=self._pulse.worn_out, announcer=announcer,
+        )  # fmt: skip
         budget = milliseconds(self.app.settings.budget) / 1_000
         pause = min(LONGEST_PAUSE, self._lease / 5_000)  # well within a lease, or it ends while we only wait
         connection = self._database.connect_async(budget)
         self._patient = Patient(connection, self._pulse.turned, pause, self._stopping, lambda: self._listener.anew())
         self._listener = Listener(
-            self._patient,
-            self.queues,
-            f"@{self.id}",
+            self._patient, self.queues, f"@{self.id}",
             left=lambda: min(self._due_alarm.left, self._lease / 1_500),  # a claim lies for less than a lease
             quiet=lambda: self.orders.quiet is not None,
-            ahead=self._ahead,
-            came=self._came,
-            unheard=self._unheard,
-            rung=self._rung,
-            called=self._called,
-        )
+            ahead=self._ahead, came=self._came, unheard=self._unheard, rung=self._rung, called=self._called,
+        )  # fmt: skip
         self._obituaries = Obituaries(
             self.app.registry, self.id, self._database, self._patient, meter=self._meter, announcer=announcer
         )
         self._keeper = LeaseKeeper(
-            self._database,
-            self.id,
-            lease=self._lease,
-            heartbeat=self._beat_every,
-            every=self._pulse.every,
-            blocked=self._pulse.blocked,
-            running_in=self._performer.running_in,
-        )
+            self._database, self.id, lease=self._lease, heartbeat=self._beat_every, every=self._pulse.every,
+            blocked=self._pulse.blocked, running_in=self._performer.running_in,
+        )  # fmt: skip
         self._keeper.start()
         log.info("%s serves %s: %d places, %d threads", self.id, ", ".join(self.queues), self.concurrency, self.threads)
         work = (
@@ -206,9 +192,13 @@ class QueueWorker:
         try:
             async with beside(*work, broken=self._broken):
                 with capturing(self.app.settings.capture_logs):
-                    await self._be_admitted()
-                    await self._work()
-                    await self._wind_down()
+                    try:
+                        await self._be_admitted()
+                        await self._work()
+                        await self._wind_down()
+                    except asyncio.CancelledError:
+                        await self._let_go()
+                        raise
         finally:
             self._keeper.close()
             await self._obituaries.close()
@@ -343,7 +333,7 @@ class QueueWorker:
         self._pulse.serves()
         self._beat_alarm.ring_in(0.0 if beat.recovered >= DUTIES else self._beat_every * random.uniform(*JITTER))
         self._obituaries.died(beat.deaths)
-        if beat.left:
+        if beat.left and self._stop_level < 3:
             log.error("the store knows %s as one that left; give each start a name of its own (worker_id=)", self.id)
         if beat.recovered:
             log.warning("took back %d jobs of workers whose lease ended", beat.recovered)
@@ -480,6 +470,17 @@ class QueueWorker:
                     log.warning("the store is away; %d outcomes are lost, their jobs run again", len(self._outbox))
                     raise
                 await asyncio.sleep(random.uniform(0.1, 0.5))
+
+    async def _let_go(self) -> None:
+        """We were cancelled: as if told twice to stop. When we are cancelled again (a loop that ends does that, also
+        where we alone had been cancelled before), what runs is not waited for."""
+        self._stopping.set()
+        for urgency in (2, 3):
+            self._stop_level = max(self._stop_level, urgency)
+            with suppress(asyncio.CancelledError):
+                with suppress(Unavailable, StoreRefused):
+                    await self._wind_down()
+                return
 
     async def _until_idle(self, deadline: float, *, level: int) -> None:
         """Turn without claiming until nothing runs, the deadline passes, or the stop gets more urgent."""

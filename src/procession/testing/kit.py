@@ -322,13 +322,14 @@ class Kit:
             work.close()
             raise ConfigError("the test kit runs jobs already, and a job cannot ask for that" if self._open else CLOSED)
         self._working = True
-        running: list[str] = []
+        running, first = list[str](), len(self._attempts)
         try:
             async with asyncio.timeout(self._patience) as self._limit:
                 try:
                     return await work
                 finally:
                     running = [name for crew in self._crews.values() for name in crew.now_running()]
+                    running += [f"{it.name} ({it.jid})" for it in self._attempts[first:] if it.reason == "interrupted"]
         except TimeoutError as error:
             if not self._limit.expired():
                 raise

@@ -7,7 +7,6 @@ Nothing here decides what a test sees; that is `kit.py`.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 from uuid import UUID
@@ -219,7 +218,7 @@ class AsyncSeamConnection:
         """See `AsyncConnection.ask`."""
         seam = self._seam
         if any(isinstance(it, Asked) and it.worker in seam.dead for it in operations):
-            await asyncio.get_running_loop().create_future()  # a dead process asks nothing; its task is cancelled
+            raise Unavailable("this worker was killed", asked=False)
         answer = await self._real.ask(*_real(operations), durability=seam.kept(durability))
         shown, stored = [*answer] if len(operations) > 1 else [answer], False
         for at, operation in enumerate(operations):
