@@ -156,6 +156,7 @@ def test_jobs_are_found_and_changed_by_a_filter_and_say_why_they_wait(run: Run) 
     ("words", "code", "says"),
     [
         (("worker", "nowhere:app"), 2, "cannot import 'nowhere'"),
+        (("worker", "./shop.py:app"), 2, "write module:app, such as shop.jobs:app"),
         (("worker", "shop:other"), 2, "other is not a Procession app"),
         (("worker", "shop:app", "-q", "failed"), 2, "name of a final state"),
         (("worker", "shop:app", "-q", "mail:2", "--strict"), 2, "leave the shares out"),

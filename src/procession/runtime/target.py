@@ -17,12 +17,15 @@ def load_app(target: str) -> Procession:
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
+    wrong = ConfigError(f"cannot import {module!r} from {here}; write module:app, such as shop.jobs:app")
+    if not module or module.startswith("."):  # a path such as ./shop/jobs.py
+        raise wrong
     try:
         found = importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module}.".startswith(f"{error.name}."):  # a module that it imports
             raise
-        raise ConfigError(f"cannot import {module!r} from {here}; write module:app, such as shop.jobs:app") from None
+        raise wrong from None
     app = getattr(found, name or "app", None)
     if not isinstance(app, Procession):
         raise ConfigError(f"{target}: {name or 'app'} is not a Procession app of module {module!r}")
