@@ -32,6 +32,7 @@ from procession.enqueuer import (
     Enqueuer,
     Options,
     all_checked,
+    bound,
     checked,
     durability_of,
     joined,
@@ -248,9 +249,10 @@ class Procession(Commanding, Extending, Inquiry, Insight, Journal, Scheduling, S
             spread: do not run them at once: each is due in its own part of this time span, at a moment drawn by chance.
 
         Raises:
+            ConfigError: one of them is no bound call.
             EnqueueError: `jids` are those of the trip that failed; earlier trips are stored.
         """
-        spread_out = calls if spread is None else spread_over(list(calls), spread)
+        spread_out = bound(calls) if spread is None else spread_over(bound(calls), spread)
         with Enqueuing(self.registry.policies.around_enqueues, spread_out) as around:
             asked, stored = [*trips(around.calls, self.settings.durability)], list[Stored]()
             for durability, jobs in asked:
@@ -259,7 +261,7 @@ class Procession(Commanding, Extending, Inquiry, Insight, Journal, Scheduling, S
 
     async def enqueue_many_async(self, calls: Iterable[Call[R]], *, spread: Span | None = None) -> list[JobHandle[R]]:
         """See `enqueue_many`."""
-        spread_out = calls if spread is None else spread_over(list(calls), spread)
+        spread_out = bound(calls) if spread is None else spread_over(bound(calls), spread)
         with Enqueuing(self.registry.policies.around_enqueues, spread_out) as around:
             asked, stored = [*trips(around.calls, self.settings.durability)], list[Stored]()
             for durability, jobs in asked:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any, Generic, Literal, TypeVar, cast, get_args
@@ -127,6 +127,15 @@ def limit_of(call: Call[Any], options: Options) -> Limited | None:
     """The limit that a call comes under: that of its options, or of its job. Raises ConfigError."""
     it = call.registered
     return limited(options["limit"], it.name, it.signature) if "limit" in options else it.limit
+
+
+def bound(calls: Iterable[Call[R]]) -> list[Call[R]]:
+    """The calls. Raises ConfigError for what is none, such as what a job function returned that was called itself."""
+    taken = list(calls)
+    for it in taken:
+        if not isinstance(it, Call):
+            raise ConfigError(f"{it!r:.200} is no bound call: write job.bind(…) for each, as in job.bind('ada')")
+    return taken
 
 
 def spread_over(calls: Sequence[Call[R]], span: float | str | timedelta, rng: Random | None = None) -> list[Call[R]]:
