@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -21,7 +23,8 @@ def app(request: pytest.FixtureRequest, namespace: str) -> Procession:
     return Procession(url, namespace=namespace, lease=2.0, heartbeat=0.2, grace=0.3)
 
 
-def test_what_stands_in_code_is_stored_fired_and_performed(app: Procession) -> None:
+def test_what_stands_in_code_is_stored_fired_and_performed(app: Procession, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
     performed: list[str] = []
 
     @app.every("1s", args=["tick"])
@@ -50,6 +53,9 @@ def test_what_stands_in_code_is_stored_fired_and_performed(app: Procession) -> N
     runs = found["noted"].runs
     assert len({run.at for run in runs}) == len(runs) >= 1
     assert found["noted"].declared_at
+    fired = {datetime.fromtimestamp(run.at / 1_000, UTC) for run in runs}
+    told = re.findall(r"schedule noted is due: job \S+ for (.+)", caplog.text)
+    assert fired <= {datetime.fromisoformat(it) for it in told}  # an instant that a person can read
     assert plain(what="here") is None  # type: ignore[func-returns-value]
     app.flush(confirm=app.settings.namespace)
     app.close()

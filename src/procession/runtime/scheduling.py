@@ -13,6 +13,7 @@ import random
 import zoneinfo  # noqa: F401
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 
 import cronsim  # noqa: F401  # `cron.py` loads both with a first schedule; a worker out of descriptors could not
 
@@ -108,6 +109,7 @@ class Scheduler:
 
     def _tell(self, firing: Firing) -> None:
         for run, job in firing.runs:
-            log.info("schedule %s is due: job %s for %d", firing.name, job.jid, run.at)
+            instant = datetime.fromtimestamp(run.at / 1_000, UTC).isoformat(" ")
+            log.info("schedule %s is due: job %s for %s", firing.name, job.jid, instant)
         if firing.missed:
             log.warning("schedule %s: %s", firing.name, firing.missed.note)
