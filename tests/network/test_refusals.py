@@ -276,6 +276,27 @@ def test_a_wrong_password_is_a_refusal_that_says_what_to_check(namespace: str) -
         app.close()
 
 
+def test_a_database_that_the_server_lacks_is_a_refusal_and_the_worker_waits(
+    server: Server, namespace: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    app, note = shop(f"{server.url.removesuffix('/0').rstrip('/')}/99", namespace)
+
+    async def main() -> None:
+        worker = QueueWorker(app)
+        running = asyncio.ensure_future(worker.run())
+        with pytest.raises(Refused, match="no database of this number") as caught:
+            await note.enqueue_async(1)
+        assert caught.value.stored == "no"
+        await soon(lambda: "no database of this number" in caplog.text)
+        assert not running.done()
+        worker.stop()
+        await running
+        await app.close_async()
+
+    asyncio.run(main())
+    app.close()
+
+
 def test_a_full_disk_refuses_new_work_and_mends_by_itself(namespace: str) -> None:
     import resource
 

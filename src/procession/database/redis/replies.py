@@ -52,6 +52,7 @@ ANSWERS = (
     Answer("WRONGPASS", "user or password is wrong, or the user is disabled", Then.REFUSE),
     Answer("…without any password configured", "a password was given and the server has none", Then.REFUSE),
     Answer("NOPERM", "the user lacks a right; docs/connecting.md lists those that are needed", Then.REFUSE),
+    Answer("…DB index is out of range", "it has no database of this number; give the URL another", Then.REFUSE),
     Answer("DENIED", "protected mode: the server talks to its own machine only, until a password is set", Then.REFUSE),
     Answer("…shebang", "older than Redis 7.0 or Valkey 7.2", Then.GIVE_UP),
     Answer("…unknown command", "as above, or a proxy that does not know the command", Then.GIVE_UP),
