@@ -1,7 +1,7 @@
 """The command line: thin calls of `Procession`, one file per group of commands.
 
-Exit codes: 0 done · 1 it failed · 2 wrong usage or setting · 3 not found · 4 the store is away. Errors of ours are one
-line on stderr. `--json` on everything that prints.
+Exit codes: 0 done · 1 it failed · 2 wrong usage or setting · 3 not found · 4 the store is away or refuses. Errors of ours are
+one line on stderr. `--json` on everything that prints.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from procession.cli.ending import CommandLine
 from procession.cli.shared import FAILED, tell
 from procession.cli.top import top
 
-EPILOG = """Exit codes: 0 done, 1 it failed, 2 wrong usage or setting, 3 not found, 4 the store is away.
+EPILOG = """Exit codes: 0 done, 1 it failed, 2 wrong usage or setting, 3 not found, 4 the store is away or refuses.
 
 Settings: arguments, then PROCESSION_* variables, then [tool.procession] in pyproject.toml, then defaults."""
 
