@@ -27,6 +27,7 @@ from procession.cli.top.facts import Facts
 from procession.cli.top.keys import Action, Screen, pressed, split
 from procession.cli.top.view import ago, drawn
 from procession.database import Counts, QueueInfo, WorkerInfo
+from procession.database.measures import ErrorGroup
 from procession.job import Job
 
 NOW = 1_800_000_000_000
@@ -101,6 +102,22 @@ def test_what_a_job_is_called_cannot_move_the_cursor_of_the_terminal() -> None:
     text = out.file.getvalue()  # type: ignore[attr-defined]
     assert "\x1b[2J" not in text
     assert "\\x1b[2Jgone[bold]" in text
+
+
+def test_brackets_colons_and_lines_in_what_strangers_wrote_are_shown_as_they_are() -> None:
+    out = Console(file=io.StringIO(), width=120, height=24)
+    failed = replace(JOBS[0], state=State.FAILED, reason="no route to [/etc] :key:\nsecond line")
+    queue = QueueInfo(name="slow", queued=0, paused=True, reason="see [/wiki]\nlater")
+    error = ErrorGroup(
+        fingerprint="f", type="OSError", message="[/etc] is away\nand more\nand more", where="shop:job1", count=3,
+        first_at=NOW, last_at=NOW, names=("shop.job1",), samples=(JOBS[0].jid,),
+    )  # fmt: skip
+    facts = replace(FACTS, jobs=(failed,), queues=(queue,), errors=(error, error))
+    out.print(drawn(facts, Screen(filter='"[/etc]"'), title="[/shop]", height=24, trouble="[/no] answer"))
+    text = out.file.getvalue()  # type: ignore[attr-defined]
+    for shown in ("route to [/etc] :key:", "see [/wiki]", 'jobs: "[/etc]"', "[/etc] is away and more", "[/no] answer"):
+        assert shown in text
+    assert len(text.rstrip("\n").split("\n")) <= 24
 
 
 def test_durations_are_short() -> None:

@@ -76,7 +76,7 @@ def tell(text: str, *, err: bool = False) -> None:
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """A table: with rich on a terminal where it is installed, in plain columns otherwise."""
-    cells = [[plain(str(value)) for value in row] for row in rows]
+    cells = [[in_a_line(str(value)) for value in row] for row in rows]
     if sys.stdout.isatty():
         try:
             from rich.console import Console
@@ -97,6 +97,11 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
 def plain(text: str) -> str:
     """Text without what a terminal would obey."""
     return "".join(it if it.isprintable() or it in "\n\t" else f"\\x{ord(it):02x}" for it in text)
+
+
+def in_a_line(text: str) -> str:
+    """The same for what has one line only, such as the cell of a table."""
+    return plain(text.replace("\n", " ").replace("\t", " "))
 
 
 def moment(milliseconds: int) -> str:

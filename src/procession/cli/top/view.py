@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from procession.cli.shared import plain
+from procession.cli.shared import in_a_line
 from procession.cli.top.facts import Facts
 from procession.cli.top.keys import Screen
 from procession.job import Job, State
@@ -35,7 +35,7 @@ def drawn(facts: Facts, screen: Screen, *, title: str, height: int, trouble: str
 
 
 def _states(facts: Facts, title: str) -> Text:
-    counts, line = facts.counts, Text(f"{plain(title)}  ", style="bold", no_wrap=True, overflow="ellipsis")
+    counts, line = facts.counts, Text(f"{in_a_line(title)}  ", style="bold", no_wrap=True, overflow="ellipsis")
     for state in (State.DELAYED, State.BLOCKED, State.QUEUED, State.RUNNING, State.PROCESSED, State.FAILED):
         number = getattr(counts, state.value)
         if number or state is not State.BLOCKED:
@@ -54,8 +54,13 @@ def _table(*columns: str) -> Table:
     table = Table(box=None, padding=(0, 1), expand=True, header_style="dim")
     for at, name in enumerate(columns):
         share = 3 if at == 0 else 2 if name == "" else None  # what it is called, and what is to be said of it
-        table.add_column(name, no_wrap=True, overflow="ellipsis", ratio=share)
+        table.add_column(_cell(name), no_wrap=True, overflow="ellipsis", ratio=share)
     return table
+
+
+def _cell(text: str, style: str = "") -> Text:
+    """What strangers wrote, as it is: markup and emoji codes in it mean nothing here."""
+    return Text(in_a_line(text), style=style)
 
 
 def _window(rows: Sequence[object], chosen: int | None, height: int) -> range:
@@ -70,8 +75,7 @@ def _queues(facts: Facts, screen: Screen, height: int) -> Table:
         it = facts.queues[at]
         why = f"paused{f' by {it.paused_by}' if it.paused_by else ''} {it.reason}".strip() if it.paused else ""
         oldest = ago(facts.at - it.oldest) if it.oldest else ""
-        paused = Text(plain(why), style="yellow")
-        table.add_row(plain(it.name), f"{it.queued:,}", oldest, paused, style=_style(at == chosen))
+        table.add_row(_cell(it.name), f"{it.queued:,}", oldest, _cell(why, "yellow"), style=_style(at == chosen))
     if not facts.queues:
         table.add_row(Text("no queue yet", style="dim"))
     return table
@@ -82,7 +86,7 @@ def _workers(facts: Facts, height: int) -> Table:
     fit = height if len(facts.workers) <= height else height - 1
     for it in facts.workers[:fit]:
         memory = f"{it.memory / 1e6:.0f} MB" if it.memory else ""
-        table.add_row(plain(it.id), f"{it.running}/{it.concurrency}", memory, ago(facts.at - it.beat_at))
+        table.add_row(_cell(it.id), f"{it.running}/{it.concurrency}", memory, ago(facts.at - it.beat_at))
     if not facts.workers:
         table.add_row(Text("no queue worker is alive", style="yellow"))
     elif len(facts.workers) > fit:
@@ -92,12 +96,12 @@ def _workers(facts: Facts, height: int) -> Table:
 
 def _jobs(facts: Facts, screen: Screen, height: int) -> Table:
     shown = screen.filter if screen.typed is None else f"{screen.typed}▏"
-    table = _table(f"jobs: {plain(shown)}", "queue", "attempt", "for", "")
+    table = _table(f"jobs: {shown}", "queue", "attempt", "for", "")
     chosen = screen.row if screen.pane == "jobs" else None
     for at in _window(facts.jobs, chosen, height):
         job = facts.jobs[at]
-        name = Text(plain(job.name or "(undecodable)"), style=COLOURS[job.state])
-        facts_of = (plain(job.queue), str(job.attempt), ago(facts.at - since(job)), plain(_note(job)))
+        name = _cell(job.name or "(undecodable)", COLOURS[job.state])
+        facts_of = (_cell(job.queue), str(job.attempt), ago(facts.at - since(job)), _cell(_note(job)))
         table.add_row(name, *facts_of, style=_style(at == chosen))
     if not facts.jobs:
         table.add_row(Text("none", style="dim"))
@@ -107,14 +111,14 @@ def _jobs(facts: Facts, screen: Screen, height: int) -> Table:
 def _error(facts: Facts, at: int) -> Text:
     it = facts.errors[at]
     text = f"{it.count:,} × {it.type}: {it.message}, {ago(facts.at - it.last_at)} ago"
-    return Text(plain(text), style="red", no_wrap=True, overflow="ellipsis")
+    return Text(in_a_line(text), style="red", no_wrap=True, overflow="ellipsis")
 
 
 def _said(screen: Screen, trouble: str) -> Text:
     if trouble:
-        return Text(plain(trouble), style="bold yellow", no_wrap=True, overflow="ellipsis")
+        return Text(in_a_line(trouble), style="bold yellow", no_wrap=True, overflow="ellipsis")
     says = screen.asked.question if screen.asked is not None else screen.says
-    return Text(plain(says), style="bold", no_wrap=True, overflow="ellipsis")
+    return Text(in_a_line(says), style="bold", no_wrap=True, overflow="ellipsis")
 
 
 def _style(chosen: bool) -> str:
