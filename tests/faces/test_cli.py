@@ -98,6 +98,20 @@ def test_what_a_job_says_cannot_steer_the_terminal_of_whoever_looks(run: Run) ->
         assert not {"\x1b", "\x07", "\r", "\u202e"} & {*done.stdout, *done.stderr}, words
 
 
+def test_a_table_on_a_narrow_terminal_has_its_ids_whole_and_names_as_they_are(run: Run) -> None:
+    jid = run("enqueue", "shop:app", "shop.send", "stranger", "--delay", "1h").stdout.strip()
+    run("queues", "pause", "mail", "--reason", "see :key: [/wiki]\nresumed")
+
+    def on_a_terminal(*words: str) -> str:
+        command = [sys.executable, "-m", "procession", *words]
+        script = f"import os, pty; os.environ['COLUMNS'] = '80'; pty.spawn({command!r})"
+        return run(script, program="-c").stdout
+
+    assert jid in on_a_terminal("jobs", "state:delayed")
+    assert "see :key: [/wiki] resumed" in on_a_terminal("queues")
+    assert "\x1b[1m" in on_a_terminal("stats"), "it fits"
+
+
 def test_a_job_that_is_named_twice_is_changed_once(run: Run) -> None:
     jid = run("enqueue", "shop:app", "shop.send", "ada").stdout.strip()
     assert run("jobs", "cancel", jid, jid.upper(), jid).stdout == f"{jid} cancelled\n"

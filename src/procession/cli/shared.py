@@ -75,8 +75,10 @@ def tell(text: str, *, err: bool = False) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """A table: with rich on a terminal where it is installed, in plain columns otherwise."""
-    cells = [[in_a_line(str(value)) for value in row] for row in rows]
+    """A table: with rich on a terminal where it is installed and the table fits, in plain columns otherwise; a terminal
+    breaks long lines itself, and whoever needs an id finds it whole."""
+    lines = [list(columns), *([in_a_line(str(value)) for value in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     if sys.stdout.isatty():
         try:
             from rich.console import Console
@@ -84,13 +86,14 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         except ImportError:
             pass
         else:
-            table = Table(*columns, box=None, header_style="bold")
-            for row in cells:
-                table.add_row(*row)
-            Console().print(table, markup=False)
-            return
-    widths = [max(len(line[i]) for line in [list(columns), *cells]) for i in range(len(columns))]
-    for line in [list(columns), *cells]:
+            console = Console(markup=False, emoji=False)
+            if sum(widths) + 2 * len(widths) <= console.width:
+                table = Table(*columns, box=None, header_style="bold")
+                for line in lines[1:]:
+                    table.add_row(*line)
+                console.print(table)
+                return
+    for line in lines:
         click.echo("  ".join(value.ljust(width) for value, width in zip(line, widths, strict=True)).rstrip())
 
 
