@@ -84,7 +84,9 @@ def test_what_a_job_says_cannot_steer_the_terminal_of_whoever_looks(run: Run) ->
     assert r"\x1b[5m" in run("why", jid).stdout
     assert r"\x1b[5m" in run("queues").stdout
     run("queues", "resume", "mail")
-    run("worker", "shop:app", "--burst")
+    log = run("worker", "shop:app", "--burst").stderr
+    assert r";title\x07" in log
+    assert not {"\x1b", "\x07", "\r", "\u202e"} & {*log}
     for words in (
         ("jobs", "show", jid),
         ("jobs", "list"),
@@ -96,6 +98,26 @@ def test_what_a_job_says_cannot_steer_the_terminal_of_whoever_looks(run: Run) ->
         done = run(*words, code=1 if "--filter" in words else 0)
         assert r";title\x07" in done.stdout + done.stderr, words
         assert not {"\x1b", "\x07", "\r", "\u202e"} & {*done.stdout, *done.stderr}, words
+    document = run("jobs", "show", jid, "--json").stdout
+    assert "\u202e" not in document
+    assert "\u202e" in json.loads(document)["failures"][0]["message"]
+
+
+def test_a_terminal_of_another_encoding_gets_what_it_can_show_and_the_rest_as_escapes(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "latin-1")
+    jid = run("enqueue", "shop:app", "shop.send", "ada, жук \U0001f41b").stdout.strip()
+    assert r"\u0436\u0443\u043a" in run("jobs", "show", jid).stdout
+    assert json.loads(run("jobs", "show", jid, "--json").stdout)["args"]["to"] == "ada, жук \U0001f41b"
+    assert r"\u2192 " in run("doctor").stdout
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    assert r"q quit \xb7" in run("top", "--once").stdout
+
+
+def test_words_that_are_no_text_are_refused(run: Run) -> None:
+    for words in (("enqueue", "shop:app", "shop.send"), ("jobs", "list"), ("queues", "pause")):
+        assert "no text" in run(*words, "queue:\udcff", code=2).stderr
 
 
 def test_a_table_on_a_narrow_terminal_has_its_ids_whole_and_names_as_they_are(run: Run) -> None:

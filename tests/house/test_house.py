@@ -28,7 +28,8 @@ SOURCE = ROOT / "src" / "procession"
 FILES = sorted(SOURCE.rglob("*.py"))
 FLOORS = [
     ("job", "fingerprint", "failure", "moves", "errors", "codec", "retry", "clock", "names", "sizes", "unique", "cron",
-     "schedule", "limits", "notes", "query", "matching", "retry_after", "depends", "sealing", "orders", "trail"),
+     "schedule", "limits", "notes", "query", "matching", "retry_after", "depends", "sealing", "orders", "trail",
+     "terminal"),
     ("database",),
     ("config", "connections", "context", "registry", "enqueuer", "dequeuer", "stats", "handle", "worker", "client",
      "doctor", "repair", "asker", "steering", "schedules", "scheduling", "notebook", "journal", "search", "bulk", "why",

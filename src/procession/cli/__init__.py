@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 
 import click
@@ -78,6 +79,8 @@ def main() -> None:
     """Run the command line."""
     if sys.stdout is None:  # whoever closed it wants to read nothing
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  # it is needed to the end
+    if isinstance(sys.stdout, TextIOWrapper):  # a terminal of another encoding is shown escapes, as stderr does it
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         cli()
     except OSError as error:

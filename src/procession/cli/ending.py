@@ -8,7 +8,7 @@ from typing import IO, Any
 
 import click
 
-from procession.cli.shared import FAILED, NOT_FOUND, UNAVAILABLE, USAGE, plain
+from procession.cli.shared import FAILED, NOT_FOUND, UNAVAILABLE, USAGE
 from procession.errors import (
     ConfigError,
     DatabaseError,
@@ -20,6 +20,7 @@ from procession.errors import (
     UnknownSchedule,
     UnknownWorker,
 )
+from procession.terminal import plain
 
 
 class Ended(click.ClickException):
@@ -36,6 +37,13 @@ class Ended(click.ClickException):
 
 class CommandLine(click.Group):
     """Commands whose errors of ours end them as those of click do."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """See `click.Command.parse_args`."""
+        for word in args:
+            if any("\ud800" <= it <= "\udfff" for it in word):  # bytes that the system's encoding has no letters for
+                raise click.UsageError(f"{word!r} is no text", ctx)
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """See `click.Group.invoke`."""

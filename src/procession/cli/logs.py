@@ -15,11 +15,21 @@ from uuid import UUID, uuid4
 import click
 import msgspec
 
-from procession.cli.shared import FAILED, jid_of, job_fields, json_option, open_app, plain, print_json, store_options
+from procession.cli.shared import (
+    FAILED,
+    jid_of,
+    job_fields,
+    json_option,
+    json_text,
+    open_app,
+    print_json,
+    store_options,
+)
 from procession.client import Procession
 from procession.errors import JobNotFound
 from procession.job import Job, State
 from procession.notes import LogLine
+from procession.terminal import plain
 
 EVERY = 1.0
 """Seconds between two looks at a job that has not ended."""
@@ -41,7 +51,7 @@ def logs(
         for line in app.log(wanted, after=seen):
             seen = line.index
             if attempt in (None, line.attempt):
-                click.echo(msgspec.json.encode(line).decode() if as_json else plain(_shown(line)))
+                click.echo(json_text(msgspec.json.encode(line).decode()) if as_json else plain(_shown(line)))
         sys.stdout.flush()
 
 

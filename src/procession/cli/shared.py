@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import getpass
+import json
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
@@ -14,6 +16,7 @@ import msgspec
 
 from procession.client import Procession
 from procession.job import Job
+from procession.terminal import in_a_line, plain
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -58,7 +61,21 @@ def user() -> str:
 
 def print_json(value: Any) -> None:
     """One JSON document on stdout."""
-    click.echo(msgspec.json.format(msgspec.json.encode(value)).decode())
+    click.echo(json_text(msgspec.json.format(msgspec.json.encode(value)).decode()))
+
+
+def json_text(document: str) -> str:
+    """The same JSON, in which what a terminal would obey, or stdout cannot say, is written as an escape of JSON."""
+
+    def escaped(found: re.Match[str]) -> str:
+        one = found[0]
+        try:
+            one.encode(sys.stdout.encoding or "utf-8")
+        except UnicodeEncodeError:
+            return json.dumps(one)[1:-1]
+        return one if one.isprintable() else json.dumps(one)[1:-1]
+
+    return re.sub(r"[^ -~\n]", escaped, document)
 
 
 def say(value: Any, line: str, as_json: bool) -> None:
@@ -95,16 +112,6 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
                 return
     for line in lines:
         click.echo("  ".join(value.ljust(width) for value, width in zip(line, widths, strict=True)).rstrip())
-
-
-def plain(text: str) -> str:
-    """Text without what a terminal would obey."""
-    return "".join(it if it.isprintable() or it in "\n\t" else f"\\x{ord(it):02x}" for it in text)
-
-
-def in_a_line(text: str) -> str:
-    """The same for what has one line only, such as the cell of a table."""
-    return plain(text.replace("\n", " ").replace("\t", " "))
 
 
 def moment(milliseconds: int) -> str:

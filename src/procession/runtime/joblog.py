@@ -15,6 +15,7 @@ from procession.job import Outcome
 from procession.moves import Move
 from procession.runtime.active import Active
 from procession.runtime.executor import PROCESS, Run, Verdict
+from procession.terminal import plain
 
 log = logging.getLogger("procession.worker")
 
@@ -103,11 +104,18 @@ class JobLog:
             self._turn(int(monotonic()))
 
 
+class _Plain(logging.Formatter):
+    """Lines whose errors and names a terminal does not obey."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return plain(super().format(record))
+
+
 def log_to_stderr(level: int) -> None:
     """Show the library's lines; no other logger is touched."""
     logger = logging.getLogger("procession")
     if not logger.handlers:
         handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
+        handler.setFormatter(_Plain("%(asctime)s %(levelname)-7s %(message)s"))
         logger.addHandler(handler)
     logger.setLevel(level)

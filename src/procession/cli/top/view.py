@@ -8,10 +8,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from procession.cli.shared import in_a_line
 from procession.cli.top.facts import Facts
 from procession.cli.top.keys import Screen
 from procession.job import Job, State
+from procession.terminal import in_a_line
 
 KEYS = "q quit · ↑↓ · Tab queues/jobs · p pause · c cancel · r retry · w why · / filter · 1 running … 5 processed"
 COLOURS = {
