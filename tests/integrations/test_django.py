@@ -424,6 +424,33 @@ def test_manage_py_procession_speaks_to_the_store_of_the_settings(
         assert caught.value.returncode == code
 
 
+@pytest.mark.parametrize(
+    ("words", "queues", "served"),
+    [
+        ([], "", "default, mail"),
+        (["-q", "mail"], "", "mail"),
+        (["-qmail:2"], "", "mail"),
+        (["--queue=mail"], "", "mail"),
+        ([], "mail:6,default", "mail, default"),
+    ],
+)
+def test_a_worker_serves_the_queues_that_it_is_told_else_those_of_tasks(
+    valkey_url: str, namespace: str, tmp_path: Path, words: list[str], queues: str, served: str
+) -> None:
+    environment = {
+        **os.environ,
+        "SHOP_HOME": str(tmp_path),
+        "SHOP_URL": valkey_url,
+        "SHOP_NAMESPACE": namespace,
+        "DJANGO_SETTINGS_MODULE": "tests.integrations.shop.settings",
+        "PYTHONPATH": os.pathsep.join(PATH),
+        "PROCESSION_QUEUES": queues,
+    }
+    command = [sys.executable, "-m", "django", "procession", "worker", "--burst", *words]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=50, check=False)
+    assert f"serves {served}:" in done.stderr
+
+
 def test_the_page_s_project_works_as_it_is_written(valkey_url: str, namespace: str, tmp_path: Path) -> None:
     page = (ROOT / "docs" / "django.md").read_text("utf-8")
     if sys.version_info < (3, 12):

@@ -38,7 +38,8 @@ class Command(BaseCommand):
         os.environ["PROCESSION_URL"], os.environ["PROCESSION_NAMESPACE"] = settings.url, settings.namespace
         if words and words[0] in NEED_A_TARGET and "--help" not in words:
             words = [words[0], f"procession.integrations.django.target:{backend}", *words[1:]]
-            if words[0] == "worker" and not {"-q", "--queue"} & {*words}:
+            told = settings.queues or any(it == "--queue" or it.startswith(("-q", "--queue=")) for it in words)
+            if words[0] == "worker" and not told:
                 for queue in sorted(chosen.queues):
                     words += ["-q", queue]
         try:
