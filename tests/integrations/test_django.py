@@ -214,6 +214,16 @@ def test_a_missing_result_and_one_of_another_task_are_refused(backend: Any, proj
     assert "this" not in sys.modules, "a name from the store was imported"
 
 
+def test_a_result_is_found_though_its_queue_is_served_no_more(only: Any, project: Any) -> None:
+    before = only(["default", "old"])
+    result = project.tasks.echo.using(queue_name="old", priority=3).enqueue()
+    perform(before.app)
+    found = only(["default"]).get_result(result.id)
+    assert found.status == project.interface.TaskResultStatus.SUCCESSFUL
+    assert (found.task.queue_name, found.task.priority) == ("old", 3)
+    assert project.tasks.echo.queue_name == "default"
+
+
 def test_the_context_tells_the_attempt_and_the_id(backend: Any, project: Any) -> None:
     result = project.tasks.context.enqueue(1)
     perform(backend.app)

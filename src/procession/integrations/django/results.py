@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from datetime import UTC, datetime
 from typing import Any
 
@@ -27,7 +28,7 @@ def result_of(job: Job, task: Any, backend: str) -> Any:
     due = _moment(job.due_at) if job.state is State.DELAYED and not job.attempt else None
     arguments = job.args if job.args.keys() <= {"args", "kwargs"} else {}  # else sealed, and not for us to read
     result = TaskResult(
-        task=task.using(priority=job.priority, queue_name=job.queue, run_after=due, backend=backend),
+        task=_as_stored(task, priority=job.priority, queue_name=job.queue, run_after=due, backend=backend),
         id=str(job.jid),
         status=TaskResultStatus[STATUS[job.state]],
         enqueued_at=_moment(job.enqueued_at),
@@ -43,6 +44,15 @@ def result_of(job: Job, task: Any, backend: str) -> Any:
     if job.state is State.PROCESSED and job.result is not None:
         object.__setattr__(result, "_return_value", msgspec.json.decode(job.result))
     return result
+
+
+def _as_stored(task: Any, **stored: Any) -> Any:
+    """The task with what was asked for then. `using` would check that against the settings of now, which may have no
+    such queue any more."""
+    found = copy(task)
+    for name, value in stored.items():
+        object.__setattr__(found, name, value)
+    return found
 
 
 def error_of(failure: Failure) -> Any:
