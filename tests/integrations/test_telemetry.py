@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 import sentry_sdk
 import structlog
+from opentelemetry import baggage
+from opentelemetry.context import attach, detach
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -123,6 +125,38 @@ def test_a_run_is_in_the_trace_of_its_enqueue_and_its_own_spans_are_within(
         "procession.job.attempt": 1,
     }
     assert (send.attributes or {})["messaging.message.id"] == str(handle.jid)
+
+
+@pytest.mark.parametrize("link", [False, True])
+@pytest.mark.parametrize("kind", ["def", "async def"])
+def test_baggage_reaches_the_run_and_what_it_enqueues_and_nothing_else(
+    app: Procession, traced: Traced, kind: str, link: bool
+) -> None:
+    app.use(Tracing(traced.provider, link=link))
+    seen: list[dict[str, object]] = []
+
+    @app.job(name="last")
+    def last() -> None:
+        seen.append({**baggage.get_all()})
+
+    def first() -> None:
+        seen.append({**baggage.get_all()})
+        last.enqueue()
+
+    async def first_async() -> None:
+        seen.append({**baggage.get_all()})
+        await last.enqueue_async()
+
+    job: Any = app.job(name="first")(first if kind == "def" else first_async)
+    token = attach(baggage.set_baggage("tenant", "42"))
+    try:
+        job.enqueue()
+    finally:
+        detach(token)
+    perform(app)
+    last.enqueue()
+    perform(app)
+    assert seen == [{"tenant": "42"}, {"tenant": "42"}, {}]
 
 
 def test_a_batch_has_a_span_for_each_job_and_none_is_within_another(app: Procession, traced: Traced) -> None:

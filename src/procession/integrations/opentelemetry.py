@@ -7,12 +7,13 @@ no word for begins with `procession.`.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 from opentelemetry import propagate
-from opentelemetry.context import Context
+from opentelemetry.context import Context, attach, detach
 from opentelemetry.trace import (
     Link,
     Span,
@@ -78,7 +79,7 @@ class Tracing(Middleware):
             "messaging.client.id": job.worker,
             "procession.job.attempt": job.attempt,
         }
-        with self._tracer.start_as_current_span(
+        with _current(sent), self._tracer.start_as_current_span(
             f"process {job.queue}",
             context=Context() if linked else sent,
             kind=SpanKind.CONSUMER,
@@ -95,6 +96,16 @@ class Tracing(Middleware):
             except BaseException as error:
                 _record(span, error)
                 raise
+
+
+@contextmanager
+def _current(context: Context) -> Iterator[None]:
+    """What travelled with the job, its baggage too, is there for its code and for what that enqueues."""
+    token = attach(context)
+    try:
+        yield
+    finally:
+        detach(token)
 
 
 def _attributes(operation: str, queue: str, name: str) -> dict[str, Any]:
