@@ -58,6 +58,28 @@ def test_an_application_has_the_jobs_of_one_app_however_often_it_is_joined(names
         FlaskJobs(Procession("memory://other"), site)
 
 
+def test_runs_are_within_the_application_that_a_factory_made_last_and_only_in_that(namespace: str) -> None:
+    app = Procession(f"memory://{namespace}")
+    jobs, torn = FlaskJobs(app), []
+
+    def create_app(name: str) -> Flask:
+        site = Flask(name)
+        site.teardown_appcontext(lambda _: torn.append(name))
+        jobs.init_app(site)
+        return site
+
+    @app.job(name="where")
+    def where() -> str:
+        return current_app.name
+
+    for name in ("first", "second"):
+        create_app(name)
+        handle = where.enqueue()
+        perform(app)
+        assert handle.result(timeout=5) == name
+    assert torn == ["first", "second"]
+
+
 def test_the_page_s_application_serves_performs_and_has_the_command(
     valkey_url: str, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,24 +30,32 @@ class FlaskJobs:
             self.init_app(flask)
 
     def init_app(self, flask: Flask) -> None:
-        """Join them. Raises ConfigError when this application has jobs already."""
+        """Join them: runs are within this application from now on, and in no other that was joined before.
+
+        Raises:
+            ConfigError: this application has jobs of another app already.
+        """
         if flask.extensions.get("procession", self.app) is not self.app:
             raise ConfigError("this Flask application has jobs of another app already")
         if "procession" not in flask.extensions:
             flask.extensions["procession"] = self.app
             flask.cli.add_command(cli, "procession")
-            self.app.use(WithinContext(flask))
+            around = [it for it in self.app.registry.policies.middleware if isinstance(it, WithinContext)]
+            for layer in around:  # of an application that a factory made before
+                layer.flask = flask
+            if not around:
+                self.app.use(WithinContext(flask))
 
 
 class WithinContext(Middleware):
     """The application's context around each run: `current_app`, `g`, and extensions that need them."""
 
     def __init__(self, flask: Flask) -> None:
-        self._flask = flask
+        self.flask = flask
 
     def perform(self, job: CurrentJob) -> Generator[None, Any, Any]:
         """See `Middleware.perform`."""
-        with self._flask.app_context():
+        with self.flask.app_context():
             return (yield)
 
 
