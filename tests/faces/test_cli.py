@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -244,6 +245,19 @@ def test_the_demonstration_shows_what_the_stats_say(run: Run) -> None:
     assert sum(line.endswith(" scheduled") for line in lines) == 10
     assert (processed + failed, failed > 0) == (10, True)
     assert lines[-1] == f"{{processed: {processed}, scheduled: 0, failed: {failed}}}"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_demonstration_whose_terminal_goes_away_leaves_nothing_behind(tmp_path: Path, number: int) -> None:
+    command = [sys.executable, "-m", "procession", "demo"]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as demo:
+        assert demo.stdout is not None
+        assert any("running" in line for line in demo.stdout)
+        [home] = tmp_path.glob("procession-demo-*")
+        demo.send_signal(number)
+        assert demo.wait(timeout=50) == 128 + number
+    assert not home.exists(), "its store, and before that its workers, have been stopped"
 
 
 def test_checksums_are_those_of_sha256sum(run: Run, tmp_path: Path) -> None:

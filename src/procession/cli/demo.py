@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -45,6 +46,9 @@ class Screen(Protocol):
 @click.option("--web", is_flag=True, help="Show it on the dashboard, too, until Ctrl-C.")
 def demo(count: int, processes: int, seed: int, pace: float, web: bool) -> None:
     """Ten jobs that sleep and fail at random, seen moving: scheduled → running → processed / failed."""
+    for number in (signal.SIGTERM, signal.SIGHUP):  # its workers and its store end with it, however it ends
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as it is under nohup
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
     with tempfile.TemporaryDirectory(prefix="procession-demo-") as home:
         os.environ.update(PROCESSION_HOME=home, PROCESSION_URL="embedded", PROCESSION_DEMO_PACE=str(pace))
         os.environ["PROCESSION_NAMESPACE"] = "demo"
