@@ -42,7 +42,7 @@ FACTS = Facts(
     workers=tuple(WorkerInfo(id=f"host:{n}", concurrency=100, beat_at=NOW - 2_000) for n in range(12)),
     errors=(),
     jobs=JOBS,
-    rates={"processed": 12.5},
+    rates={"enqueued": 1_234.5, "processed": 12.5, "failed": 0.0, "retried": 0.0},
 )
 
 

@@ -47,7 +47,8 @@ def _states(facts: Facts, title: str) -> Text:
 def _rates(facts: Facts) -> Text:
     if not facts.rates:
         return Text("rates come with the next look", style="dim")
-    return Text("a second: " + " · ".join(f"{number:,.1f} {name}" for name, number in facts.rates.items()), style="dim")
+    rates = " · ".join(f"{number:,.1f} {name}" for name, number in facts.rates.items())
+    return Text(f"a second: {rates}", style="dim", no_wrap=True, overflow="ellipsis")
 
 
 def _table(*columns: str) -> Table:
