@@ -34,6 +34,13 @@ def test_a_mistyped_option_of_enqueue_enqueues_nothing(run: Run) -> None:
     run("enqueue", "shop:app", "shop.send", "ada", "-3")
 
 
+def test_the_arguments_of_a_schedule_are_written_as_those_of_enqueue(run: Run) -> None:
+    make = ("schedules", "set", "daily", "ada", "-3", "--app", "shop:app", "--job", "shop.send")
+    assert "--every" in run(*make, "--evry=1d", code=2).stderr
+    run(*make, "--every", "1d")
+    assert json.loads(run("schedules", "show", "daily", "--json").stdout)["args"] == {"to": "ada", "count": -3}
+
+
 def test_what_people_do_here_is_in_the_trail(run: Run) -> None:
     run("schedules", "set", "nightly", "ada", "--app", "shop:app", "--job", "shop.send", "--cron", "0 3 * * *")
     jid = run("schedules", "run", "nightly").stdout.strip()

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import click
 
-from procession.cli.calling import called, open_target
+from procession.cli.calling import Words, called, open_target
 from procession.cli.shared import json_option, moment, open_app, say, store_options
 from procession.cli.trail import signed
 from procession.client import Procession
@@ -18,7 +18,7 @@ from procession.schedule import Missed, Overlap, ScheduleInfo
 from procession.schedules import Edit
 
 
-@click.command("set")
+@click.command("set", cls=Words, context_settings={"ignore_unknown_options": True})
 @click.argument("name")
 @click.argument("arguments", nargs=-1)
 @click.option("--app", "target", metavar="MODULE:APP", help="Where its job is defined; to make one, or for ARGUMENTS.")
