@@ -1,7 +1,7 @@
 """The command line: thin calls of `Procession`, one file per group of commands.
 
-Exit codes: 0 done · 1 it failed · 2 wrong usage or setting · 3 not found · 4 the store is away or refuses. Errors of ours are
-one line on stderr. `--json` on everything that prints.
+Exit codes: 0 done · 1 it failed · 2 wrong usage or setting · 3 not found · 4 the store is away or refuses. Errors of
+ours are one line on stderr. `--json` on everything that prints.
 """
 
 from __future__ import annotations
