@@ -29,19 +29,17 @@ class Waiter:
     async def final_state(self, jid: UUID, deadline: float | None = None) -> State | None:
         """The final state of a job once it has one; None when it is not there.
 
-        Raises TimeoutError when the deadline, on the scale of `clock.monotonic()`, passes first.
+        It is read once in any case. Raises TimeoutError when the deadline, on the scale of `clock.monotonic()`, passes
+        before it has one.
         """
-        async with asyncio.timeout(None if deadline is None else max(deadline - monotonic(), 0)):
-            return await self._final_state(jid)
-
-    async def _final_state(self, jid: UUID) -> State | None:
         future: asyncio.Future[State | None] = asyncio.get_running_loop().create_future()
         self._awaited.setdefault(jid, set()).add(future)
         try:
             await self._look([jid])
             if not future.done() and (self._listening is None or self._listening.done()):
                 self._listening = asyncio.ensure_future(self._listen())
-            return await future
+            async with asyncio.timeout(None if deadline is None else max(deadline - monotonic(), 0)):
+                return await future
         finally:
             futures = self._awaited.get(jid, set())
             futures.discard(future)

@@ -107,6 +107,21 @@ def test_several_wait_on_one_loop_each_with_a_time_of_its_own(app: Procession) -
     run(app, main())
 
 
+def test_who_has_no_time_to_wait_still_hears_of_a_job_that_is_finished(app: Procession) -> None:
+    done, never = enqueued(app, 1, 2)
+    done.cancel()
+
+    async def main() -> None:
+        assert (await done.wait_async(0)).state is State.CANCELLED
+        with pytest.raises(ResultPending):
+            await never.wait_async(0)
+
+    run(app, main())
+    assert done.wait(0).state is State.CANCELLED
+    with pytest.raises(ResultPending):
+        never.wait(0)
+
+
 def test_a_failed_one_is_handed_out_like_any_other(app: Procession) -> None:
     async def main() -> None:
         async with working(app):

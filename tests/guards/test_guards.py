@@ -333,7 +333,7 @@ RUNTIME = (
     ),
     function(
         "who waits for a job looks before listening",
-        Waiter._final_state, "await self._look([jid])", "pass",
+        Waiter.final_state, "await self._look([jid])", "pass",
         scenarios.a_job_that_is_final_already_is_not_waited_for,
     ),
 )  # fmt: skip
