@@ -122,7 +122,7 @@ class Procession(Commanding, Extending, Inquiry, Insight, Journal, Scheduling, S
             on_exhausted: called with the `Failure` when a run ends the job in `failed`, where the job ran.
             unique, until, unique_for, conflict, debounce, at_most, throttle: see docs/unique.md.
             limit: a `Limit`: how many of them, or of those with the same arguments, are under way at a time.
-            timeout: per attempt, one hour by default; None lifts it. expires: cancelled if not started by then.
+            timeout: per attempt, one hour by default; None or 0 lifts it. expires: cancelled if not started by then.
             deadline: for all attempts together, counted from the enqueue; after it the job is failed. None by default.
             executor: "process" for a job process of its own, with hard_timeout= and max_memory="512MB": it is killed.
 

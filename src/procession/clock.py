@@ -51,6 +51,14 @@ def milliseconds(value: float | str | timedelta, what: str = "duration") -> int:
     return round(result)
 
 
+def lasting(value: float | str | timedelta, what: str) -> int:
+    """The same for one that means nothing when it is over at once. Raises ConfigError for 0, too."""
+    result = milliseconds(value, what)
+    if not result:
+        raise ConfigError(f"{what}={value!r} must be longer than nothing; leave it out for none")
+    return result
+
+
 def instant(value: datetime, what: str = "at") -> int:
     """A moment as milliseconds since the epoch. Raises ConfigError for a datetime without a time zone."""
     if not isinstance(value, datetime):

@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct
 
-from procession.clock import instant, milliseconds
+from procession.clock import instant, lasting, milliseconds
 from procession.codec import encode_spec
 from procession.database import Database, Durability, Operation
 from procession.errors import (
@@ -117,7 +117,7 @@ def new_job(call: Call[Any], jid: UUID, queue: str | None = None) -> NewJob:
         priority=check_priority(options["priority"]) if "priority" in options else it.priority,
         unique=key,
         slot=limit.slot(limited_by) if limit else None,
-        deadline=milliseconds(options["deadline"] or 0, "deadline") if "deadline" in options else it.deadline,
+        deadline=lasting_of(options, "deadline", it.deadline),
         **due,
         **expires,
     )
@@ -194,11 +194,17 @@ def _debounced(due: dict[str, int], quiet: int) -> dict[str, int]:
     return {"delay": quiet}
 
 
+def lasting_of(options: Options, name: Literal["expires", "deadline"], default: int) -> int:
+    """The duration that the options of an enqueue name, else the job's own; 0 for none. Raises ConfigError."""
+    wanted: Any = options.get(name)
+    return default if wanted is None else lasting(wanted, name)
+
+
 def _expires(options: Options, default: int) -> dict[str, int]:
     expires = options.get("expires")
     if isinstance(expires, datetime):
-        return {"expires_at": instant(expires, "expires")}
-    return {"expires_in": default if expires is None else milliseconds(expires, "expires")}
+        return {"expires_at": max(instant(expires, "expires"), 1)}
+    return {"expires_in": lasting_of(options, "expires", default)}
 
 
 def joined(answers: Any) -> list[Stored]:

@@ -10,7 +10,7 @@ from typing import Any, Literal, Unpack, get_args
 from msgspec import Raw, Struct
 from msgspec.structs import replace
 
-from procession.clock import milliseconds
+from procession.clock import lasting, milliseconds
 from procession.codec import Signature, encode_spec
 from procession.context import current_job
 from procession.depends import Needs, injecting, needed
@@ -121,11 +121,10 @@ def register(source: Any, **options: Unpack[JobOptions]) -> Registered:
         raise ConfigError(f"{function.__qualname__} is a generator; a job returns one value")
     inside: Literal["loop", "thread"] = "loop" if inspect.iscoroutinefunction(function) else "thread"
     executor = _executor(function.__qualname__, inside, options)
-    expires = options.get("expires")
     stable, checked = job_name(source, options.get("name")), check_tags(options.get("tags", ()))
     head, _, tail = encode_spec(Spec(stable, Raw(b"@args"), SpecOptions(tags=checked))).rpartition(b"@args")
     signature = Signature.of(function, bound=bound)
-    deadline, limit = _duration(options, "deadline") or 0, limited(options.get("limit"), stable, signature)
+    deadline, limit = _span(options, "deadline"), limited(options.get("limit"), stable, signature)
     unique = uniqueness(options, signature)
     return Registered(
         name=stable,
@@ -147,7 +146,7 @@ def register(source: Any, **options: Unpack[JobOptions]) -> Registered:
         timeout=_timeout(options),
         hard_timeout=_duration(options, "hard_timeout"),
         max_memory=_memory(options.get("max_memory")),
-        expires=0 if expires is None else milliseconds(expires, "expires"),
+        expires=_span(options, "expires"),
         tags=checked,
         spec=None if unique or deadline or limit else (head, tail),
     )
@@ -180,9 +179,14 @@ def _timeout(options: JobOptions) -> int | None:
     return timeout
 
 
-def _duration(options: JobOptions, name: Literal["timeout", "hard_timeout", "deadline"]) -> int | None:
+def _duration(options: JobOptions, name: Literal["timeout", "hard_timeout"]) -> int | None:
     value = options.get(name)
     return None if value is None else milliseconds(value, name) or None
+
+
+def _span(options: JobOptions, name: Literal["expires", "deadline"]) -> int:
+    value = options.get(name)
+    return 0 if value is None else lasting(value, name)
 
 
 def _memory(value: int | str | None) -> int:

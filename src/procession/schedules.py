@@ -19,7 +19,7 @@ from procession.asker import Asker
 from procession.clock import instant, milliseconds
 from procession.cron import Dst
 from procession.database import Scheduled, Walk
-from procession.enqueuer import Call, Options, check_options, limit_of
+from procession.enqueuer import Call, Options, check_options, lasting_of, limit_of
 from procession.errors import ConfigError, UnknownSchedule
 from procession.job import new_jid
 from procession.names import check_headers, check_queue, check_tags
@@ -109,13 +109,13 @@ def _durations(options: Options, expires: int, deadline: int) -> dict[str, Any]:
     for option in NOT_OF_SCHEDULES:
         if option in options:
             raise ConfigError(f"{option}= fits one job and not a schedule of many; leave it out")
-    timeout, wanted = options.get("timeout"), options.get("expires")
-    if isinstance(wanted, datetime):
+    timeout = options.get("timeout")
+    if isinstance(options.get("expires"), datetime):
         raise ConfigError("expires= of a schedule is a duration, counted from each run's enqueue")
     return {
         "timeout": None if timeout is None else milliseconds(timeout, "timeout"),
-        "expires": expires if wanted is None else milliseconds(wanted, "expires"),
-        "deadline": milliseconds(options["deadline"] or 0, "deadline") if "deadline" in options else deadline,
+        "expires": lasting_of(options, "expires", expires),
+        "deadline": lasting_of(options, "deadline", deadline),
     }
 
 

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from procession.clock import milliseconds
+from procession.clock import lasting
 from procession.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -148,10 +148,7 @@ def _with_words(it: Uniqueness, words: Mapping[str, Any], signature: Signature) 
     if (key := words.get("unique")) is not None:
         given["key"] = tuple(key) if isinstance(key, list) else key
         given["defaults"] = msgspec.json.encode(signature.defaults())
-    durations = {word: milliseconds(words[word], word) for word in _DURATIONS if words.get(word) is not None}
-    for word, value in durations.items():
-        if value == 0:
-            raise ConfigError(f"{word}={words[word]!r} must be longer than nothing; leave it out for none")
+    durations = {word: lasting(words[word], word) for word in _DURATIONS if words.get(word) is not None}
     if {"throttle", "debounce"} <= durations.keys():
         raise ConfigError("give throttle= or debounce=, not both: the first runs at once, the second when it is quiet")
     for word in ("throttle", "debounce"):

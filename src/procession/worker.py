@@ -40,7 +40,7 @@ class Caller(Generic[P, R]):
             delay: run after this time (seconds, timedelta, or text such as "5m").
             at: run at this moment (a datetime with a time zone).
             priority: -100 to 100, a higher one goes first.
-            queue, timeout, attempts, tags: in place of what the definition says.
+            queue, timeout, attempts, tags: in place of what the definition says; timeout=0 lifts it.
             jid: the job's id, a UUID: enqueued twice, it is one job.
             expires: cancelled when not started by then (a duration, or a datetime with a time zone).
             deadline: failed when not done by then, all attempts together (a duration).

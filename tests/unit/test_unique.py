@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -151,6 +152,9 @@ def test_throttle_runs_the_first_at_once_and_answers_with_it_for_a_while(app: Pr
         ({"unique": True, "debounce": "1m", "at_most": "1s"}, "shorter than debounce="),
         ({"unique": True, "unique_for": 0}, "longer than nothing"),
         ({"deadline": "soon"}, "not a duration"),
+        ({"deadline": 0}, "deadline=0 must be longer than nothing; leave it out for none"),
+        ({"expires": timedelta(0)}, "must be longer than nothing"),
+        ({"expires": 0.0004}, "expires=0.0004 must be longer than nothing"),
     ],
 )
 def test_words_that_cannot_be_kept_are_refused_where_they_are_written(
@@ -168,6 +172,23 @@ def test_words_that_cannot_be_kept_are_refused_where_they_are_written(
         with pytest.raises(ConfigError, match=says):
             k.using(**options).enqueue(1)
     assert app.stats().scheduled == 0
+
+
+def test_a_moment_before_the_epoch_is_an_expiry_that_is_over_and_not_none(app: Procession) -> None:
+    @app.job(name="j")
+    def j() -> None: ...
+
+    for year in (1, 1960, 1970):
+        assert j.using(expires=datetime(year, 1, 1, tzinfo=UTC)).enqueue().job().expires_at == 1
+
+
+def test_a_schedule_whose_runs_expire_at_once_is_refused(app: Procession) -> None:
+    @app.job(name="j")
+    def j() -> None: ...
+
+    for option in ("expires", "deadline"):
+        with pytest.raises(ConfigError, match=f"{option}=0 must be longer than nothing"):
+            app.schedules.upsert("nightly", j.using(**{option: 0}), every="1h")  # type: ignore[arg-type]
 
 
 def test_a_key_that_its_arguments_make_too_long_is_refused(app: Procession) -> None:
