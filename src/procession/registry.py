@@ -112,11 +112,12 @@ def register(source: Any, **options: Unpack[JobOptions]) -> Registered:
         perform = getattr(source, "perform", None)
         if perform is None:
             raise ConfigError(f"{source.__qualname__} has no method perform, so there is nothing to run")
-        function, call, bound = perform, _caller(source), True
+        found = inspect.getattr_static(source, "perform")
+        function, call, bound = perform, _caller(source), not isinstance(found, staticmethod | classmethod)
     elif callable(source) and hasattr(source, "__qualname__"):
         function, call, bound = source, source, False
     else:
-        raise ConfigError(f"{source!r} is neither a function nor a worker class; call it in a function of its own")
+        raise ConfigError(f"{source!r} is neither a function nor a worker class; write a function that calls it")
     if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
         raise ConfigError(f"{function.__qualname__} is a generator; a job returns one value")
     inside: Literal["loop", "thread"] = "loop" if inspect.iscoroutinefunction(function) else "thread"

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pytest
 
-from procession import ConfigError, JobCancelled, JobTimeout, LeaseLost, Procession
+from procession import ConfigError, JobCancelled, JobTimeout, LeaseLost, Procession, Worker
 from procession.clock import monotonic
 from procession.config import Settings
 from procession.context import CurrentJob, Why
@@ -70,6 +70,35 @@ def registered(**options: Any) -> Registered:
 def test_an_option_that_cannot_be_kept_is_refused(job: Any, options: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         register(job, **options)
+
+
+@pytest.mark.parametrize("source", [partial(sync), 5, Settings(), "shop.tidy_up"])
+def test_what_is_neither_a_function_nor_a_worker_class_is_refused_with_and_without_a_name(source: Any) -> None:
+    for options in ({}, {"name": "tidy_up"}):
+        with pytest.raises(ConfigError, match="is neither a function nor a worker class; write a function that calls"):
+            register(source, **options)
+
+
+def test_a_perform_that_is_bound_to_no_instance_takes_all_its_arguments(namespace: str) -> None:
+    app = Procession(f"memory://{namespace}", namespace=namespace)
+
+    @app.worker
+    class Static(Worker):
+        @staticmethod
+        def perform(path: str, width: int = 80) -> str:
+            return f"{path} {width}"
+
+    @app.worker
+    class OfClass(Worker):
+        @classmethod
+        def perform(cls, path: str, width: int = 80) -> str:
+            return f"{cls.__name__} {path} {width}"
+
+    for worker_class, says in ((Static, "a.png 9"), (OfClass, "OfClass a.png 9")):
+        found = app.registry.of(worker_class)
+        assert found is not None
+        assert worker_class.enqueue("a.png", width=9).job().args == {"path": "a.png", "width": 9}
+        assert found.call("a.png", width=9) == says
 
 
 def test_functions_and_coroutines_may_run_in_job_processes() -> None:
