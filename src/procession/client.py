@@ -380,7 +380,7 @@ class Procession(Commanding, Extending, Inquiry, Insight, Journal, Scheduling, S
         self._connections.close()
 
     async def close_async(self) -> None:
-        """Give back what the running event loop holds."""
+        """Give back what the running event loop holds; who waits for a job there meets Unavailable."""
         await self._connections.close_async()
 
     # Within

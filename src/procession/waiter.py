@@ -7,11 +7,11 @@ the library would cost a program that only enqueues.
 from __future__ import annotations
 
 import asyncio
-from typing import Any, cast
 from uuid import UUID, uuid4
 
 from procession.clock import monotonic
 from procession.database import AsyncConnection, Database
+from procession.errors import Unavailable
 from procession.handle import BLOCK
 from procession.job import State
 
@@ -47,10 +47,11 @@ class Waiter:
                 self._awaited.pop(jid, None)
 
     async def close(self) -> None:
-        """Stop listening."""
+        """Stop listening; who waits still is told so."""
         if self._listening is not None:
             self._listening.cancel()
             await asyncio.gather(self._listening, return_exceptions=True)
+        self._fail(Unavailable("the connection on which this job was waited for was given up"))
 
     async def _look(self, jids: list[UUID]) -> None:
         states = await self._connection.ask(self._database.watch(jids, self._id))
@@ -66,7 +67,10 @@ class Waiter:
                 await self._connection.wait([f"@{self._id}"], BLOCK)
                 await self._look([*self._awaited])
         except Exception as error:
-            for futures in self._awaited.values():
-                for future in futures:
-                    if not future.done():
-                        future.set_exception(cast("Any", error))
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        for futures in self._awaited.values():
+            for future in futures:
+                if not future.done():
+                    future.set_exception(error)

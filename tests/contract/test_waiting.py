@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -17,12 +17,13 @@ from procession import (
     Procession,
     ResultPending,
     State,
+    Unavailable,
     as_completed,
     as_completed_async,
     wait_all,
     wait_all_async,
 )
-from procession.database import Connection
+from procession.database import AsyncConnection, Connection
 from tests.runtime.working import working
 
 
@@ -204,6 +205,29 @@ def test_who_waits_asks_again_when_rung_and_not_in_between(
     later.join()
     assert job.state is State.CANCELLED
     assert len(trips) == 4, "a look, the cancellation, a look after the ring, and the record"
+
+
+def test_who_waits_on_a_connection_that_is_given_back_is_told_so(
+    app: Procession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        (handle,) = enqueued(app, 1)
+        connection, blocked = type(app.connection_async()), asyncio.Event()
+        blocks = connection.wait
+
+        async def told(self: AsyncConnection, bells: Sequence[str], timeout: float) -> str | None:
+            blocked.set()
+            return await blocks(self, bells, timeout)
+
+        monkeypatch.setattr(connection, "wait", told)
+        waiting = asyncio.ensure_future(handle.wait_async())
+        async with asyncio.timeout(10):
+            await blocked.wait()
+            await app.close_async()
+            with pytest.raises(Unavailable, match="was given up"):
+                await waiting
+
+    asyncio.run(main())
 
 
 def test_a_wait_for_one_is_refused_inside_a_job_on_the_loop_too_unless_allowed(app: Procession) -> None:
