@@ -75,6 +75,8 @@ def check_options(options: Options) -> Options:
         raise ConfigError(f"unknown option {min(unknown)!r}; known are {', '.join(Options.__annotations__)}")
     if "delay" in known and "at" in known:
         raise ConfigError("give delay= or at=, not both")
+    if "queue" in known:
+        check_queue(known["queue"])  # an empty one would be passed over later
     attempts = known.get("attempts")
     if attempts is not None and (not isinstance(attempts, int) or isinstance(attempts, bool) or attempts < 1):
         raise ConfigError(f"attempts={attempts!r} must be a whole number, at least 1, the first run included")

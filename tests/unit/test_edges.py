@@ -228,6 +228,8 @@ def test_malformed_and_reserved_queues_are_refused(app: Procession, queue: str) 
 
     with pytest.raises(ConfigError, match="queue name"):
         app.enqueue(queue, j)
+    with pytest.raises(ConfigError, match="queue name"):
+        j.using(queue=queue).enqueue()
     for reserved in ("processed", "failed", "cancelled"):
         assert app.is_reserved_queue(reserved)
         with pytest.raises(ReservedQueue):
