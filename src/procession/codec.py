@@ -83,7 +83,7 @@ class Signature:
 
     __slots__ = (
         "_call", "_nameless", "_names", "_ordinary", "_plain", "_required", "_result", "_returns", "_shape",
-        "name", "signature",
+        "_varied", "name", "signature",
     )  # fmt: skip
 
     def __init__(self, name: str, signature: inspect.Signature, hints: Mapping[str, Any]) -> None:
@@ -94,6 +94,7 @@ class Signature:
         self._nameless = [at for at, it in enumerate(signature.parameters.values()) if it.kind in _NAMELESS]
         self._required = {p for p, it in signature.parameters.items() if it.default is it.empty}
         self._plain = {p: _plain_types(hints.get(p, Any)) for p in self._names}
+        self._varied = any(not it or it == {float} for it in self._plain.values())
         self._returns = hints.get("return", Any)
         fields: list[tuple[str, Any, Any]] = []
         for position, parameter in enumerate(signature.parameters.values()):
@@ -163,6 +164,19 @@ class Signature:
                 with suppress(Exception):
                     found[name] = msgspec.json.decode(_encoder.encode(parameter.default))
         return found
+
+    def one_form(self, arguments: bytes | msgspec.Raw) -> dict[str, Any]:
+        """Encoded arguments as values of JSON, in the one form that equal ones share: a set in order, 1.0 for a float
+        of 1. Those that no longer fit, or a set of what has no order, are as they stand."""
+        if self._varied:
+            with suppress(Exception):
+                call = self._call.decode(arguments)
+                same: dict[str, Any] = msgspec.to_builtins(
+                    call, str_keys=True, order="deterministic", enc_hook=_to_builtin
+                )
+                return same
+        plain: dict[str, Any] = msgspec.json.decode(arguments)
+        return plain
 
     def _given(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """Parameter name to value. An ordinary call is bound here, ten times as fast as by `inspect`; its word is asked

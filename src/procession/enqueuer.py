@@ -96,14 +96,14 @@ def new_job(call: Call[Any], jid: UUID, queue: str | None = None) -> NewJob:
     unique = for_call(it.unique, options, it.signature)
     if unique.debounce:
         due = _debounced(due, unique.debounce)
-    timeout, text = options.get("timeout"), unique.text(call.arguments) if unique else ""
+    timeout, text = options.get("timeout"), unique.text(call.arguments, it.signature) if unique else ""
     if (wanted := options.get("jid")) is not None:
         jid = parse_jid(wanted)
     key = unique.asked(it.name, text) if unique else None
     whose = jid if key is None or key.conflict != "replace" else Keyed(it.name, key.key)
     text = text[:LONGEST_KEY]
     limit = limit_of(call, options)
-    limited_by = limit.text(call.arguments) if limit else ""
+    limited_by = limit.text(call.arguments, it.signature) if limit else ""
     asked = SpecOptions(
         attempts=options.get("attempts"),
         timeout=None if timeout is None else milliseconds(timeout, "timeout"),

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from procession.errors import ConfigError
-from procession.unique import LONGEST_KEY, digest, filled, named_in, shown
+from procession.unique import LONGEST_KEY, defaults_in, digest, filled, named_in, shown
 
 if TYPE_CHECKING:
     from procession.codec import Signature
@@ -76,12 +76,12 @@ class Limited(Struct, frozen=True, kw_only=True):
     defaults: bytes = b"{}"
     """The defaults of parameters as a JSON object."""
 
-    def text(self, arguments: bytes) -> str:
+    def text(self, arguments: bytes, signature: Signature) -> str:
         """The limit of a call with these arguments, for people: `name`, or `name/value`. Raises ConfigError when it is
         too long."""
         if self.by is None:
             return self.name
-        given: dict[str, Any] = msgspec.json.decode(self.defaults) | msgspec.json.decode(arguments)
+        given: dict[str, Any] = msgspec.json.decode(self.defaults) | signature.one_form(arguments)
         values = {name: given.get(name) for name in self.named}
         which = filled(self.by, values) if isinstance(self.by, str) else shown([*values.values()])
         if len(which) > LONGEST_KEY:
@@ -113,5 +113,5 @@ def limited(limit: Limit | bool | None, job: str, signature: Signature) -> Limit
             raise ConfigError(
                 f"by={limit.by!r} names {name!r}, which is no parameter of {signature}; for a text as it is, use name="
             )
-    defaults = msgspec.json.encode(signature.defaults()) if named else b"{}"
+    defaults = defaults_in(signature) if named else b"{}"
     return Limited(name=limit.name or job, most=limit.most, by=by, named=tuple(named), defaults=defaults)

@@ -71,10 +71,12 @@ def revision(job: Job, registry: Registry, args: Mapping[str, Any]) -> Revision:
 def _limit(job: Job, plain: Job, registered: Registered | None, encoded: bytes) -> tuple[str, Slot | None]:
     """The text of its limit from now on, and the slot to ask for where it changes: likewise. Where nobody here knows
     the limit, it stays under the one that it has."""
-    rule = None if registered is None or not job.limit else registered.limit
-    if rule is None or rule.text(msgspec.json.encode(plain.args)) != plain.limit:
+    if registered is None or registered.limit is None or not job.limit:
         return job.limit, None
-    text = rule.text(encoded)
+    rule, signature = registered.limit, registered.signature
+    if rule.text(msgspec.json.encode(plain.args), signature) != plain.limit:
+        return job.limit, None
+    text = rule.text(encoded, signature)
     return text, rule.slot(text)
 
 
@@ -90,8 +92,8 @@ def _unique(job: Job, plain: Job, registered: Registered | None, encoded: bytes)
         return "", b""
     if registered is None:
         raise ConfigError(f"job {job.jid} has a unique key, which only an app that knows {job.name} can make anew")
-    rule = registered.unique
-    if not rule or rule.text(msgspec.json.encode(plain.args))[:LONGEST_KEY] != plain.unique:
+    rule, signature = registered.unique, registered.signature
+    if not rule or rule.text(msgspec.json.encode(plain.args), signature)[:LONGEST_KEY] != plain.unique:
         return job.unique, b""
-    text = rule.text(encoded)
+    text = rule.text(encoded, signature)
     return text[:LONGEST_KEY], rule.asked(registered.name, text).key

@@ -97,7 +97,7 @@ def scheduled(
         "attempts": options.get("attempts"),
         "tags": check_tags(options["tags"]) if "tags" in options else it.tags,
         "headers": check_headers(options.get("headers") or {}),
-        "limit": limit.text(call.arguments) if limit else "",
+        "limit": limit.text(call.arguments, it.signature) if limit else "",
         "slots": limit.most if limit else 0,
         **_durations(options, it.expires, it.deadline),
         **timing,
@@ -141,10 +141,10 @@ def edited(schedule: Schedule, changes: Edit) -> Schedule:
 def called_with(schedule: Schedule, call: Call[Any]) -> Schedule:
     """The schedule, which is in plain, with the arguments of this call. A limit that followed from the old ones follows
     from the new ones; one that was given with the schedule stays."""
-    rule, args = call.registered.limit, Raw(call.arguments)
-    if rule is None or not schedule.limit or rule.text(bytes(schedule.args)) != schedule.limit:
+    rule, args, signature = call.registered.limit, Raw(call.arguments), call.registered.signature
+    if rule is None or not schedule.limit or rule.text(bytes(schedule.args), signature) != schedule.limit:
         return replace(schedule, args=args)
-    return replace(schedule, args=args, limit=rule.text(call.arguments), slots=rule.most)
+    return replace(schedule, args=args, limit=rule.text(call.arguments, signature), slots=rule.most)
 
 
 def _in_plain(schedule: Schedule) -> Schedule:

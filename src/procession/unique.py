@@ -92,11 +92,11 @@ class Uniqueness(Struct, frozen=True, kw_only=True):
             at_most=self.at_most,
         )
 
-    def text(self, arguments: bytes) -> str:
+    def text(self, arguments: bytes, signature: Signature) -> str:
         """The key as text, with defaults filled in where the call left them out. Raises ConfigError when too long."""
         if isinstance(self.key, str) and not self.template:
             return self.key
-        values: dict[str, Any] = msgspec.json.decode(self.defaults) | msgspec.json.decode(arguments)
+        values: dict[str, Any] = msgspec.json.decode(self.defaults) | signature.one_form(arguments)
         if isinstance(self.key, str):
             text = filled(self.key, values)
             if len(text) > LONGEST_KEY:
@@ -147,7 +147,7 @@ def _with_words(it: Uniqueness, words: Mapping[str, Any], signature: Signature) 
             given[word] = words[word]
     if (key := words.get("unique")) is not None:
         given["key"] = tuple(key) if isinstance(key, list) else key
-        given["defaults"] = msgspec.json.encode(signature.defaults())
+        given["defaults"] = defaults_in(signature)
     durations = {word: lasting(words[word], word) for word in _DURATIONS if words.get(word) is not None}
     if {"throttle", "debounce"} <= durations.keys():
         raise ConfigError("give throttle= or debounce=, not both: the first runs at once, the second when it is quiet")
@@ -163,6 +163,11 @@ def _with_words(it: Uniqueness, words: Mapping[str, Any], signature: Signature) 
     if "at_most" in durations:
         given["at_most"] = durations["at_most"]
     return replace(it, **given)
+
+
+def defaults_in(signature: Signature) -> bytes:
+    """The defaults of parameters as a JSON object, in the form that `Signature.one_form` gives to arguments."""
+    return msgspec.json.encode(signature.one_form(msgspec.json.encode(signature.defaults())))
 
 
 _DURATIONS = ("unique_for", "debounce", "at_most", "throttle")

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from procession import ConfigError, DuplicateJob, Procession, State, Worker
+from procession import ConfigError, DuplicateJob, Limit, Procession, State, Worker
 from procession.enqueuer import TRIP, spread_over
 
 
@@ -44,6 +44,28 @@ def test_what_counts_as_the_same_job(app: Procession, key: Any, same: list[Any],
     assert len(set(jids(*handles))) == 1
     assert handles[0].job().unique
     assert [j.enqueue(*args, **kwargs).duplicate for args, kwargs in other] == [False] * len(other)
+
+
+def test_equal_arguments_make_the_same_key_however_they_were_written(app: Procession) -> None:
+    @app.job(name="j", unique=True, limit=Limit(9, by="rate"))
+    def j(users: set[int], rate: float = 1) -> None: ...
+
+    one, other = {0, 8}, {8, 0}
+    assert list(one) != list(other), "equal, and in another order, as sets of texts are in every process"
+    first, *others = [j.enqueue(*it) for it in ((one,), (other, 1), (one, 1.0), (other, 2), (one, 2.0))]
+    assert [it.duplicate for it in others] == [True, True, False, True]
+    assert first.job().limit == "j/1.0"
+    first.cancel()
+    assert not app.retry(first.jid, args={"users": [8, 0], "rate": 2}), "another job holds this key"
+    assert app.retry(first.jid, args={"users": [8, 0], "rate": 3})
+    assert j.enqueue(one, 3).jid == first.jid
+
+
+def test_a_set_without_an_order_is_a_key_all_the_same(app: Procession) -> None:
+    @app.job(name="j", unique=True)
+    def j(mixed: set[int | str]) -> None: ...
+
+    assert [j.enqueue({1, "a"}).duplicate for _ in range(2)] == [False, True]
 
 
 def test_two_jobs_with_the_same_key_are_two(app: Procession) -> None:
