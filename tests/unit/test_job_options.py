@@ -27,16 +27,6 @@ def sync() -> None: ...
 async def coroutine() -> None: ...
 
 
-class Called:
-    def __call__(self) -> None: ...
-
-
-@pytest.mark.parametrize("job", [partial(sync), Called(), 5])
-def test_what_is_no_function_is_refused_where_it_is_made_a_job(job: Any) -> None:
-    with pytest.raises(ConfigError, match="neither a function nor a worker class"):
-        Procession("memory://").job(name="j")(job)
-
-
 @pytest.mark.parametrize("spread", [None, "1m"])
 def test_what_a_called_job_returned_is_no_call_to_be_enqueued(spread: str | None) -> None:
     app = Procession("memory://called")
