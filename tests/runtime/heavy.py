@@ -268,3 +268,32 @@ async def says_async() -> None:
         await asyncio.sleep(20)
     finally:
         logging.getLogger("shop").info("ends")
+
+
+def forked(how: str) -> int | str:
+    """The exit code of a child whose code ends as the job's own may end."""
+    pid = os.fork()
+    if pid == 0:
+        if how == "exits":
+            sys.exit(7)
+        if how == "raises":
+            raise ValueError("in the child")
+        return "from the child"
+    for _ in range(500):
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.01)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return "it went on"
+
+
+@app.job(executor="process", retry=False)
+def forks(how: str) -> int | str:
+    return forked(how)
+
+
+@app.job(executor="process", retry=False)
+async def forks_async(how: str) -> int | str:
+    return forked(how)

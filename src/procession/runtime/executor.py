@@ -39,6 +39,7 @@ from procession.moves import Move
 from procession.registry import Registered, Registry
 from procession.retry import LONGEST_DELAY, Retry
 from procession.retry_after import asked_delay
+from procession.runtime.forks import LINEAGE, leave
 from procession.sealing import Sealing, is_sealed
 
 log = logging.getLogger("procession.worker")
@@ -165,10 +166,16 @@ async def perform_async(run: Run, worker: str, now: float, owner: asyncio.Task[A
     together with its `owner`, the queue worker's task, is given back."""
     CURRENT.set(run.context)
     run.begin(now)
+    forks = LINEAGE.forks
     try:
         args, kwargs = _decoded(run)
-        verdict = succeeded(run, await run.registered.call(*args, **kwargs), worker)
+        value = await run.registered.call(*args, **kwargs)
+        if LINEAGE.forks != forks:
+            leave(None)
+        verdict = succeeded(run, value, worker)
     except BaseException as error:
+        if LINEAGE.forks != forks:
+            leave(error)
         if owner is not None and owner.cancelling():
             run.context.stop("shutdown")
         verdict = judge(run, error, worker)
@@ -186,10 +193,16 @@ def perform(run: Run, worker: str) -> Verdict:
 def _performed(run: Run, worker: str) -> Verdict:
     CURRENT.set(run.context)
     run.begin(monotonic())
+    forks = LINEAGE.forks
     try:
         args, kwargs = _decoded(run)
-        verdict = succeeded(run, run.registered.call(*args, **kwargs), worker)
+        value = run.registered.call(*args, **kwargs)
+        if LINEAGE.forks != forks:
+            leave(None)
+        verdict = succeeded(run, value, worker)
     except BaseException as error:
+        if LINEAGE.forks != forks:
+            leave(error)
         verdict = judge(run, error, worker)
     if run.registered.exhausted is not None and verdict.outcome.move == Move.FAIL:
         say_exhausted(run, verdict)
