@@ -77,14 +77,20 @@ def test_handlers_hear_what_becomes_of_each_run(app: Procession, kind: str, hand
     assert all(it.seconds > 0 for it in heard if it.kind != "started")
 
 
+@pytest.mark.parametrize("kind", ["def", "async def"])
+@pytest.mark.parametrize("error", [RuntimeError, SystemExit, KeyboardInterrupt])
 def test_a_handler_that_raises_is_logged_and_changes_nothing(
-    app: Procession, caplog: pytest.LogCaptureFixture
+    app: Procession, kind: str, error: type[BaseException], caplog: pytest.LogCaptureFixture
 ) -> None:
     heard: list[str] = []
 
-    @app.on("processed")
     def angry(event: Event) -> None:
-        raise RuntimeError("no")
+        raise error("no")
+
+    async def angry_async(event: Event) -> None:
+        raise error("no")
+
+    app.on("processed")(angry if kind == "def" else angry_async)
 
     @app.on("processed")
     async def next_one(event: Event) -> None:
@@ -100,7 +106,7 @@ def test_a_handler_that_raises_is_logged_and_changes_nothing(
             await until(lambda: heard)
 
     asyncio.run(main())
-    assert "angry raised at processed" in caplog.text
+    assert "raised at processed" in caplog.text
 
 
 def test_a_handler_that_is_cancelled_by_what_it_awaits_is_logged_and_changes_nothing(

@@ -92,7 +92,7 @@ class Announcer:
                         await handler(event)
                     else:
                         await self._in_thread(handler, event)
-                except (Exception, asyncio.CancelledError) as error:
+                except (Exception, asyncio.CancelledError, KeyboardInterrupt, SystemExit) as error:
                     if isinstance(error, asyncio.CancelledError) and self._cancelled():
                         raise  # else of something that the handler awaited
                     log_raised(log, handler, event, error)
