@@ -226,6 +226,11 @@ def dies(how: str) -> None:
         os.closerange(3, 1_000)  # as programs do that turn themselves into a daemon
 
 
+@app.job(executor="process", retry=False, name="名" * 200)
+def dies_under_a_long_name() -> None:
+    os._exit(7)
+
+
 @app.job(executor="process")
 def nap(seconds: float, path: str) -> str:
     Path(path).touch()

@@ -262,6 +262,11 @@ def test_a_job_that_ends_its_process_is_poison_after_three_runs(tmp_path: Path, 
     asyncio.run(main())
 
 
+def test_the_runs_of_a_job_that_ends_its_process_are_counted_however_long_its_name_is() -> None:
+    (found,) = ended(heavy.dies_under_a_long_name.enqueue)
+    assert (found.reason, found.crashes) == ("poison", 3)
+
+
 def test_a_job_is_none_the_worse_for_a_process_that_was_gone_before_it_began() -> None:
     async def main() -> None:
         async with working(app) as worker:

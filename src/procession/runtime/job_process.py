@@ -102,7 +102,7 @@ class JobProcess:
             self._line.sendall(frame(message))
 
     def _perform(self, run: Run, worker: str, runner: asyncio.Runner) -> Verdict:
-        self._recorder.seen_in(f"job {run.registered.name} {run.claimed.jid} attempt {run.claimed.attempt}")
+        self._recorder.seen_in(f"{run.claimed.jid} attempt {run.claimed.attempt}")
         inside = run.registered.inside
         call = self._coroutine(run) if inside == "loop" else self._called(run)
         run.registered = msgspec.structs.replace(run.registered, call=call)

@@ -235,7 +235,7 @@ class ProcessExecutor(Waiting):
             self._left(active)
             run.crash = msgspec.structs.replace(crash, how=f"{crash.how}, ended by its queue worker")
             self.performance.given_up(active, "killed")
-        elif spawned.seen_in.endswith(f"{run.claimed.jid} attempt {run.claimed.attempt}"):
+        elif spawned.seen_in == f"{run.claimed.jid} attempt {run.claimed.attempt}":
             self._left(active)
             self.performance.ended(active, died(run, crash, self._worker), monotonic())
         else:  # it was gone before it could begin this job, which is none the worse for it
