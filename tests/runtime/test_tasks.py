@@ -222,3 +222,30 @@ def test_a_worker_names_the_job_that_holds_up_its_loop_though_it_never_waited(ap
 
     asyncio.run(main())
     assert said == [f"job holds_up {handle.jid}" for handle in handles]
+
+
+def test_the_place_of_a_run_that_was_dropped_is_taken_as_soon_as_it_ends(namespace: str) -> None:
+    app = Procession(f"memory://{namespace}", namespace=namespace, heartbeat=60.0, lease=300.0)
+    ends = asyncio.Event()
+
+    @app.job(name="tidies_up")
+    async def tidies_up() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await ends.wait()
+
+    @app.job(name="next")
+    async def following() -> None: ...
+
+    async def main() -> None:
+        async with working(app, concurrency=1, target="") as worker:
+            dropped = tidies_up.enqueue()
+            await until(lambda: worker._performer._tasks.running)
+            waits = following.enqueue()
+            worker._performer.drop(dropped.jid)
+            await until(lambda: not worker._wake.is_set() and not worker._turning.locked())  # a turn found it taken
+            ends.set()
+            await waits.wait_async(10)
+
+    asyncio.run(main())

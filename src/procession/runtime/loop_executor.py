@@ -117,8 +117,8 @@ class LoopExecutor(Waiting):
                 if not active.done:
                     active.took = now - active.started
                     ended.append((active, verdict))
-                elif active in self._written_off:
-                    self._written_off.remove(active)
+                else:
+                    self._written_off.discard(active)
                     performance.place_freed()
                 if now > end or _held(task) != untouched:
                     break
