@@ -332,8 +332,8 @@ def test_what_waits_too_long_is_given_back_though_what_is_before_it_begins(
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("kinds", [1, 2])
-def test_jobs_of_one_place_never_overlap_however_short_they_are(app: Procession, kinds: int) -> None:
+@pytest.mark.parametrize("kinds", ["one", "two", "one, and one that a call brings here"])
+def test_jobs_of_one_place_never_overlap_however_short_they_are(app: Procession, kinds: str) -> None:
     count, lock, together = 600, threading.Lock(), list[int]()
 
     @app.job(name="in a thread")
@@ -342,13 +342,14 @@ def test_jobs_of_one_place_never_overlap_however_short_they_are(app: Procession,
         time.sleep(0.0002)
         lock.release() if alone else together.append(1)
 
-    @app.job(name="on the loop", queue="default" if kinds == 2 else "other")
+    @app.job(name="on the loop", queue="default" if kinds == "two" else "other")
     async def loop() -> None:
         alone = lock.acquire(blocking=False)
         await asyncio.sleep(0.0002)
         lock.release() if alone else together.append(1)
 
-    app.enqueue_many((loop if kinds == 2 and n % 2 else thread).bind() for n in range(count))
+    other = thread if kinds == "one" else loop.using(queue="default")
+    app.enqueue_many((other if n % 2 and n > 100 else thread).bind() for n in range(count))
 
     async def main() -> None:
         async with working(app, queues=["default"], concurrency=1):

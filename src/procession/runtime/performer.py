@@ -26,12 +26,12 @@ from procession.registry import Registry
 from procession.runtime.active import Active, Executor
 from procession.runtime.announcing import Announcer
 from procession.runtime.deadlines import Deadlines
-from procession.runtime.executor import CANCEL_GRACE, Verdict, judge, postponed, released, resolve
+from procession.runtime.executor import CANCEL_GRACE, Run, Verdict, judge, postponed, released, resolve
 from procession.runtime.joblog import JobLog
 from procession.runtime.loop_executor import LoopExecutor
 from procession.runtime.notetaker import NoteTaker
 from procession.runtime.process_executor import ProcessExecutor
-from procession.runtime.slots import claimable
+from procession.runtime.slots import Places, claimable, shared
 from procession.runtime.stacks import JOBS, told
 from procession.runtime.stand_in import StandIn
 from procession.runtime.thread_executor import ThreadExecutor
@@ -80,6 +80,9 @@ class Performer:
         self._registry = registry
         self._worker = worker
         self._capacity = capacity
+        self._served = {*capacity.served}
+        self._others_came = False
+        """Some of these are known from jobs that an option of their enqueue brought here."""
         self._log = job_log
         self._report = report
         self._wake = wake
@@ -137,8 +140,10 @@ class Performer:
 
     def room(self, coming: int = 0) -> int:
         """How many more jobs fit, beside those that are `coming`."""
-        served = [self._executors[name].places() for name in self._capacity.served]
-        return claimable(self._capacity.concurrency, self.executing, served, coming=coming)
+        return claimable(self._capacity.concurrency, self.executing, self._places(), coming=coming)
+
+    def _places(self) -> list[Places]:
+        return [self._executors[name].places() for name in self._served]
 
     # From claim to outcome
 
@@ -151,6 +156,8 @@ class Performer:
             if jid in self._active:
                 self.drop(claimed.jid)
             run = resolve(claimed, registry, worker)
+            if isinstance(run, Run) and (self._others_came or run.registered.executor not in self._served):
+                run = self._admitted(run)
             if isinstance(run, Verdict):
                 self._log.ended("job", run.outcome, run)
                 self._report([run.outcome])
@@ -164,6 +171,16 @@ class Performer:
                 self.cannot(active, "this worker does not know where job processes import the app")
             else:
                 executor.put(active)
+
+    def _admitted(self, run: Run) -> Run | Verdict:
+        """A kind that no job of the served queues has is counted from its first job on. What was claimed ahead before
+        is then given back, where it would run beside one that it is to share a place with."""
+        if run.registered.executor in self._executors:
+            self._served.add(run.registered.executor)
+            self._others_came = True
+        if self.executing >= self._capacity.concurrency and shared(self._capacity.concurrency, self._places()):
+            return released(run.claimed, "no place became free")
+        return run
 
     def _suspect(self, claimed: Claimed) -> bool:
         """This job has ended so many processes that one more is its last: it gets one of its own, and its neighbours
@@ -297,7 +314,7 @@ class Performer:
     def overdue(self, waiting: Sequence[Active]) -> None:
         """See `Performance.overdue`. Given back to whoever is free, but for those that the next claim would only fetch
         again: of several kinds as many as may wait, and where only suspects have processes those that wait for one."""
-        executor, kinds = waiting[0].executor, [self._executors[name] for name in self._capacity.served]
+        executor, kinds = waiting[0].executor, [self._executors[name] for name in self._served]
         served = executor in kinds
         fetched = executor.places().size if served and len(kinds) > 1 else 0
         for active in waiting[fetched:]:

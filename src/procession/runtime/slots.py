@@ -18,6 +18,11 @@ class Places(NamedTuple):
     """How many more may wait, because that many places are free in a moment."""
 
 
+def shared(concurrency: int, served: Sequence[Places]) -> bool:
+    """Several kinds could each fill the worker, so they share its places to the letter."""
+    return sum(places.size >= concurrency for places in served) > 1
+
+
 def claimable(concurrency: int, executing: int, served: Sequence[Places], *, coming: int = 0) -> int:
     """How many more jobs fit, beside those that are `coming`.
 
@@ -33,8 +38,7 @@ def claimable(concurrency: int, executing: int, served: Sequence[Places], *, com
         executing: how many it holds.
         served: the bounded executors that the served jobs need.
     """
-    shared = sum(places.size >= concurrency for places in served) > 1
-    ahead = 0 if shared else sum(places.ahead for places in served)
+    ahead = 0 if shared(concurrency, served) else sum(places.ahead for places in served)
     most = concurrency + ahead
     free = most - executing
     for places in served:
