@@ -81,8 +81,8 @@ class Performer:
         self._worker = worker
         self._capacity = capacity
         self._served = {*capacity.served}
-        self._others_came = False
-        """Some of these are known from jobs that an option of their enqueue brought here."""
+        self._familiar = capacity.served
+        """The executors whose jobs are performed as they come; none once an option of an enqueue brought another."""
         self._log = job_log
         self._report = report
         self._wake = wake
@@ -156,7 +156,7 @@ class Performer:
             if jid in self._active:
                 self.drop(claimed.jid)
             run = resolve(claimed, registry, worker)
-            if isinstance(run, Run) and (self._others_came or run.registered.executor not in self._served):
+            if not isinstance(run, Verdict) and run.registered.executor not in self._familiar:
                 run = self._admitted(run)
             if isinstance(run, Verdict):
                 self._log.ended("job", run.outcome, run)
@@ -177,7 +177,7 @@ class Performer:
         is then given back, where it would run beside one that it is to share a place with."""
         if run.registered.executor in self._executors:
             self._served.add(run.registered.executor)
-            self._others_came = True
+            self._familiar = frozenset()
         if self.executing >= self._capacity.concurrency and shared(self._capacity.concurrency, self._places()):
             return released(run.claimed, "no place became free")
         return run
