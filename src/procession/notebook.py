@@ -47,9 +47,9 @@ class Notebook:
         self._progress = b""
         self._lines: list[bytes] = []
         self._head, self._head_bytes = 0, 0
-        self._tail: deque[bytes] = deque()
+        self._tail: deque[tuple[int, bytes]] = deque()
         self._tail_bytes = 0
-        self._left_out = 0
+        self._left_out, self._left_at = 0, 0
         self._closed = False
         self.numbered = 0
         """Notes made of it so far."""
@@ -84,7 +84,7 @@ class Notebook:
                 self._head, self._head_bytes = self._head + 1, self._head_bytes + len(line)
                 self._lines.append(line)
             else:
-                self._keep_newest(line)
+                self._keep_newest(at, line)
             news = news and not self.empty
         if news and self._told is not None:
             self._told()
@@ -97,9 +97,9 @@ class Notebook:
             if last:
                 self._closed = True
                 if self._left_out:
-                    at = msgspec.json.decode(self._tail[0], type=Said).at
-                    lines.append(self._encoded(at, "WARNING", "procession", f"{self._left_out} lines were left out"))
-                lines += self._tail
+                    said = f"{self._left_out} lines were left out"
+                    lines.append(self._encoded(self._left_at, "WARNING", "procession", said))
+                lines += [line for _, line in self._tail]
                 self._tail.clear()
         return Page(progress, tuple(lines))
 
@@ -109,11 +109,12 @@ class Notebook:
             self._progress = page.progress or self._progress
             self._lines += page.lines
 
-    def _keep_newest(self, line: bytes) -> None:
-        self._tail.append(line)
+    def _keep_newest(self, at: int, line: bytes) -> None:
+        self._tail.append((at, line))
         self._tail_bytes += len(line)
         while len(self._tail) > TAIL or self._tail_bytes > TAIL_BYTES:
-            self._tail_bytes -= len(self._tail.popleft())
+            self._left_at, oldest = self._tail.popleft()
+            self._tail_bytes -= len(oldest)
             self._left_out += 1
 
     def _encoded(self, at: int, level: str, logger: str, text: str) -> bytes:

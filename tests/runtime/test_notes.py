@@ -144,6 +144,29 @@ def test_of_many_lines_the_first_and_the_newest_are_kept_and_those_between_count
     asyncio.run(main())
 
 
+def test_a_last_line_too_large_for_its_place_is_counted_as_left_out_and_its_job_ends(app: Procession) -> None:
+    binary = "\0" * 4_000  # six bytes each in JSON, so that one line takes more than the newest may
+
+    @app.job(name="coroutine")
+    async def coroutine() -> None:
+        for _ in range(4):
+            log.info(binary)
+
+    @app.job(name="thread")
+    def thread() -> None:
+        for _ in range(4):
+            log.info(binary)
+
+    async def main() -> None:
+        async with working(app):
+            for job in (coroutine, thread):
+                handle = job.enqueue()
+                assert (await handle.wait_async(15)).state is State.PROCESSED
+                assert texts(app, handle.jid) == [binary, binary, "2 lines were left out"]
+
+    asyncio.run(main())
+
+
 def test_lines_below_the_level_are_not_kept_and_a_job_that_says_nothing_has_no_notebook(app: Procession) -> None:
     seen = []
 
