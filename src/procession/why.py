@@ -105,7 +105,7 @@ def _delayed(job: Job, facts: Facts) -> Why:
         return Why(kind="snoozed", text=f"It put itself off in attempt {job.attempt + 1}; it runs again {due}.")
     if job.attempt and job.failures:
         of = f" of {job.attempts}" if job.attempts else ""
-        text = f"Attempt {job.failures[-1].attempt}{of} failed with {_short(job.error)}; it runs again {due}."
+        text = f"Attempt {job.failures[-1].attempt}{of} failed with {_error(job)}; it runs again {due}."
         return Why(kind="retry", text=text)
     if job.attempt:
         return Why(kind="retry", text=f"It ran {_times(job.attempt)} already ({job.reason}); it runs again {due}.")
@@ -149,11 +149,15 @@ def _queued(job: Job, facts: Facts) -> Why:
         text = f"The {_workers(len(serving))} that serve {job.queue} were told to be quiet{f' by {by}' if by else ''}."
         return Why(kind="quiet", text=f"{text} Have them claim again with: procession workers resume --all")
     before = _before(job, facts)
-    full = [it for it in serving if it.concurrency and it.running >= it.concurrency]
-    if len(full) == len(serving):
-        slots = sum(it.concurrency for it in serving)
-        text = f"All {slots} slots of the {_workers(len(serving))} that serve {job.queue} are taken; {before}."
+    taken = [bool(it.concurrency) and it.running >= it.concurrency for it in serving]
+    if all(taken):
+        slots = f"{sum(it.concurrency for it in serving)} slots"
+        text = f"All {slots} of the {_workers(len(serving))} that serve {job.queue} are taken; {before}."
         return Why(kind="busy", text=f"{text} Wait, start more workers, or raise --concurrency.")
+    if all(no_slot or it.full for no_slot, it in zip(taken, serving, strict=True)):
+        slots = "threads or job processes"
+        text = f"All {slots} of the {_workers(len(serving))} that serve {job.queue} are taken; {before}."
+        return Why(kind="busy", text=f"{text} Wait, start more workers, or raise --threads or --job-processes.")
     if facts.ahead and facts.ahead[0] == job.jid:
         return Why(kind="next", text=f"It is the next of the queue {job.queue}; a worker takes it within seconds.")
     served = "1 worker serves" if len(serving) == 1 else f"{len(serving)} workers serve"
@@ -196,7 +200,7 @@ def _final(job: Job) -> Why:
     reason = f" ({job.reason})" if job.reason else ""
     if job.state is State.CANCELLED:
         return Why(kind="cancelled", text=f"It was cancelled {at}{reason}. {again}")
-    error = f" with {_short(job.error)}" if job.error else ""
+    error = f" with {_error(job)}" if job.error else ""
     return Why(kind="failed", text=f"It failed {at}, after {_times(job.attempt)}{error}{reason}. {again}")
 
 
@@ -212,8 +216,10 @@ def _times(count: int) -> str:
     return "1 attempt" if count == 1 else f"{count} attempts"
 
 
-def _short(error: str | None) -> str:
-    line = (error or "an error").split("\n", 1)[0]
+def _error(job: Job) -> str:
+    last = job.failures[-1]
+    message = shown(last.message, job.jid, "error", None)
+    line = (f"{last.type}: {message}" if message else last.type).split("\n", 1)[0]
     return line if len(line) <= 120 else f"{line[:117]}…"
 
 

@@ -84,6 +84,7 @@ def test_nothing_of_a_job_is_readable_in_the_store(valkey_url: str, namespace: s
             with pytest.raises(JobFailed, match="refused secret-4111"):
                 await handles[2].result_async(20)
             assert (await handles[3].job_async()).failures[0].message == "not needed secret-4111"
+            assert " with ValueError: (sealed) (exhausted). " in (await app.why_async(handles[2].jid)).text
 
     asyncio.run(main())
     if kind == "pay":

@@ -384,3 +384,26 @@ def test_where_no_more_threads_can_be_started_those_that_work_perform_what_waits
 
     asyncio.run(main())
     assert len(idents) <= 2
+
+
+def test_a_job_that_waits_for_a_thread_is_said_to_wait_for_one(namespace: str) -> None:
+    app = Procession(f"memory://{namespace}", namespace=namespace, lease=1.0, heartbeat=0.2)
+    go = threading.Event()
+
+    @app.job(name="j")
+    def job() -> None:
+        go.wait(20)
+
+    async def main() -> None:
+        async with working(app, threads=1, concurrency=10):
+            handles = [job.enqueue() for _ in range(2)]
+            await until(lambda: app.workers() and app.workers()[0].full)
+            why = app.why(handles[1].jid)
+            go.set()
+            await handles[1].wait_async(20)
+            await until(lambda: not app.workers()[0].full)
+        assert why.kind == "busy"
+        assert why.text.startswith("All threads or job processes of the 1 worker that serve default are taken; ")
+        assert why.text.endswith("or raise --threads or --job-processes.")
+
+    asyncio.run(main())

@@ -90,6 +90,8 @@ class WorkerInfo(Struct, frozen=True, kw_only=True):
     running: int = 0
     lost: int = 0
     """Threads, and places on the loop, held by attempts that do not stop."""
+    full: bool = False
+    """At its last beat it had no place for another job: its slots are taken, or those of the kind it performs."""
     quiet_at: int = 0
     """Since when it claims nothing more, because it was told so; 0 while it claims."""
     quiet_by: str = ""

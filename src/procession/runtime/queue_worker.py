@@ -495,6 +495,6 @@ class QueueWorker:
     # What this worker is made of, and says of itself
 
     def _info(self) -> bytes:
-        lost, age = self._performer.lost, monotonic() - self._started
-        places = {"concurrency": self.concurrency, "threads": self.threads, "lost": lost}
+        it, age = self._performer, monotonic() - self._started
+        places = {"concurrency": self.concurrency, "threads": self.threads, "lost": it.lost, "full": it.room() < 1}
         return described(self.queues, age=age, **places, **self.orders.said())
