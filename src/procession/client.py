@@ -31,12 +31,12 @@ from procession.enqueuer import (
     Call,
     Enqueuer,
     Options,
-    all_checked,
     bound,
     checked,
     durability_of,
     joined,
     new_job,
+    refusals,
     sent_to,
     spread_over,
     trips,
@@ -251,13 +251,14 @@ class Procession(Commanding, Extending, Inquiry, Insight, Journal, Scheduling, S
         Raises:
             ConfigError: one of them is no bound call.
             EnqueueError: `jids` are those of the trip that failed; earlier trips are stored.
+            DuplicateJob: for the first that was to raise it; all others are stored.
         """
         spread_out = bound(calls) if spread is None else spread_over(bound(calls), spread)
         with Enqueuing(self.registry.policies.around_enqueues, spread_out) as around:
             asked, stored = [*trips(around.calls, self.settings.durability)], list[Stored]()
             for durability, jobs in asked:
                 stored += self._store(jobs, durability)
-            return around.stored(self._handles(around.calls, all_checked(asked, stored)))
+            return around.stored(self._handles(around.calls, stored), refusals(asked, stored))
 
     async def enqueue_many_async(self, calls: Iterable[Call[R]], *, spread: Span | None = None) -> list[JobHandle[R]]:
         """See `enqueue_many`."""
@@ -266,7 +267,7 @@ class Procession(Commanding, Extending, Inquiry, Insight, Journal, Scheduling, S
             asked, stored = [*trips(around.calls, self.settings.durability)], list[Stored]()
             for durability, jobs in asked:
                 stored += await self._store_async(jobs, durability)
-            return around.stored(self._handles(around.calls, all_checked(asked, stored)))
+            return around.stored(self._handles(around.calls, stored), refusals(asked, stored))
 
     # Single jobs
 

@@ -214,16 +214,25 @@ def joined(answers: Any) -> list[Stored]:
     return answers if isinstance(answers, list) else [stored for answer in answers for stored in answer]
 
 
-def all_checked(asked: Sequence[tuple[Durability, list[NewJob]]], stored: Sequence[Stored]) -> list[Stored]:
-    """The answers to all trips of one call, once the last is made. Raises as `checked`, for the first such job."""
+def refusals(asked: Sequence[tuple[Durability, list[NewJob]]], stored: Sequence[Stored]) -> dict[int, DuplicateJob]:
+    """The answers to all trips of one call that are errors to their callers, in order and each by its place."""
     jobs = (job for _, trip in asked for job in trip)
-    return [checked(job, it) for job, it in zip(jobs, stored, strict=True)]
+    found = (refusal(job, it) for job, it in zip(jobs, stored, strict=True))
+    return {place: error for place, error in enumerate(found) if error is not None}
+
+
+def refusal(job: NewJob, stored: Stored) -> DuplicateJob | None:
+    """The error for one job: another one holds its unique key, and that was to be an error."""
+    if job.unique is not None and job.unique.conflict == "raise" and stored.jid != job.jid:
+        return DuplicateJob(f"job {stored.jid} holds this unique key; wait for it, or cancel it", jid=stored.jid)
+    return None
 
 
 def checked(job: NewJob, stored: Stored) -> Stored:
-    """The answer to one job. Raises DuplicateJob when another one holds its unique key and that was to be an error."""
-    if job.unique is not None and job.unique.conflict == "raise" and stored.jid != job.jid:
-        raise DuplicateJob(f"job {stored.jid} holds this unique key; wait for it, or cancel it", jid=stored.jid)
+    """The answer to one job. Raises its `refusal`."""
+    error = refusal(job, stored)
+    if error is not None:
+        raise error
     return stored
 
 

@@ -8,7 +8,8 @@ middleware, nothing of this runs.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from procession.context import CurrentJob, current_job
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     Around = Generator[Call[Any], JobHandle[Any], None]
 
 R = TypeVar("R")
+
+NOTHING_REFUSED: Mapping[int, BaseException] = MappingProxyType({})
 
 
 class Middleware:
@@ -102,12 +105,24 @@ class Enqueuing:
             if other is not error:
                 raise other from error
 
-    def stored(self, handles: list[JobHandle[R]]) -> list[JobHandle[R]]:
-        """They are stored: tell the layers of each call, the innermost first."""
-        for opened, handle in zip(self._open, handles, strict=False):  # no layers, nothing open
-            while opened:
+    def stored(
+        self, handles: list[JobHandle[R]], refused: Mapping[int, BaseException] = NOTHING_REFUSED
+    ) -> list[JobHandle[R]]:
+        """The store has answered: tell the layers of each call, the innermost first, its handle, or why it is `refused`
+        (by its place). Raises the first of these errors, or of what a layer raises, when all are told."""
+        raised = [*refused.values()] if not self._open else []
+        for place, (opened, handle) in enumerate(zip(self._open, handles, strict=False)):  # no layers, nothing open
+            error = refused.get(place)
+            while opened and error is None:
                 layer, generator = opened.pop()
-                _returned(generator, layer, "enqueue", handle)
+                try:
+                    _returned(generator, layer, "enqueue", handle)
+                except BaseException as other:
+                    error = other
+            if error is not None:
+                raised.append(_heard(opened, error))
+        if raised:
+            raise raised[0]
         return handles
 
     def _begun(self, call: Call[Any]) -> Call[Any]:
@@ -123,13 +138,19 @@ class Enqueuing:
         """Tell all layers that are open. Answers with the error for the caller, which a layer may replace; one that
         only catches it hides nothing."""
         for opened in self._open:
-            while opened:
-                _, generator = opened.pop()
-                try:
-                    _raised(generator, error)
-                except BaseException as other:
-                    error = other
+            error = _heard(opened, error)
         return error
+
+
+def _heard(opened: list[tuple[Middleware, Around]], error: BaseException) -> BaseException:
+    """The error, as the layers of one call leave it that are open still."""
+    while opened:
+        _, generator = opened.pop()
+        try:
+            _raised(generator, error)
+        except BaseException as other:
+            error = other
+    return error
 
 
 def _layer(layer: Middleware, call: Callable[..., Any]) -> Callable[..., Any]:

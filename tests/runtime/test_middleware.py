@@ -6,11 +6,23 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import pytest
 
-from procession import Call, ConfigError, CurrentJob, JobHandle, Middleware, Procession, Retry, State, constant
+from procession import (
+    Call,
+    ConfigError,
+    CurrentJob,
+    DuplicateJob,
+    JobHandle,
+    Middleware,
+    Procession,
+    Retry,
+    State,
+    constant,
+)
 from tests.runtime.working import working
 
 
@@ -189,6 +201,36 @@ def test_a_layer_refuses_an_enqueue_and_the_outer_ones_hear_of_it(app: Processio
         asyncio.run(job.enqueue_async())
     assert notes == ["outer: enqueue j", "outer: PermissionError"] * 2
     assert app.stats().scheduled == 0
+
+
+def test_of_many_calls_each_tells_its_layers_and_handlers_what_became_of_itself(app: Procession) -> None:
+    notes: list[str] = []
+    events: list[UUID] = []
+
+    @app.job(name="j", unique="{key}", conflict="raise")
+    def job(key: str) -> None: ...
+
+    class Picky(Middleware):
+        def enqueue(self, call: Call[Any]) -> Generator[Call[Any], JobHandle[Any], None]:
+            yield call
+            if b"odd" in call.arguments:
+                raise RuntimeError("stored all the same")
+
+    held = job.enqueue("held")
+    app.use(Noted("outer", notes), Picky())
+    app.on("enqueued")(lambda event: events.append(event.jid))
+
+    with pytest.raises(DuplicateJob) as refused:
+        app.enqueue_many(job.bind(key) for key in ("a", "held", "b"))
+    assert refused.value.jid == held.jid
+    assert notes[3:] == ["outer: stored False", "outer: DuplicateJob", "outer: stored False"]
+
+    notes.clear()
+    with pytest.raises(RuntimeError, match="stored all the same"):
+        asyncio.run(app.enqueue_many_async(job.bind(key) for key in ("c", "odd", "d")))
+    assert notes[3:] == ["outer: stored False", "outer: RuntimeError", "outer: stored False"]
+    assert {*events} == {it.jid for it in app.jobs("queued").jobs} - {held.jid}
+    assert len(events) == 5
 
 
 def test_layers_hear_that_the_store_is_away(namespace: str) -> None:
