@@ -23,14 +23,16 @@ AHEAD = 100
 """Up to how many jobs before this one are counted one by one."""
 HOLDERS = 3
 """Of how many jobs that have the slots of a limit is told what they do."""
+RETRIED = ("", "retry", "unjudged")
+"""Why a delayed job is one that was not put off by a worker."""
 
 
 class Why(Struct, frozen=True, kw_only=True):
     """The answer."""
 
     kind: str
-    """One word for programs: `due`, `retry`, `snoozed`, `unknown_name`, `overdue`, `paused`, `no_worker`, `quiet`,
-    `busy`, `behind`, `next`, `blocked`, `running`, `stopping`, `lost`, `processed`, `failed`, `cancelled`,
+    """One word for programs: `due`, `retry`, `snoozed`, `unknown_name`, `put_off`, `overdue`, `paused`, `no_worker`,
+    `quiet`, `busy`, `behind`, `next`, `blocked`, `running`, `stopping`, `lost`, `processed`, `failed`, `cancelled`,
     `undecodable`."""
     text: str
 
@@ -103,6 +105,9 @@ def _delayed(job: Job, facts: Facts) -> Why:
         return Why(kind="unknown_name", text=f"{text} define it, or give the renamed job aliases=[{job.name!r}].")
     if job.reason == "snoozed":
         return Why(kind="snoozed", text=f"It put itself off in attempt {job.attempt + 1}; it runs again {due}.")
+    if job.reason not in RETRIED:
+        text = f"A worker took it and could not perform it ({job.reason}); it is offered again {due}."
+        return Why(kind="put_off", text=text)
     if job.attempt and job.failures:
         of = f" of {job.attempts}" if job.attempts else ""
         text = f"Attempt {job.failures[-1].attempt}{of} failed with {_error(job)}; it runs again {due}."

@@ -159,7 +159,8 @@ def test_a_worker_without_a_chain_puts_a_sealed_job_off(url: str, namespace: str
 
     async def main() -> None:
         async with working(shop(url, namespace)):
-            await until(lambda: handle.job().state is State.DELAYED)
+            why = await until(lambda: (it := app.why(handle.jid)).kind == "put_off" and it)
+        assert "could not perform it (sealed with a key that no worker here has); it is offered again at" in why.text
 
     asyncio.run(main())
     assert handle.job().failures == ()
