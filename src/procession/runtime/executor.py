@@ -293,6 +293,8 @@ def _judged(run: Run, error: BaseException, worker: str) -> Verdict:
     match run.stopped:
         case "timeout":
             error = JobTimeout(_overran(run), jid=claimed.jid).with_traceback(error.__traceback__)
+            if _missed(run):
+                return _ended(claimed, Move.FAIL, DEADLINE, error, worker, crash=run.crash, sealing=sealing)
         case "cancelled":
             return Verdict(_outcome(claimed, Move.DISCARD, reason="cancelled"), error="cancelled")
         case "shutdown" | "lost":
@@ -339,7 +341,17 @@ def postponed(claimed: Claimed, reason: str, error: str) -> Verdict:
     return Verdict(_outcome(claimed, POSTPONE, reason=_short(reason), delay=delay), error=error)
 
 
+def _missed(run: Run) -> bool:
+    """It is the deadline of the job that has ended this run, and not the time of an attempt."""
+    if run.deadline is None:
+        return False
+    ends = run.context.deadline
+    return monotonic() >= run.deadline or (ends is not None and ends >= run.deadline - 0.001)
+
+
 def _overran(run: Run) -> str:
+    if _missed(run):
+        return f"the deadline of this job passed while it ran{', and it was killed' if run.crash is not None else ''}"
     if run.crash is not None:
         return f"ran longer than its hard timeout of {run.hard_timeout:g} s and was killed"
     if run.timeout is None:
