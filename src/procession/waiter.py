@@ -45,6 +45,8 @@ class Waiter:
             futures.discard(future)
             if not futures:
                 self._awaited.pop(jid, None)
+            if future.done() and not future.cancelled():
+                future.exception()  # the look may have failed first, and asyncio tells of one that nobody took
 
     async def close(self) -> None:
         """Stop listening; who waits still is told so."""

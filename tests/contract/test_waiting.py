@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
 from collections.abc import Coroutine, Iterator, Sequence
@@ -228,6 +229,30 @@ def test_who_waits_on_a_connection_that_is_given_back_is_told_so(
                 await waiting
 
     asyncio.run(main())
+
+
+def test_who_is_told_while_it_looks_is_told_once(
+    app: Procession, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        handle = await app.double.enqueue_async(1)  # type: ignore[attr-defined]
+        connection, looking = type(app.connection_async()), asyncio.Event()
+        asks = connection.ask
+
+        async def told(self: AsyncConnection, *operations: Any, **options: Any) -> Any:
+            looking.set()
+            return await asks(self, *operations, **options)
+
+        monkeypatch.setattr(connection, "ask", told)
+        waiting = asyncio.ensure_future(handle.wait_async(20))
+        await looking.wait()
+        await app.close_async()
+        with pytest.raises(Unavailable):
+            await waiting
+
+    asyncio.run(main())
+    gc.collect()
+    assert "never retrieved" not in caplog.text
 
 
 def test_a_wait_for_one_is_refused_inside_a_job_on_the_loop_too_unless_allowed(app: Procession) -> None:
