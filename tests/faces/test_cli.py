@@ -125,14 +125,17 @@ def test_a_table_on_a_narrow_terminal_has_its_ids_whole_and_names_as_they_are(ru
     jid = run("enqueue", "shop:app", "shop.send", "stranger", "--delay", "1h").stdout.strip()
     run("queues", "pause", "mail", "--reason", "see :key: [/wiki]\nresumed")
 
-    def on_a_terminal(*words: str) -> str:
-        command = [sys.executable, "-m", "procession", *words]
+    def on_a_terminal(*words: str, program: str = "-m procession") -> str:
+        command = [sys.executable, *program.split(), *words]
         script = f"import os, pty; os.environ['COLUMNS'] = '80'; pty.spawn({command!r})"
         return run(script, program="-c").stdout
 
     assert jid in on_a_terminal("jobs", "state:delayed")
     assert "see :key: [/wiki] resumed" in on_a_terminal("queues")
     assert "\x1b[1m" in on_a_terminal("stats"), "it fits"
+    wide = "もう要りません" * 3  # each of these letters takes the place of two
+    table = f"from procession.cli.shared import print_table; print_table(['jid', 'note'], [[{jid!r}, {wide!r}]])"
+    assert f"{jid}  {wide}" in on_a_terminal(table, program="-c")
 
 
 def test_a_job_that_is_named_twice_is_changed_once(run: Run) -> None:

@@ -95,21 +95,23 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """A table: with rich on a terminal where it is installed and the table fits, in plain columns otherwise; a terminal
     breaks long lines itself, and whoever needs an id finds it whole."""
     lines = [list(columns), *([in_a_line(str(value)) for value in row] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    by_column = [*zip(*lines, strict=True)]
     if sys.stdout.isatty():
         try:
+            from rich.cells import cell_len
             from rich.console import Console
             from rich.table import Table
         except ImportError:
             pass
         else:
             console = Console(markup=False, emoji=False)
-            if sum(widths) + 2 * len(widths) <= console.width:
+            if sum(2 + max(map(cell_len, column)) for column in by_column) <= console.width:
                 table = Table(*columns, box=None, header_style="bold")
                 for line in lines[1:]:
                     table.add_row(*line)
                 console.print(table)
                 return
+    widths = [max(map(len, column)) for column in by_column]
     for line in lines:
         click.echo("  ".join(value.ljust(width) for value, width in zip(line, widths, strict=True)).rstrip())
 
