@@ -79,6 +79,30 @@ def test_a_cancelled_worker_gives_back_what_it_runs_and_leaves(app: Procession, 
     app.close()
 
 
+def test_a_worker_that_a_cancelled_program_runs_last_fails_what_fails(app: Procession) -> None:
+    @app.job(name="bad", retry=False)
+    async def bad() -> None:
+        raise ValueError
+
+    async def main() -> None:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            async with asyncio.timeout(20):
+                await QueueWorker(app, burst=True).run()
+
+    async def cancelled() -> None:
+        program = asyncio.ensure_future(main())
+        await asyncio.sleep(0)
+        program.cancel()
+        await program
+
+    job = bad.enqueue()
+    asyncio.run(cancelled())
+    assert job.job().state is State.FAILED
+    app.close()
+
+
 def test_a_cancelled_worker_says_what_came_of_a_job_that_had_ended(app: Procession) -> None:
     @app.job(name="quick")
     async def quick() -> str:

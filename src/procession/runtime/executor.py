@@ -6,10 +6,10 @@ executors, and within job processes; never speaks to the database.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import logging
 import random
+from collections.abc import Callable
 from contextlib import suppress
 from contextvars import copy_context
 from functools import lru_cache
@@ -161,9 +161,9 @@ def _decoded(run: Run) -> tuple[tuple[Any, ...], dict[str, Any]]:
         raise _Closed(str(error)) from None
 
 
-async def perform_async(run: Run, worker: str, now: float, owner: asyncio.Task[Any] | None = None) -> Verdict:
+async def perform_async(run: Run, worker: str, now: float, ends: Callable[[], bool] | None = None) -> Verdict:
     """Run an `async def` job here and now, under its context. A loop that ends cancels all its tasks: what is cancelled
-    together with its `owner`, the queue worker's task, is given back."""
+    together with the queue worker, which `ends` then, is given back."""
     CURRENT.set(run.context)
     run.begin(now)
     forks = LINEAGE.forks
@@ -176,7 +176,7 @@ async def perform_async(run: Run, worker: str, now: float, owner: asyncio.Task[A
     except BaseException as error:
         if LINEAGE.forks != forks:
             leave(error)
-        if owner is not None and owner.cancelling():
+        if ends is not None and ends():
             run.context.stop("shutdown")
         verdict = judge(run, error, worker)
     if run.registered.exhausted is not None and verdict.outcome.move == Move.FAIL:

@@ -37,6 +37,8 @@ class LoopExecutor(Waiting):
         super().__init__(performance, size)
         self._worker = worker
         self._owner = asyncio.current_task()
+        self._cancelled = self._owner.cancelling() if self._owner else 0
+        """How often it was before; a program that was cancelled may run a worker as its last act."""
         self._tasks: dict[Active, asyncio.Task[None]] = {}
         self._written_off: set[Active] = set()
         self._coming = False
@@ -101,7 +103,7 @@ class LoopExecutor(Waiting):
                 performance.began(active, now)
                 task.set_name(active.run.registered.name)
                 tasks[active] = task
-                coroutine, context = perform_async(active.run, self._worker, now, self._owner), copy_context()
+                coroutine, context = perform_async(active.run, self._worker, now, self._ends), copy_context()
                 try:
                     step = context.run(coroutine.send, None)
                 except StopIteration as returned:
@@ -125,6 +127,10 @@ class LoopExecutor(Waiting):
         finally:
             self._tell(ended, now - since)
             self.fill()
+
+    def _ends(self) -> bool:
+        """The queue worker has been cancelled."""
+        return self._owner is not None and self._owner.cancelling() > self._cancelled
 
     def _tell(self, ended: list[tuple[Active, Verdict]], seconds: float) -> None:
         """These runs ended, one after the other, within so many seconds."""
