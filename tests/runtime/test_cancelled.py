@@ -56,19 +56,21 @@ async def forgotten(worker: QueueWorker, begun: Callable[[], Any]) -> None:
 @pytest.mark.parametrize("program", [alone, beside_others, forgotten])
 @pytest.mark.parametrize("kind", ["async", "sync"])
 def test_a_cancelled_worker_gives_back_what_it_runs_and_leaves(app: Procession, program: Program, kind: str) -> None:
-    let_go = threading.Event()
+    begun, let_go = threading.Event(), threading.Event()
 
     @app.job(name="sync", retry=False)
     def sync() -> None:
+        begun.set()
         let_go.wait(20)
 
     @app.job(name="async", retry=False)
     async def coroutine() -> None:
+        begun.set()
         await asyncio.sleep(60)
 
     job = sync.enqueue() if kind == "sync" else coroutine.enqueue()
     try:
-        asyncio.run(program(QueueWorker(app), lambda: app.stats().running))
+        asyncio.run(program(QueueWorker(app), begun.is_set))
     except Over:
         pass
     finally:
