@@ -113,7 +113,7 @@ class OneByOne:
             f"""
 import asyncio, pathlib, time
 import procession
-app = procession.Procession("memory://{namespace}", namespace="{namespace}", job_processes=1)
+app = procession.Procession("memory://{namespace}", namespace="{namespace}", job_processes=2)
 here = pathlib.Path({str(folder)!r})
 def say(what):
     with open(here / "said", "a") as file:
@@ -201,5 +201,27 @@ def test_a_suspect_that_waits_for_a_place_of_its_kind_is_given_back_to_whoever_h
             one_by_one.end("second")
             await until(lambda: one_by_one.said() == "+first -first +second -second ")
             assert handle.job().attempt == 1
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("one_by_one", ["async def"], indirect=True)
+def test_a_suspect_that_waits_for_a_place_has_one_process_started(
+    one_by_one: OneByOne, claimed: list[Claimed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(active, "OVERDUE", 60.0)
+
+    async def main() -> None:
+        async with working(one_by_one.app, target=one_by_one.target, concurrency=2) as worker:
+            claims_ahead(worker, monkeypatch)
+            for name in ("first", "second"):
+                one_by_one.enqueue("usual", name)
+            await until(lambda: one_by_one.said().count("+") == 2)
+            one_by_one.enqueue("suspect", "third")
+            await until(lambda: executor(worker)._idle)
+            assert len(executor(worker)._lives) == 1
+            for name in ("first", "second", "third"):
+                one_by_one.end(name)
+            await until(lambda: one_by_one.said().endswith("-third "))
 
     asyncio.run(main())

@@ -74,7 +74,8 @@ class ProcessExecutor(Waiting):
             if spawned.alive:
                 self.waiting.remove(active)
                 self._begin(spawned, active)
-        for _ in range(min(len(self.waiting) - self.about_to_begin(), self.size - len(self._lives))):
+        ready = len(self._idle) + self.about_to_begin()
+        for _ in range(min(len(self.waiting) - ready, self.size - len(self._lives))):
             self._start()
 
     def withdraw(self, active: Active) -> bool:
