@@ -239,6 +239,18 @@ def test_pages_of_queued_jobs_hold_each_that_stays_once_whatever_is_claimed_betw
     assert seen == [it.jid for it in (*there[:5], *there[max(5, claimed) : 12], late, *there[12:])]
 
 
+def test_a_page_of_queued_jobs_leaves_none_out_where_the_last_before_it_was_claimed_and_waits_again(
+    database: Database, ask: Ask
+) -> None:
+    ask(database.enqueue(there := [new() for _ in range(20)]))
+    first = ask(database.page(Query(state=State.QUEUED), limit=5))
+    for claimed in claim(database, ask, 8).jobs:
+        settle(database, ask, claimed, Move.RETRY)
+    ask(database.promote(10))
+    second = ask(database.page(Query(state=State.QUEUED), cursor=first.cursor, limit=12))
+    assert [job.jid for job in second.jobs] == [it.jid for it in there[8:]]
+
+
 def test_purge_goes_on_past_jobs_that_are_gone(database: Database, ask: Ask) -> None:
     gone, there = [new() for _ in range(250)], [new(), new()]
     ask(database.enqueue([*gone, *there]))

@@ -106,8 +106,10 @@ local function resumed(lane, older, at, entry)
   if found then return found + 1 end
   found = redis.call('LPOS', lane, entry)
   if found then return older + found + 1 end
-  local state = string.byte(values(JOBS, {last})[1] or '', 2)
-  return state and state ~= QUEUED and state ~= CANCELLED and 0 or at
+  local raw = values(JOBS, {last})[1]
+  local r = raw and unpacked(raw)
+  local claimed = r and r.state ~= CANCELLED and (r.state ~= QUEUED or r.started > 0)  -- it may be back, in another place
+  return claimed and 0 or at
 end
 
 -- Walk the lanes one after the other until the page is full or too many entries were read for one call: tombstones may be all that
