@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 SHOP = '''
-import asyncio, ctypes, gc, multiprocessing, os, re, signal, threading, time
+import asyncio, ctypes, gc, multiprocessing, os, re, signal, subprocess, sys, threading, time
 from procession import Encrypted, Procession
 from procession.runtime.queue_worker import QueueWorker
 app = Procession(codec=[Encrypted([os.environ["SHOP_KEY"]])] if "SHOP_KEY" in os.environ else [])
@@ -105,6 +105,19 @@ def fork() -> list:
 @app.job(name="fork_apart", queue="q", executor="process", timeout="15s")
 def fork_apart() -> list:
     return fork()
+
+@app.job(name="say", queue="q")
+def say(text: str) -> str:
+    print(text)
+    return "said"
+
+@app.job(name="say_apart", queue="q", executor="process")
+def say_apart(text: str) -> str:
+    return say(text)
+
+@app.job(name="read", queue="q", timeout="15s", retry=False)
+def read() -> list:
+    return [sys.stdin.read(), subprocess.run(["cat"], capture_output=True, check=True, text=True).stdout]
 
 @app.job(name="leave_behind", queue="q", timeout=0.3, retry=False)
 async def leave_behind() -> None:

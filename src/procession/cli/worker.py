@@ -78,6 +78,7 @@ def worker(
 
     Exit codes: 0 ended as asked, 1 a process died or had to be killed while it ended, 3 none could begin.
     """
+    _open_streams()
     # Until the supervisor listens there is nothing to finish.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: os._exit(0))
@@ -132,3 +133,13 @@ def worker(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     context.exit(code)
+
+
+def _open_streams() -> None:
+    """Standard streams that were closed lead nowhere from now on, here and in what we start: what takes their numbers
+    would be written to by whatever prints."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # it gets the lowest number that is free

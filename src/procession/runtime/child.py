@@ -1,7 +1,8 @@
 """One queue worker in a process of its own: what the supervisor starts.
 
-Its stdin is a pipe from the supervisor: a byte asks it to stop, 1 after what runs, 2 at once; and it ends with the
-supervisor, which counts as 1. A signal sent to this process alone asks for 1; once it is an orphan, for one more.
+It starts with a pipe from the supervisor as its stdin: a byte asks it to stop, 1 after what runs, 2 at once; and it
+ends with the supervisor, which counts as 1. Jobs, and what they start, find an empty stdin in its place. A signal sent
+to this process alone asks for 1; once it is an orphan, for one more.
 
 Exit codes: 0 done, 1 the store refused us or something broke, 3 it could not begin (the app cannot be imported, a wrong
 setting, a store of another version), 5 done, and nobody is to take its place.
@@ -40,6 +41,7 @@ that were claimed together are thousands, and none of them is garbage. (Python 3
 def main() -> None:
     """Be the queue worker described by the JSON in the first argument."""
     asked: dict[str, Any] = json.loads(sys.argv[1])
+    supervisor = _taken_from_stdin()
     log_to_stderr(asked["log_level"])
     recorder = record(asked["box"])
     pulse = Beating(asked["pulse"], every=asked["every"], seen_in=recorder.seen_in)
@@ -69,16 +71,25 @@ def main() -> None:
     except Exception:
         logging.getLogger("procession").exception("cannot import %s", asked["target"])
         leave(CANNOT_BEGIN)
-    _run(worker)
+    _run(worker, supervisor)
 
 
-def _run(worker: QueueWorker) -> None:
+def _taken_from_stdin() -> int:
+    """The pipe from the supervisor, out of reach of what reads stdin: it would take our orders, or wait for ever."""
+    pipe = os.dup(0)
+    empty = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(empty, 0)
+    os.close(empty)
+    return pipe
+
+
+def _run(worker: QueueWorker, supervisor: int) -> None:
     """Perform jobs, and leave from within the loop: at its own end it waits for what jobs have left behind, such as
     threads of `asyncio.to_thread`, and nobody would take this worker's place meanwhile."""
     signals_are_their_own(SIGNALS)
 
     async def main() -> None:
-        stopping = Stopping(worker)
+        stopping = Stopping(worker, supervisor)
         for number in SIGNALS:
             stopping.loop.add_signal_handler(number, stopping.signalled)
         threading.Thread(target=stopping.listen, name="procession-parent", daemon=True).start()
@@ -110,17 +121,19 @@ async def _performed(worker: QueueWorker) -> int:
 
 def leave(code: int) -> NoReturn:
     """End this process; a thread that outlived its timeout does not keep it."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):  # nobody reads it any more, its disk is full, or whatever a job has done to it
+            stream.flush()
     os._exit(code)
 
 
 class Stopping:
     """How urgently the worker was asked to stop, by whom it may be. Lives on the worker's loop."""
 
-    def __init__(self, worker: QueueWorker) -> None:
+    def __init__(self, worker: QueueWorker, supervisor: int) -> None:
         self.loop = asyncio.get_running_loop()
         self._worker = worker
+        self._supervisor = supervisor
         self._level = 0
         self._orphaned = False
 
@@ -131,7 +144,7 @@ class Stopping:
     def listen(self) -> None:
         """In a thread of its own: hear the supervisor until it is gone."""
         with suppress(OSError, RuntimeError):  # the loop may have ended already
-            while heard := os.read(0, 1_024):
+            while heard := os.read(self._supervisor, 1_024):
                 self.loop.call_soon_threadsafe(self._raise_to, max(heard))
             self.loop.call_soon_threadsafe(self._orphan)
 

@@ -92,7 +92,7 @@ class JobProcess:
                 self._run = None
                 if isinstance(run, Run):
                     self._noted(run, last=True)
-                with contextlib.suppress(OSError, ValueError):  # whatever a job has done to it
+                with contextlib.suppress(Exception):  # whatever a job has done to it
                     sys.stdout.flush()
                 self._say(Ended(verdict, worn=self._exhausted))
             runner.run(lifespan.__aexit__(None, None, None))
