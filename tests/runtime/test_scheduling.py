@@ -61,6 +61,40 @@ def test_what_stands_in_code_is_stored_fired_and_performed(app: Procession, capl
     app.close()
 
 
+def test_what_stands_in_code_is_stored_again_in_a_store_that_came_back_empty(
+    app: Procession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for bound in ("LOOK", "DECLARE"):
+        monkeypatch.setattr(f"procession.runtime.scheduling.{bound}", 0.1)
+
+    @app.every("1s")
+    @app.job(name="noted")
+    def noted() -> None: ...
+
+    @app.every("1s")
+    @app.job(name="removed")
+    def removed() -> None: ...
+
+    async def there() -> dict[str, int]:
+        return {info.name: info.declared_at for info in await app.schedules.list_async()}
+
+    async def main() -> None:
+        async with working(app):
+            while len(await there()) < 2:
+                await asyncio.sleep(0.01)
+            await app.schedules.remove_async("removed")
+            since = (await there())["noted"]
+            while (await there())["noted"] == since:  # declared once more, and what was removed stays so
+                await asyncio.sleep(0.01)
+            assert (await there()).keys() == {"noted"}
+            await app.flush_async(confirm=app.settings.namespace)
+            while (await there()).keys() != {"noted", "removed"} or not (await app.stats_async()).processed:
+                await asyncio.sleep(0.01)
+
+    asyncio.run(asyncio.wait_for(main(), 20))
+    app.flush(confirm=app.settings.namespace)
+
+
 def test_schedules_are_made_steered_and_removed_at_run_time(app: Procession) -> None:
     @app.job(name="report", queue="reports")
     def report(region: str, /) -> str:

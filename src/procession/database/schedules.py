@@ -54,8 +54,11 @@ class Schedules(Protocol):
         """
         ...
 
-    def touch_schedules(self, names: Sequence[str]) -> Operation[None]:
-        """Say that these still stand in code. What rested goes on where it was."""
+    def touch_schedules(self, names: Sequence[str]) -> Operation[bool]:
+        """Say that these still stand in code. What rested goes on where it was.
+
+        - False when none was ever stored as declared: the store has come back empty. One that was removed stays so.
+        """
         ...
 
     def pause_schedules(self, names: Sequence[str], reason: str = "") -> Operation[list[bool]]:

@@ -88,9 +88,10 @@ class Scheduler:
         declared = [*self._declared.values()]
         if not declared or monotonic() < self._declare_at:
             return
-        if self._stored:
-            await patient.connection.ask(self._database.touch_schedules([it.name for it in declared]))
-        else:
+        if self._stored:  # until the store has come back empty
+            names = [it.name for it in declared]
+            self._stored = await patient.connection.ask(self._database.touch_schedules(names))
+        if not self._stored:
             compared = [it.name for it in declared if self._sealing is not None]
             there: Scheduled = await patient.connection.ask(self._database.schedules(compared))
             plans = [planned(it, there.now, self._sealing, there.schedules) for it in declared]

@@ -57,6 +57,7 @@ class ScheduleVerbs(Verbs):
             there = self.store.schedules
             if len(there.keys() | {it.name for it in plans}) > MOST:
                 raise ConfigError(f"there may be {MOST:,} schedules; remove some")
+            self.store.declared = self.store.declared or declared
             return [self._upsert(plan, declared) for plan in plans]
 
         return self.operation(run)
@@ -78,15 +79,16 @@ class ScheduleVerbs(Verbs):
         for worker in self.store.leases:
             self.store.ring(f"@{worker}")
 
-    def touch_schedules(self, names: Sequence[str]) -> Operation[None]:
+    def touch_schedules(self, names: Sequence[str]) -> Operation[bool]:
         """See `Schedules.touch_schedules`."""
 
-        def run() -> None:
+        def run() -> bool:
             for name in names:
                 info = self.store.schedules.get(name)
                 if info is not None and info.declared_at:
                     rested = info.lapsed(self.now())
                     self._put(msgspec.structs.replace(info, declared_at=self.now()), look=rested)
+            return self.store.declared
 
         return self.operation(run)
 

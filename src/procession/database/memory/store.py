@@ -67,6 +67,8 @@ class Store(Index):
         self.watchers: defaultdict[UUID, set[str]] = defaultdict(set)
         self.schedules: dict[str, ScheduleInfo] = {}
         self.due_at: dict[str, int] = {}
+        self.declared = False
+        """Schedules were stored that stand in code."""
         self.ledger = Ledger()
         self.slots = Slots()
         self.orders: dict[str, Ordered] = {}

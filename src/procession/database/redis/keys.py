@@ -26,8 +26,9 @@ KEYS = (
     Key(
         "meta",
         "hash",
-        "format version, last fence, turn and worker, entries filed and shed, last recovery and audit, how far that is",
-        "13 fields",
+        "format version, last fence, turn and worker, entries filed and shed, last recovery and audit, how far that is,"
+        " whether schedules were declared",
+        "14 fields",
         "flush",
     ),
     Key("jobs", "hash", "jid → record: a packed head, then the spec as JSON", "one per job", "with its job"),

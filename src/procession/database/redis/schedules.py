@@ -45,9 +45,9 @@ class ScheduleVerbs(ABC):
 
         return self._ask("upsert_schedules", [int(declared), MOST, *_words(plans)], read)
 
-    def touch_schedules(self, names: Sequence[str]) -> Operation[None]:
+    def touch_schedules(self, names: Sequence[str]) -> Operation[bool]:
         """See `Schedules.touch_schedules`."""
-        return self._ask("touch_schedules", [*names], lambda _: None)
+        return self._ask("touch_schedules", [*names], bool)
 
     def pause_schedules(self, names: Sequence[str], reason: str = "") -> Operation[list[bool]]:
         """See `Schedules.pause_schedules`."""

@@ -267,6 +267,19 @@ def test_what_no_worker_declares_any_more_rests_and_is_forgotten(
     assert [it.name for it in ask(database.schedules()).schedules] == ["made"]
 
 
+def test_an_empty_store_knows_of_nothing_declared_and_one_without_schedules_may(
+    database: Database, ask: Ask, clock: Clock
+) -> None:
+    assert not ask(database.touch_schedules(["tick"]))
+    add(database, ask, clock, minutely("made"))
+    assert not ask(database.touch_schedules(["tick"]))
+    add(database, ask, clock, minutely(), declared=True)
+    ask(database.remove_schedules(["tick"]))
+    assert ask(database.touch_schedules(["tick"]))
+    ask(database.flush())
+    assert not ask(database.touch_schedules(["tick"]))
+
+
 def test_what_rested_goes_on_where_it_was_once_declared_again(database: Database, ask: Ask, clock: Clock) -> None:
     add(database, ask, clock, minutely(), declared=True)
     clock.pass_(LAPSE + 10 * MINUTE)

@@ -2,11 +2,11 @@
 -- moves:
 -- flags: allow-oom
 -- args: now:int *names
--- reply: none
+-- reply: 1 the store knows that schedules stand in code | 0 it has come back empty since they were stored
 -- uses: record schedules
 
 for _, name in ipairs(names) do
   if lapsed(name) then stand(name, standing(name), true) end
   redis.call('ZADD', DECLARED, 'XX', now, name)
 end
-return 0
+return redis.call('HEXISTS', META, 'declared')

@@ -10,6 +10,7 @@ local number = redis.call('HLEN', ASKED)
 for i = 1, #plans, 3 do number = number + 1 - redis.call('HEXISTS', ASKED, plans[i]) end
 if number > most then return {-1} end
 
+if declared == 1 then redis.call('HSET', META, 'declared', 1) end
 local reply, news = {}, false
 for i = 1, #plans, 3 do
   local name, asked = plans[i], plans[i + 1]
