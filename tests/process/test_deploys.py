@@ -263,3 +263,14 @@ def test_a_hundred_starts_from_a_parent_with_threads_and_ssl_all_end_when_they_a
     done.set()
     for thread in threads:
         thread.join()
+
+
+def test_a_burst_recycles_its_workers_as_often_as_they_are_worn_out(
+    app: Procession, shop: ModuleType, worker: Families
+) -> None:
+    for at in range(60):
+        shop.nap.enqueue(0.2, f"n{at}")
+    family = worker("--burst", "--max-jobs", "5", "--concurrency", "1", heartbeat="0.2s", lease="4s")
+    assert family.process.wait(timeout=60) == 0
+    assert app.stats().processed == 60
+    assert len(set(worker.runners().values())) > 2

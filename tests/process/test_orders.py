@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import threading
 from types import ModuleType
 
@@ -16,6 +18,19 @@ from procession.cli.ending import Ended
 from procession.errors import NoAnswer, UnknownWorker
 from procession.runtime.queue_worker import QueueWorker
 from tests.process.family import Families, until
+
+TELLING = """
+import sys
+from procession.runtime.seat import Seat
+
+def take_over(seat, untold=Seat.take_over):
+    predecessor = untold(seat)
+    if predecessor is not None:
+        print(predecessor.worker_id, "makes way", file=sys.stderr, flush=True)
+    return predecessor
+
+Seat.take_over = take_over
+"""
 
 
 def one(app: Procession) -> str:
@@ -138,3 +153,35 @@ def test_the_command_line_gives_orders_by_any_ending_of_the_name(
     assert [(it.who, it.what, it.via) for it in app.trail()][-1] == ("ann", "quiet", "cli")
     shown = CliRunner().invoke(cli, ["trail"], catch_exceptions=False).output.splitlines()
     assert [line.split()[5] for line in shown[1:]] == ["stop-worker", "resume-worker", "stack", "quiet"]
+
+
+def test_a_worker_that_is_told_to_stop_while_its_replacement_starts_leaves_nobody_behind(
+    app: Procession, shop: ModuleType, worker: Families
+) -> None:
+    family = worker("--processes", "1")
+    name = one(app)
+    (worker.folder / "shop.py").write_text("import time; time.sleep(60)")
+    family.process.send_signal(signal.SIGHUP)
+    until(lambda: len(family.children()) == 2)
+    app.stop_worker(name)
+    assert family.process.wait(timeout=20) == 0
+    assert app.workers() == []
+
+
+def test_a_worker_that_is_told_to_stop_as_it_makes_way_leaves_its_place_to_who_has_taken_over(
+    app: Procession, shop: ModuleType, worker: Families
+) -> None:
+    family = worker("--processes", "1", patch=TELLING)
+    name = one(app)
+    running = shop.nap.enqueue(60, "long")
+    until(lambda: app.stats().running)
+    family.process.send_signal(signal.SIGHUP)
+    until(lambda: f"{name} makes way" in family.log)
+    app.stop_worker(name)
+    until(lambda: "told to stop" in family.log)
+    running.cancel()
+    until(lambda: name not in {it.id for it in app.workers()})
+    [pid] = until(lambda: len(family.children()) == 1 and family.children())
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: family.log.count("serves") == 3)
+    assert family.stop() == 0

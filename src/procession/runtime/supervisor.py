@@ -231,8 +231,10 @@ class Supervisor:
         if ended.code == CANNOT_BEGIN and not self._served:
             self._code = CANNOT_BEGIN
             self._stops = max(self._stops, 1)
-        elif well and (self._burst or ended.code == DISMISSED):
+        elif well and not child.stopping and (self._burst or ended.code == DISMISSED):
             seat.closed = True
+            if ended.code == DISMISSED and seat.serving is not None:
+                seat.serving.stop()  # it was to take over
         elif seat.closed or self._burst:
             self._code = self._code if well else self._code or 1
         if not well or not (child.stopping or seat.closed):
