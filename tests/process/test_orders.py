@@ -185,3 +185,18 @@ def test_a_worker_that_is_told_to_stop_as_it_makes_way_leaves_its_place_to_who_h
     os.kill(pid, signal.SIGKILL)
     until(lambda: family.log.count("serves") == 3)
     assert family.stop() == 0
+
+
+def test_orders_to_stop_and_the_first_sigterm_ask_for_the_same(
+    app: Procession, shop: ModuleType, worker: Families
+) -> None:
+    family = worker("--processes", "1")
+    name = one(app)
+    running = shop.nap.enqueue(3, "long")
+    until(lambda: app.stats().running)
+    for times in (1, 2):
+        app.stop_worker(name)
+        until(lambda: family.log.count("told to stop") == times)  # noqa: B023
+    assert family.stop() == 0
+    assert running.result(timeout=1) == "rested"
+    assert worker.runs() == ["long"]

@@ -156,7 +156,10 @@ class Stopping:
     def _raise_to(self, level: int) -> None:
         while self._level < level:
             self._level += 1
-            self._worker.stop()
+            if self._level == 1:
+                self._worker.stop_once()  # an order may have come first
+            else:
+                self._worker.stop()
 
 
 if __name__ == "__main__":

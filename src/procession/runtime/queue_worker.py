@@ -131,11 +131,10 @@ class QueueWorker:
         self._wear = wear or Wear.of(settings)
         self._wake, self._stopping = asyncio.Event(), asyncio.Event()
         self._outbox = Outbox()
-        self.orders = Orders(self.id, app.database, stop=self.stop, changed=self._steered)
+        self.orders = Orders(self.id, app.database, stop=self.stop_once, changed=self._steered)
         self._schedules = Scheduler(app.database, app.schedules.declared, app.registry.policies.sealing)
         self._meter = Meter(self.id)
-        self._hungry = True
-        self._turning = asyncio.Lock()
+        self._hungry, self._turning = True, asyncio.Lock()
         self._beat_alarm, self._due_alarm = Alarm(self._wake.set), Alarm(self._wake.set)
         self._beat_alarm.ring()
         self._stop_level = self._settled_jobs = 0
@@ -190,7 +189,7 @@ class QueueWorker:
             self.orders.run(self._patient, self._performer.stacks),
         )  # fmt: skip
         try:
-            async with beside(*work, broken=self._broken):
+            async with beside(*work, broken=self.stop_once):
                 with capturing(self.app.settings.capture_logs):
                     try:
                         await self._be_admitted()
@@ -217,8 +216,9 @@ class QueueWorker:
         """`stop` from any thread or signal handler."""
         self._loop.call_soon_threadsafe(self.stop)
 
-    def _broken(self) -> None:
-        if not self._stop_level:  # or what was told to finish its jobs would be told to let go of them
+    def stop_once(self) -> None:
+        """`stop`, unless that was asked for before: what is to finish its jobs is not told to let go of them."""
+        if not self._stop_level:
             self.stop()
 
     async def _be_admitted(self) -> None:
