@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 
-from procession.database import Inspection
+from procession.database import Database, Inspection
 from procession.doctor import evicting
-from procession.errors import ConfigError
+from procession.errors import ConfigError, StoreRefused, Unavailable
+from procession.runtime.outage import Patient
 
 log = logging.getLogger("procession.worker")
+
+
+async def be_admitted(patient: Patient, database: Database, *, allow_eviction: bool) -> None:
+    """Wait for the store, and see whether it will do. Raises as `admit`."""
+    with suppress(Unavailable, StoreRefused):  # told to stop while the store is away
+        admit(await patient.ask(database.inspect()), allow_eviction=allow_eviction)
 
 
 def admit(store: Inspection, *, allow_eviction: bool) -> None:

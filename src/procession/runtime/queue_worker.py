@@ -26,7 +26,7 @@ from procession.database import Beat, Claims, Death, Promoted
 from procession.errors import ConfigError, StoreRefused, Unavailable
 from procession.job import Outcome
 from procession.moves import Move
-from procession.runtime.admission import admit
+from procession.runtime.admission import be_admitted
 from procession.runtime.alarm import Alarm
 from procession.runtime.announcing import Announcer
 from procession.runtime.beside import beside
@@ -134,7 +134,8 @@ class QueueWorker:
         self.orders = Orders(self.id, app.database, stop=self.stop_once, changed=self._steered)
         self._schedules = Scheduler(app.database, app.schedules.declared, app.registry.policies.sealing)
         self._meter = Meter(self.id)
-        self._hungry, self._turning = True, asyncio.Lock()
+        self._hungry = True
+        self._turning = asyncio.Lock()
         self._beat_alarm, self._due_alarm = Alarm(self._wake.set), Alarm(self._wake.set)
         self._beat_alarm.ring()
         self._stop_level = self._settled_jobs = 0
@@ -158,13 +159,13 @@ class QueueWorker:
             await self._run()
 
     async def _run(self) -> None:
-        announcer = Announcer.of(self.app.registry.policies.handlers)
+        settings, announcer = self.app.settings, Announcer.of(self.app.registry.policies.handlers)
         self._wake.set()
         self._performer = Performer(
             self.app.registry, self.id, self._capacity, job_log=self._log, report=self._outbox.put, wake=self._wake.set,
             worn_out=self._pulse.worn_out, announcer=announcer,
         )  # fmt: skip
-        budget = milliseconds(self.app.settings.budget) / 1_000
+        budget = milliseconds(settings.budget) / 1_000
         pause = min(LONGEST_PAUSE, self._lease / 5_000)  # well within a lease, or it ends while we only wait
         connection = self._database.connect_async(budget)
         self._patient = Patient(connection, self._pulse.turned, pause, self._stopping, lambda: self._listener.anew())
@@ -190,9 +191,9 @@ class QueueWorker:
         )  # fmt: skip
         try:
             async with beside(*work, broken=self.stop_once):
-                with capturing(self.app.settings.capture_logs):
+                with capturing(settings.capture_logs):
                     try:
-                        await self._be_admitted()
+                        await be_admitted(self._patient, self._database, allow_eviction=settings.allow_eviction)
                         await self._work()
                         await self._wind_down()
                     except asyncio.CancelledError:
@@ -220,11 +221,6 @@ class QueueWorker:
         """`stop`, unless that was asked for before: what is to finish its jobs is not told to let go of them."""
         if not self._stop_level:
             self.stop()
-
-    async def _be_admitted(self) -> None:
-        with suppress(Unavailable, StoreRefused):  # told to stop while the store is away
-            store = await self._patient.ask(self._database.inspect())
-            admit(store, allow_eviction=self.app.settings.allow_eviction)
 
     async def _work(self) -> None:
         while self._stop_level == 0:
