@@ -9,7 +9,6 @@ from __future__ import annotations
 import heapq
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterator, Sequence
-from itertools import count
 from uuid import UUID
 
 from msgspec import Struct
@@ -93,7 +92,7 @@ class Index:
         """The lanes of each queue that are not empty, by priority."""
         self._due: list[tuple[int, bytes, UUID]] = []
         """A heap of the delayed by due time, and of some that are delayed no more, or until another time."""
-        self._filed = count(1)
+        self._filed = 0
 
     def enter(self, record: Record, *, front: bool = False) -> None:
         """A job comes into its state; where that is queued, at one end of its lane."""
@@ -102,7 +101,8 @@ class Index:
         if record.state is State.QUEUED:
             lane = self.lanes[record.queue].setdefault(record.priority, OrderedDict())
             lane[jid] = record
-            record.filed = -next(self._filed) if front else next(self._filed)
+            self._filed += 1
+            record.filed = -self._filed if front else self._filed
             lane.move_to_end(jid, last=not front)
         elif record.state is State.DELAYED:
             heapq.heappush(self._due, (record.due_at, jid.bytes, jid))

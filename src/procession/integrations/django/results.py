@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from copy import copy
+from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -47,11 +47,12 @@ def result_of(job: Job, task: Any, backend: str) -> Any:
 
 
 def _as_stored(task: Any, **stored: Any) -> Any:
-    """The task with what was asked for then. `using` would check that against the settings of now, which may have no
-    such queue any more."""
-    found = copy(task)
-    for name, value in stored.items():
-        object.__setattr__(found, name, value)
+    """The task with what was asked for then. `using`, and whatever makes one, would check that against the settings of
+    now, which may have no such queue any more."""
+    found = object.__new__(type(task))
+    for field in fields(task):
+        value = stored[field.name] if field.name in stored else getattr(task, field.name)
+        object.__setattr__(found, field.name, value)
     return found
 
 
