@@ -234,7 +234,7 @@ class Signature:
         longer fit."""
         try:
             shape = self._call.decode(raw)
-        except (msgspec.ValidationError, msgspec.DecodeError, ValueError, NotImplementedError) as error:
+        except (msgspec.ValidationError, msgspec.DecodeError, ValueError, NotImplementedError, RecursionError) as error:
             raise BadArguments(f"{trouble} {self}: {_located(error)}") from None
         values = msgspec.structs.astuple(shape)
         if self._ordinary and UNSET not in values:

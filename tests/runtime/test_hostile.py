@@ -33,7 +33,7 @@ def raw(spec: bytes, **fields: Any) -> NewJob:
     return NewJob(**{"jid": new_jid(), "spec": spec, "queue": "q", **fields})
 
 
-DEEP = b'["add",{"n":' + b"[" * 100_000 + b"]" * 100_000 + b"}]"
+DEEP = b'["add",{"n":' + b"[" * 1_000_000 + b"]" * 1_000_000 + b"}]"
 HOSTILE = {
     "no JSON": b"\xff\xfe\x00",
     "nothing": b"",

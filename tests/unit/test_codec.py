@@ -320,10 +320,20 @@ def test_size_and_depth_are_bounded() -> None:
             signature.encode(("a",), {"v": value})
 
 
-@pytest.mark.parametrize("raw", [b'{"n":1}', b'{"to":"a","gone":1}', b'{"to":1}', b"[]", b"not json"])
-def test_stored_arguments_that_no_longer_fit_say_so(raw: bytes) -> None:
+NO_LONGER_FIT = {
+    "none": b'{"n":1}',
+    "one too many": b'{"to":"a","gone":1}',
+    "of another type": b'{"to":1}',
+    "a list": b"[]",
+    "no JSON": b"not json",
+    "nested deeply": b'{"to":"a","options":{"v":' + b"[" * 100_000 + b"]" * 100_000 + b"}}",
+}
+
+
+@pytest.mark.parametrize("what", NO_LONGER_FIT)
+def test_stored_arguments_that_no_longer_fit_say_so(what: str) -> None:
     with pytest.raises(BadArguments, match="no longer fit plain"):
-        Signature.of(plain).decode(raw)
+        Signature.of(plain).decode(NO_LONGER_FIT[what])
 
 
 def test_results_are_checked_against_what_is_declared() -> None:
