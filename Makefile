@@ -1,8 +1,8 @@
 # What a contributor and CI call. Needs python >= 3.11 and make; everything else goes into .venv.
 
-PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+PYTHON ?= $(shell for p in python3 python3.15 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
-PYTHON6 ?= $(shell for p in python3.14 python3.13 python3.12; do $$p -c '' 2>/dev/null && { echo $$p; break; }; done)
+PYTHON6 ?= $(shell for p in python3.15 python3.14 python3.13 python3.12; do $$p -c '' 2>/dev/null && { echo $$p; break; }; done)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -39,7 +39,7 @@ test-django: $(READY)  ## Django's own tasks (Django 6), where a Python >= 3.12 
 	.venvs/django/bin/python -m pytest tests/integrations/test_django.py
 
 versions:  ## all tests under each Python from 3.11 on that is at hand
-	@for v in 3.11 3.12 3.13 3.14; do if python$$v -c pass 2>/dev/null; then echo "== python$$v"; \
+	@for v in 3.11 3.12 3.13 3.14 3.15; do if python$$v -c pass 2>/dev/null; then echo "== python$$v"; \
 		$(MAKE) --no-print-directory test PYTHON=python$$v VENV=.venvs/$$v || exit 1; else echo "== no python$$v here"; fi; done
 
 chaos: $(READY)  ## every fault one after the other, 20 minutes (SEED=n ONLY=name SHORT=1; WRITE=1 puts the table into the docs)

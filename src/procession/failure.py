@@ -15,6 +15,8 @@ ERROR_TEXT = 32 * 1024
 MESSAGE_TEXT = 2_000
 CAUSES = 8
 
+traceback.format_list([("", 1, "", "")])  # from Python 3.15 on it loads the half of itself only when it is used
+
 
 def failure_of(error: BaseException, *, attempt: int, worker: str = "", at: int = 0) -> Failure:
     """An exception as bounded text, at once: nothing keeps the exception, its frames or what they hold alive."""
