@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import logging
 import re
@@ -12,6 +13,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -308,7 +310,20 @@ def test_a_limit_holds_for_jobs_of_the_outbox(engine: Engine, app: Procession, o
     assert handles[0].job().limit == "send/ada"
 
 
-@pytest.mark.parametrize("change", [None, {"queue": "failed"}, {"priority": 999}, {"slot": 5}, {"jid": 1}, {"new": 1}])
+KEY = base64.b64encode(bytes(16)).decode()
+NO_JOBS: list[dict[str, Any] | str] = [
+    "{", '{"job":{},"durability":"memory","spec":' + 5_000 * "[" + 5_000 * "]" + "}",
+    {"queue": "failed"}, {"priority": 999}, {"slot": 5}, {"jid": 1}, {"new": 1}, {"new\0": 1},
+    {"delay": -5}, {"delay": 10**15}, {"delay": 10**30}, {"at": 2**48}, {"deadline": -1}, {"deadline": 2**50},
+    {"expires_in": -3}, {"expires_in": 2**50}, {"expires_at": -1}, {"expires_at": 2**50},
+    {"unique": {"key": "AAA="}}, {"unique": {"key": KEY, "window": -1}}, {"unique": {"key": KEY, "at_most": 2**60}},
+    {"slot": {"limit": "AAA=", "most": 1}}, {"slot": {"limit": KEY, "most": 0}},
+    {"slot": {"limit": KEY, "most": 2**40}},
+]  # fmt: skip
+"""What may stand in a row: another text in its place, or other fields."""
+
+
+@pytest.mark.parametrize("change", NO_JOBS, ids=lambda change: str(change)[:50])
 def test_a_row_that_is_no_job_is_set_aside_and_holds_nothing_up(
     engine: Engine, app: Procession, outbox: Outbox, send: Any, caplog: pytest.LogCaptureFixture, change: Any
 ) -> None:
@@ -317,13 +332,30 @@ def test_a_row_that_is_no_job_is_set_aside_and_holds_nothing_up(
         session.flush()
         its = outbox.table.c.job  # with its jid, in whose digits there is no such name
         document = json.loads(session.scalars(select(its).where(its.contains("zoe"))).one())
-        written = "{" if change is None else json.dumps(document | {"job": document["job"] | change})
+        written = change if isinstance(change, str) else json.dumps(document | {"job": document["job"] | change})
         session.execute(update(outbox.table).where(its.contains("zoe")).values(job=written))
         session.commit()
     assert [outbox.relay(engine), outbox.relay(engine)] == [2, 0]
     assert recipients(app) == ["bob"]
     assert "is no job and stays" in caplog.text
     assert rows(engine, outbox) == 1
+
+
+def test_the_longest_and_the_earliest_that_can_be_asked_for_are_no_nonsense(
+    engine: Engine, app: Procession, outbox: Outbox, send: Any
+) -> None:
+    asked = [
+        send.using(delay=timedelta(days=3_660), deadline=timedelta(days=3_660), expires=timedelta(days=3_660)),
+        send.using(at=datetime.max.replace(tzinfo=UTC), expires=datetime.max.replace(tzinfo=UTC)),
+        send.using(at=datetime.min.replace(tzinfo=UTC), expires=datetime.min.replace(tzinfo=UTC)),
+        send.using(unique="ada", unique_for=timedelta(days=3_660), limit=Limit(1_000_000)),
+        send.using(unique="bob", debounce=timedelta(days=3_660), at_most=timedelta(days=3_660)),
+    ]
+    with Session(engine) as session:
+        outbox.enqueue_many(session, [one.bind("ada") for one in asked])
+        session.commit()
+    assert (outbox.relay(engine), rows(engine, outbox)) == (5, 0)
+    assert app.counts().enqueued == 5
 
 
 def test_the_size_of_a_step_is_bounded(engine: Engine, outbox: Outbox) -> None:

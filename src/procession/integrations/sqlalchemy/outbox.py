@@ -15,11 +15,11 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Meta, Raw, Struct
 from msgspec.structs import replace
 from sqlalchemy import BigInteger, Column, DateTime, Engine, Executable, Integer, MetaData, String, Table, Text, func
 from sqlalchemy.dialects.mysql import MEDIUMTEXT
@@ -28,14 +28,14 @@ from sqlalchemy.orm import registry
 from sqlalchemy.sql import delete, select, update
 
 from procession.client import Procession
-from procession.clock import wall
+from procession.clock import LONGEST, wall
 from procession.database import Durability, Operation
 from procession.enqueuer import BATCH, Call, durability_of, new_job
 from procession.errors import ConfigError
 from procession.handle import JobHandle
 from procession.integrations.sqlalchemy.after_commit import AnySession
 from procession.job import NewJob, Stored, new_jid
-from procession.limits import Slot
+from procession.limits import MOST_SLOTS, Slot
 from procession.middleware import Enqueuing, around_enqueues
 from procession.names import check_queue
 from procession.registry import check_priority
@@ -61,11 +61,33 @@ class Kept(Struct, frozen=True, kw_only=True):
     durability: Durability
 
 
-class _Relayed(NewJob, frozen=True, kw_only=True, gc=False, forbid_unknown_fields=True):
-    """A `NewJob` that knows the types of all its fields, so that whatever stands in a row is checked."""
+Duration = Annotated[int, Meta(ge=0, le=LONGEST)]
+Instant = Annotated[int, Meta(le=253_402_300_800_000)]
+"""Up to the year 9999, which is as far as a datetime goes."""
+Digest = Annotated[bytes, Meta(min_length=16, max_length=16)]
 
-    unique: Unique | None = None
-    slot: Slot | None = None
+
+class _Unique(Unique, frozen=True, kw_only=True):
+    key: Digest
+    window: Duration = 0
+    at_most: Duration = 0
+
+
+class _Slot(Slot, frozen=True, kw_only=True):
+    limit: Digest
+    most: Annotated[int, Meta(ge=1, le=MOST_SLOTS)]
+
+
+class _Relayed(NewJob, frozen=True, kw_only=True, gc=False, forbid_unknown_fields=True):
+    """A `NewJob` that knows the types and bounds of all its fields, so that whatever stands in a row is checked."""
+
+    delay: Duration = 0
+    at: Instant = 0
+    expires_in: Duration = 0
+    expires_at: Annotated[Instant, Meta(ge=0)] = 0
+    unique: _Unique | None = None
+    slot: _Slot | None = None
+    deadline: Duration = 0
 
 
 class Outbox:
@@ -211,9 +233,10 @@ class _Step:
             try:
                 self._jobs.append(_decoded(document))
                 self._moved.append(number)
-            except ValueError as error:
-                log.error("row %d of the outbox is no job and stays where it is: %s", number, error)
-                self._broken.append((number, str(error)))
+            except (ValueError, RecursionError) as error:
+                why = str(error).replace("\0", "\\0")  # PostgreSQL keeps no NUL in a text
+                log.error("row %d of the outbox is no job and stays where it is: %s", number, why)
+                self._broken.append((number, why))
 
     def operations(self, app: Procession) -> list[tuple[Durability, Operation[list[Stored]]]]:
         """To be asked one by one; each is atomic."""
