@@ -19,13 +19,27 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import Column, Engine, Integer, MetaData, String, Table, create_engine, func, insert, select, update
+from sqlalchemy import (
+    Column,
+    Engine,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    create_engine,
+    event,
+    func,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.dialects import mysql, postgresql
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from sqlalchemy.schema import CreateTable
 
 from procession import ConfigError, CurrentJob, EnqueueError, Limit, Middleware, Procession, State, Unavailable
+from procession.errors import StoreRefused
 from procession.integrations.sqlalchemy import AfterCommit, Outbox
 from tests.process.family import until
 from tests.web.conftest import perform
@@ -288,6 +302,45 @@ def test_a_store_that_is_away_leaves_the_rows_where_they_are(
         until(lambda: "its rows wait" in caplog.text)
     assert rows(engine, outbox) == 1
     assert outbox.relay(engine) == 1
+
+
+@pytest.mark.parametrize("way", ["relay", "relay_async"])
+def test_a_row_that_the_store_refuses_holds_up_those_behind_it_and_none_before_it(
+    address: str, engine: Engine, app: Procession, outbox: Outbox, send: Any, way: str
+) -> None:
+    async def relay_async() -> None:
+        async with closing(app, asynchronous(address)) as on:
+            await outbox.relay_async(on)
+
+    with Session(engine) as session:
+        outbox.enqueue(session, send.bind("ada"))
+        outbox.enqueue(session, send.using(durability="replica").bind("bob"))  # of which the store has none
+        outbox.enqueue(session, send.bind("eve"))
+        session.commit()
+    for _ in range(2):  # ada's row is gone: her job is not to come again once the store has forgotten it
+        with pytest.raises(StoreRefused, match="no replica acknowledges"):
+            outbox.relay(engine) if way == "relay" else asyncio.run(relay_async())
+        assert rows(engine, outbox) == 2
+    assert recipients(app) == ["ada"]
+    assert app.counts().enqueued == 1
+
+
+def test_a_relay_says_so_when_another_thing_keeps_it_from_its_work(
+    engine: Engine, outbox: Outbox, send: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Session(engine) as session:
+        outbox.enqueue(session, send.using(durability="replica").bind("ada"))
+        session.commit()
+
+    def away(*_: Any) -> None:
+        raise ConnectionError("the database is away")
+
+    event.listen(engine, "before_cursor_execute", away)
+    with outbox.relaying(engine, every=0.01):
+        until(lambda: "the database is away" in caplog.text)
+        event.remove(engine, "before_cursor_execute", away)
+        until(lambda: "no replica acknowledges" in caplog.text)
+    assert caplog.text.count("its rows wait") == 2
 
 
 def test_a_relay_of_a_worker_moves_what_is_committed_while_it_runs(

@@ -31,7 +31,7 @@ from procession.client import Procession
 from procession.clock import LONGEST, wall
 from procession.database import Durability, Operation
 from procession.enqueuer import BATCH, Call, durability_of, new_job
-from procession.errors import ConfigError
+from procession.errors import ConfigError, DatabaseError
 from procession.handle import JobHandle
 from procession.integrations.sqlalchemy.after_commit import AnySession
 from procession.job import NewJob, Stored, new_jid
@@ -149,27 +149,29 @@ class Outbox:
         """Move up to `limit` rows (at most 1,000) into the store, the oldest first; returns how many rows it took.
 
         Raises:
-            DatabaseError: the store could not be used; the rows stay.
+            DatabaseError: the store could not be used, or refuses a row; that one and those behind it stay.
             sqlalchemy.exc.SQLAlchemyError: the database could not; what was enqueued already will be again, and stays
                 one job.
         """
         with engine.begin() as connection:
             step = _Step(connection.execute(self._oldest(limit)).all())
-            for durability, operation in step.operations(self.app):
-                self.app.connection().ask(operation, durability=durability)
+            with step.as_far_as_it_goes():
+                for durability, operation in step.operations(self.app):
+                    self.app.connection().ask(operation, durability=durability)
             for statement in step.statements(self.table):
                 connection.execute(statement)
-        return step.taken
+        return step.came_to()
 
     async def relay_async(self, engine: AsyncEngine, limit: int = LIMIT) -> int:
         """See `relay`."""
         async with engine.begin() as connection:
             step = _Step((await connection.execute(self._oldest(limit))).all())
-            for durability, operation in step.operations(self.app):
-                await self.app.connection_async().ask(operation, durability=durability)
+            with step.as_far_as_it_goes():
+                for durability, operation in step.operations(self.app):
+                    await self.app.connection_async().ask(operation, durability=durability)
             for statement in step.statements(self.table):
                 await connection.execute(statement)
-        return step.taken
+        return step.came_to()
 
     @contextmanager
     def relaying(self, engine: Engine, every: float = EVERY) -> Iterator[None]:
@@ -225,23 +227,35 @@ class _Step:
     """One step of a relay: what the rows ask of the store, and what then becomes of them. Decides; asks nobody."""
 
     def __init__(self, rows: Sequence[Any]) -> None:
-        self.taken = len(rows)
-        self._jobs: list[tuple[Durability, NewJob]] = []
+        self._taken = len(rows)
+        self._jobs: list[tuple[Durability, int, NewJob]] = []
         self._moved: list[int] = []
         self._broken: list[tuple[int, str]] = []
+        self._kept_from: DatabaseError | None = None
         for number, document in rows:
             try:
-                self._jobs.append(_decoded(document))
-                self._moved.append(number)
+                durability, job = _decoded(document)
+                self._jobs.append((durability, number, job))
             except (ValueError, RecursionError) as error:
                 why = str(error).replace("\0", "\\0")  # PostgreSQL keeps no NUL in a text
                 log.error("row %d of the outbox is no job and stays where it is: %s", number, why)
                 self._broken.append((number, why))
 
-    def operations(self, app: Procession) -> list[tuple[Durability, Operation[list[Stored]]]]:
-        """To be asked one by one; each is atomic."""
-        by_durability = groupby(self._jobs, itemgetter(0))
-        return [(durability, app.database.enqueue([job for _, job in run])) for durability, run in by_durability]
+    def operations(self, app: Procession) -> Iterator[tuple[Durability, Operation[list[Stored]]]]:
+        """To be asked one by one; each is atomic. Whoever takes the next one has had the answer to that before."""
+        for durability, run in groupby(self._jobs, itemgetter(0)):
+            alike = [*run]
+            yield durability, app.database.enqueue([job for _, _, job in alike])
+            self._moved += [number for _, number, _ in alike]
+
+    @contextmanager
+    def as_far_as_it_goes(self) -> Iterator[None]:
+        """What was stored is moved, also where the store fails behind it: a row that came again with each step would
+        be one job only as long as the store knows that."""
+        try:
+            yield
+        except DatabaseError as error:
+            self._kept_from = error
 
     def statements(self, table: Table) -> Iterator[Any]:
         """To be executed when the store has answered."""
@@ -250,22 +264,28 @@ class _Step:
         for number, error in self._broken:
             yield update(table).where(table.c.id == number).values(error=error)
 
+    def came_to(self) -> int:
+        """How many rows it took, once all this is committed. Raises what kept it from taking them all."""
+        if self._kept_from is not None:
+            raise self._kept_from
+        return self._taken
+
 
 class _Said:
-    """Says once what keeps a relay from its work."""
+    """Says once of each thing that keeps a relay from its work."""
 
     def __init__(self) -> None:
-        self._away = False
+        self._said: set[type[Exception]] = set()
 
     @contextmanager
     def what_goes_wrong(self) -> Iterator[None]:
         try:
             yield
-            self._away = False
+            self._said.clear()
         except Exception as error:  # not every driver's errors are SQLAlchemy's; a relay goes on whatever happens
-            if not self._away:
+            if type(error) not in self._said:
                 log.warning("the outbox cannot be relayed, and its rows wait: %s: %s", type(error).__name__, error)
-            self._away = True
+            self._said.add(type(error))
 
 
 def _kept(call: Call[Any], default: Durability) -> tuple[UUID, str]:
