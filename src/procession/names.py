@@ -67,6 +67,17 @@ def check_headers(headers: object) -> dict[str, str]:
     return dict(headers)
 
 
+def with_headers(headers: object, more: Mapping[str, str]) -> dict[str, str]:
+    """A caller's headers, and of more what fits beside them, the first first: telemetry never makes an enqueue fail.
+    Raises ConfigError for the caller's own."""
+    found = check_headers(headers)
+    for name, value in more.items():
+        taken = sum(len(key) + len(text) for key, text in found.items()) + len(name) + len(value)
+        if len(found) < HEADERS and taken <= HEADER_TEXT:
+            found[name] = value
+    return found
+
+
 def job_name(source: Any, name: str | None) -> str:
     """The stable name of a job function or worker class: `name`, else `module.qualname`.
 

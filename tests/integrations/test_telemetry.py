@@ -60,6 +60,27 @@ def traced() -> Traced:
     return Traced()
 
 
+class Kept(Transport):
+    """Keeps what would be sent."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.items: list[Any] = []
+
+    def capture_envelope(self, envelope: Envelope) -> None:
+        self.items += [item.payload.json for item in envelope.items if item.type in ("event", "transaction")]
+
+
+@pytest.fixture
+def sentry() -> Iterator[Kept]:
+    kept = Kept()
+    dsn = "https://key@example.invalid/1"
+    sentry_sdk.init(dsn=dsn, transport=kept, traces_sample_rate=1.0, default_integrations=False)
+    yield kept
+    sentry_sdk.get_client().close()
+    sentry_sdk.init()
+
+
 # Headers
 
 
@@ -208,39 +229,40 @@ def test_a_run_may_begin_a_trace_that_links_to_the_enqueue(app: Procession, trac
     assert [link.context.span_id for link in process.links] == [send.context and send.context.span_id]
 
 
-def test_full_headers_cost_the_trace_and_not_the_enqueue(app: Procession, traced: Traced) -> None:
-    app.use(Tracing(traced.provider))
+FULL = ({"mine": "x" * 4_090}, {f"n{number}": "" for number in range(16)})
+
+
+@pytest.mark.parametrize("headers", FULL, ids=["long", "many"])
+def test_full_headers_cost_the_trace_and_not_the_enqueue(
+    app: Procession, traced: Traced, sentry: Kept, headers: dict[str, str]
+) -> None:
+    app.use(Tracing(traced.provider), SentryErrors())
 
     @app.job(name="n", queue="mail")
     async def n() -> None: ...
 
-    n.using(headers={"mine": "x" * 4_090}).enqueue()
+    handle = n.using(headers=headers).enqueue()
     perform(app)
     assert traced["process mail"][0].parent is None
+    assert handle.job().headers == headers
+
+
+@pytest.mark.parametrize("layer", ["opentelemetry", "sentry"])
+@pytest.mark.parametrize("headers", [{"a": 1}, "text", 5])
+def test_headers_that_cannot_be_kept_are_refused_in_the_same_words_within_layers(
+    app: Procession, traced: Traced, sentry: Kept, headers: Any, layer: str
+) -> None:
+    app.use(Tracing(traced.provider) if layer == "opentelemetry" else SentryErrors())
+
+    @app.job(name="n", queue="mail")
+    async def n() -> None: ...
+
+    with pytest.raises(ConfigError, match="must be a dict of strings"):
+        n.using(headers=headers).enqueue()
+    assert [span.status.status_code for span in traced["send mail"]] == [StatusCode.ERROR] * (layer != "sentry")
 
 
 # Sentry
-
-
-class Kept(Transport):
-    """Keeps what would be sent."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.items: list[Any] = []
-
-    def capture_envelope(self, envelope: Envelope) -> None:
-        self.items += [item.payload.json for item in envelope.items if item.type in ("event", "transaction")]
-
-
-@pytest.fixture
-def sentry() -> Iterator[Kept]:
-    kept = Kept()
-    dsn = "https://key@example.invalid/1"
-    sentry_sdk.init(dsn=dsn, transport=kept, traces_sample_rate=1.0, default_integrations=False)
-    yield kept
-    sentry_sdk.get_client().close()
-    sentry_sdk.init()
 
 
 def test_sentry_gets_the_error_with_its_job_and_nothing_of_what_a_job_chose(app: Procession, sentry: Kept) -> None:

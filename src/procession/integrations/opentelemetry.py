@@ -29,7 +29,7 @@ from opentelemetry.trace import (
 from procession.context import CurrentJob
 from procession.errors import Control
 from procession.middleware import Middleware
-from procession.names import HEADER_TEXT, HEADERS
+from procession.names import with_headers
 
 if TYPE_CHECKING:
     from procession.enqueuer import Call
@@ -57,8 +57,8 @@ class Tracing(Middleware):
         span = self._tracer.start_span(f"send {queue}", kind=SpanKind.PRODUCER, attributes=attributes)
         carried: dict[str, str] = {}
         propagate.inject(carried, set_span_in_context(span))
-        headers = _fitting(dict(call.options.get("headers") or {}), carried)
         try:
+            headers = with_headers(call.options.get("headers") or {}, carried)  # of which baggage may be long, and last
             handle = yield replace(call, options={**call.options, "headers": headers})
             span.set_attribute("messaging.message.id", str(handle.jid))
             if handle.duplicate:
@@ -124,13 +124,3 @@ def _record(span: Span, error: BaseException) -> None:
     span.set_attribute("error.type", f"{module}{kind.__qualname__}")
     span.record_exception(error)
     span.set_status(Status(StatusCode.ERROR, f"{kind.__qualname__}: {error}"))
-
-
-def _fitting(headers: dict[str, str], carried: dict[str, str]) -> dict[str, str]:
-    """The caller's headers, and of ours what fits beside them: telemetry never makes an enqueue fail. `traceparent`
-    is the first that the propagators write, and baggage, which may be long, the last."""
-    for name, value in carried.items():
-        taken = sum(len(key) + len(text) for key, text in headers.items()) + len(name) + len(value)
-        if len(headers) < HEADERS and taken <= HEADER_TEXT:
-            headers[name] = value
-    return headers

@@ -18,6 +18,7 @@ from sentry_sdk.utils import event_from_exception
 from procession.context import CurrentJob
 from procession.errors import Control
 from procession.middleware import Middleware
+from procession.names import check_headers, with_headers
 
 if TYPE_CHECKING:
     from procession.enqueuer import Call
@@ -37,8 +38,9 @@ class SentryErrors(Middleware):
     def enqueue(self, call: Call[Any]) -> Generator[Call[Any], JobHandle[Any], None]:
         """See `Middleware.enqueue`: the run goes on with the caller's trace."""
         carried = {"sentry-trace": sentry_sdk.get_traceparent(), "baggage": sentry_sdk.get_baggage()}
-        ours = {name: value for name, value in carried.items() if value and len(value) <= 1_000}
-        yield replace(call, options={**call.options, "headers": ours | dict(call.options.get("headers") or {})})
+        given = check_headers(call.options.get("headers") or {})
+        ours = {name: it for name, it in carried.items() if it and len(it) <= 1_000 and name not in given}
+        yield replace(call, options={**call.options, "headers": with_headers(given, ours)})
 
     def perform(self, job: CurrentJob) -> Generator[None, Any, Any]:
         """See `Middleware.perform`."""
