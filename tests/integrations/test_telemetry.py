@@ -262,6 +262,26 @@ def test_headers_that_cannot_be_kept_are_refused_in_the_same_words_within_layers
     assert [span.status.status_code for span in traced["send mail"]] == [StatusCode.ERROR] * (layer != "sentry")
 
 
+def test_an_error_whose_text_cannot_be_made_stays_the_error_of_its_run(app: Procession, traced: Traced) -> None:
+    app.use(Tracing(traced.provider))
+
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no text")
+
+    @app.job(name="bad", queue="mail")
+    def bad() -> None:
+        raise Mute
+
+    handle = bad.enqueue()
+    perform(app)
+    [failure] = handle.job().failures
+    assert failure.type.endswith("Mute")
+    [span] = traced["process mail"]
+    assert span.status.status_code is StatusCode.ERROR
+    assert (span.attributes or {})["error.type"].endswith("Mute")  # type: ignore[union-attr]
+
+
 # Sentry
 
 

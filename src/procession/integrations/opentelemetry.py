@@ -8,7 +8,7 @@ no word for begins with `procession.`.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
@@ -122,5 +122,7 @@ def _record(span: Span, error: BaseException) -> None:
     kind = type(error)
     module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
     span.set_attribute("error.type", f"{module}{kind.__qualname__}")
-    span.record_exception(error)
-    span.set_status(Status(StatusCode.ERROR, f"{kind.__qualname__}: {error}"))
+    span.set_status(Status(StatusCode.ERROR, kind.__qualname__))
+    with suppress(Exception):  # an error's own __str__ may raise anything, and the error is what counts
+        span.set_status(Status(StatusCode.ERROR, f"{kind.__qualname__}: {error}"))
+        span.record_exception(error)
