@@ -66,6 +66,10 @@ class Kept(Transport):
     def __init__(self) -> None:
         super().__init__()
         self.items: list[Any] = []
+        self.flushed = 0
+
+    def flush(self, timeout: float, callback: Any = None) -> None:
+        self.flushed += 1
 
     def capture_envelope(self, envelope: Envelope) -> None:
         self.items += [item.payload.json for item in envelope.items if item.type in ("event", "transaction")]
@@ -313,6 +317,21 @@ def test_sentry_gets_the_error_with_its_job_and_nothing_of_what_a_job_chose(app:
     assert runs["later"]["contexts"]["trace"]["status"] == "ok"
 
 
+def test_sentry_gets_a_timeout_under_its_own_name(app: Procession, sentry: Kept) -> None:
+    app.use(SentryErrors())
+
+    @app.job(name="slow", queue="mail", timeout=0.05)
+    async def slow() -> None:
+        await asyncio.Event().wait()
+
+    handle = slow.enqueue()
+    perform(app)
+    [error] = [item for item in sentry.items if "exception" in item]
+    [seen] = error["exception"]["values"]
+    assert seen["type"] == handle.job().failures[0].type == "JobTimeout"
+    assert "slow" in [frame["function"] for frame in seen["stacktrace"]["frames"]]  # where it was
+
+
 # Prometheus
 
 
@@ -395,12 +414,15 @@ def test_structlog_s_events_carry_them_too(app: Procession) -> None:
 def test_the_examples_of_the_page_run(namespace: str) -> None:
     before = structlog.get_config()
     text = PAGE.read_text("utf-8").replace("memory://shop", f"memory://{namespace}")
-    examples: dict[str, Any] = {"__name__": "shop.jobs"}
+    text = text.replace("init(dsn=None)", "init(dsn='https://key@example.invalid/1', transport=sent)")
+    sent = Kept()
+    examples: dict[str, Any] = {"__name__": "shop.jobs", "sent": sent}
     try:
         for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
             exec(compile(block, str(PAGE), "exec"), examples)
         perform(examples["app"])
         assert examples["app"].stats().processed == 1
+        assert sent.flushed  # by the lifespan, before the process may end
     finally:
         structlog.configure(**before)
         logging.getLogger("shop").removeHandler(examples["handler"])

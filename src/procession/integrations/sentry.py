@@ -6,6 +6,7 @@ A layer of middleware: `app.use(SentryErrors())` behind `sentry_sdk.init(…)`. 
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +65,7 @@ class SentryErrors(Middleware):
                     raised = error
                     span.set_status(_status(job, error))
                     if _status(job, error) == FAULT:
-                        _report(error)
+                        _report(_as_recorded(job, error))
         if raised is not None:
             raise raised
         return result
@@ -79,6 +80,13 @@ def _status(job: CurrentJob, error: BaseException) -> str:
 def _described(job: CurrentJob) -> dict[str, Any]:
     described = {name: getattr(job, name) for name in ("name", "queue", "attempt", "worker")} | {"jid": str(job.jid)}
     return described | {"arguments": dict(job.arguments)} if should_send_default_pii() else described
+
+
+def _as_recorded(job: CurrentJob, error: BaseException) -> BaseException:
+    """An `async def` run whose time is over ends with asyncio's CancelledError, by which nobody would know it."""
+    if job.stop_reason == "timeout" and isinstance(error, CancelledError):
+        return (job.stopped() or error).with_traceback(error.__traceback__)
+    return error
 
 
 def _report(error: BaseException) -> None:
