@@ -10,6 +10,7 @@ import shlex
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,22 @@ def test_the_environment_says_whom_to_notify_and_only_this_process_does() -> Non
         assert abstract.recv(4_096) == b"STATUS=0 of 1 queue workers serve"
     assert words == {"PATH": "/"}
     notify(Condition(places=1, serving=1))  # nobody listens any more, which is no error
+
+
+def test_what_a_full_buffer_does_not_take_is_said_with_the_next_look(manager: socket.socket) -> None:
+    others = 0
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as another, suppress(BlockingIOError):
+        another.setblocking(False)
+        while True:
+            another.sendto(b"STATUS=another service", manager.getsockname())
+            others += 1
+    notify = Notify(manager.getsockname(), watchdog=60.0)
+    serving = Condition(places=1, serving=1)
+    notify(serving)
+    for _ in range(others):
+        assert manager.recv(4_096) == b"STATUS=another service"
+    notify(serving)
+    assert manager.recv(4_096) == b"STATUS=1 of 1 queue workers serve\nREADY=1\nWATCHDOG=1"
 
 
 # Kubernetes

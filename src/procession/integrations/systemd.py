@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import MutableMapping
-from contextlib import suppress
 
 from procession.clock import monotonic
 from procession.runtime.condition import Condition
@@ -42,25 +41,30 @@ class Notify:
         return [cls(address, watchdog=int(microseconds) / 1e6 if ours else 0.0)]
 
     def __call__(self, condition: Condition) -> None:
-        """Say what is new."""
+        """Say what is new, or was not taken the last time."""
         words = []
-        if condition.serving != self._serving and not condition.stopping:
-            self._serving = condition.serving
+        serving, ready, stopping, petted = self._serving, self._ready, self._stopping, self._petted
+        if condition.serving != serving and not condition.stopping:
+            serving = condition.serving
             words.append(f"STATUS={condition.serving} of {condition.places} queue workers serve")
-        if not self._ready and not condition.stopping and condition.serving == condition.places:
-            self._ready = True
+        if not ready and not condition.stopping and condition.serving == condition.places:
+            ready = True
             words.append("READY=1")
-        if not self._stopping and condition.stopping:
-            self._stopping = True
+        if not stopping and condition.stopping:
+            stopping = True
             words += ["STOPPING=1", "STATUS=finishing what runs"]
         now = monotonic()
-        if self._every and now - self._petted >= self._every:
-            self._petted = now
+        if self._every and now - petted >= self._every:
+            petted = now
             words.append("WATCHDOG=1")
-        if words:
-            self._send("\n".join(words))
+        if words and self._sent("\n".join(words)):
+            self._serving, self._ready, self._stopping, self._petted = serving, ready, stopping, petted
 
-    def _send(self, words: str) -> None:
-        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
-            line.setblocking(False)  # nobody listens, or its buffer is full: a service goes on without its manager
-            line.sendto(words.encode(), self._address)
+    def _sent(self, words: str) -> bool:
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
+                line.setblocking(False)  # nobody listens, or its buffer is full: a service goes on without its manager
+                line.sendto(words.encode(), self._address)
+        except OSError:
+            return False
+        return True
