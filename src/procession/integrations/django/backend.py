@@ -150,7 +150,7 @@ class ProcessionBackend(Base):
     def _store(self, call: Call[Any], result: Any) -> None:
         self.app.enqueue(call)
         object.__setattr__(result, "enqueued_at", timezone.now().astimezone(UTC))
-        task_enqueued.send(type(self), task_result=result)
+        task_enqueued.send_robust(type(self), task_result=result)
 
     def _call(self, task: Any, jid: UUID, args: list[Any], kwargs: dict[str, Any]) -> Call[Any]:
         run_after = task.run_after
@@ -211,16 +211,22 @@ def _performing(task: Any, backend: ProcessionBackend) -> Any:
 
         async def perform_async(*args: Any, **kwargs: Any) -> Any:
             result = _begun(task, backend, args, kwargs)
+            await task_started.asend_robust(type(backend), task_result=result)
             given = (TaskContext(task_result=result), *args) if task.takes_context else args
-            return _succeeded(await task.func(*given, **kwargs), result, backend)
+            value = _succeeded(await task.func(*given, **kwargs), result)
+            await task_finished.asend_robust(type(backend), task_result=result)
+            return value
 
         perform_async.task = task  # type: ignore[attr-defined]
         return perform_async
 
     def perform(*args: Any, **kwargs: Any) -> Any:
         result = _begun(task, backend, args, kwargs)
+        task_started.send_robust(type(backend), task_result=result)
         given = (TaskContext(task_result=result), *args) if task.takes_context else args
-        return _succeeded(task.func(*given, **kwargs), result, backend)
+        value = _succeeded(task.func(*given, **kwargs), result)
+        task_finished.send_robust(type(backend), task_result=result)
+        return value
 
     perform.task = task  # type: ignore[attr-defined]
     return perform
@@ -229,7 +235,7 @@ def _performing(task: Any, backend: ProcessionBackend) -> Any:
 def _begun(task: Any, backend: ProcessionBackend, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """The result of a run that begins, from what is known here: nobody is asked, so an outage does not matter."""
     job, now = current_job(), datetime.now(UTC)
-    result = TaskResult(
+    return TaskResult(
         task=task,
         id=str(job.jid),
         status=TaskResultStatus.RUNNING,
@@ -243,16 +249,14 @@ def _begun(task: Any, backend: ProcessionBackend, args: tuple[Any, ...], kwargs:
         errors=[],
         worker_ids=[""] * (job.attempt - 1) + [job.worker],
     )
-    task_started.send_robust(type(backend), task_result=result)
-    return result
 
 
-def _succeeded(value: Any, result: Any, backend: ProcessionBackend) -> Any:
+def _succeeded(value: Any, result: Any) -> Any:
+    """The value as it is kept; the result knows it from here on."""
     plain = normalize_json(value)
     object.__setattr__(result, "_return_value", plain)
     object.__setattr__(result, "status", TaskResultStatus.SUCCESSFUL)
     object.__setattr__(result, "finished_at", datetime.now(UTC))
-    task_finished.send_robust(type(backend), task_result=result)
     return plain
 
 
