@@ -22,6 +22,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode, get_current_span
 from prometheus_client import CollectorRegistry
 from sentry_sdk.envelope import Envelope
+from sentry_sdk.integrations.logging import LoggingIntegration
 from sentry_sdk.transport import Transport
 
 from procession import ConfigError, Procession, Snooze, current_job
@@ -315,6 +316,25 @@ def test_sentry_gets_the_error_with_its_job_and_nothing_of_what_a_job_chose(app:
     assert runs["bad"]["contexts"]["trace"]["trace_id"] == request.trace_id
     assert runs["bad"]["contexts"]["trace"]["status"] == "internal_error"
     assert runs["later"]["contexts"]["trace"]["status"] == "ok"
+
+
+def test_sentry_gets_a_failure_once_and_what_its_hook_raises_from_the_log(app: Procession, sentry: Kept) -> None:
+    dsn = sentry_sdk.get_client().options["dsn"]
+    sentry_sdk.init(dsn=dsn, transport=sentry, default_integrations=False, integrations=[LoggingIntegration()])
+    app.use(SentryErrors())
+
+    def tell(failure: Any) -> None:
+        raise LookupError("whom?")
+
+    @app.job(name="bad", queue="mail", on_exhausted=tell)
+    def bad() -> None:
+        raise ValueError("no stock")
+
+    bad.enqueue()
+    perform(app)
+    errors = [item["exception"]["values"][-1]["type"] for item in sentry.items if "exception" in item]
+    assert sorted(errors) == ["LookupError", "ValueError"]
+    assert not [item for item in sentry.items if "logentry" in item and "exception" not in item]
 
 
 def test_sentry_gets_a_timeout_under_its_own_name(app: Procession, sentry: Kept) -> None:

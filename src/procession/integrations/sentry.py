@@ -34,7 +34,7 @@ class SentryErrors(Middleware):
     """Reports to Sentry. Arguments are sent only where `send_default_pii` allows it."""
 
     def __init__(self) -> None:
-        ignore_logger("procession.worker")  # it logs each failure, which would come twice
+        ignore_logger("procession.worker.jobs")  # it logs each failure, which would come twice
 
     def enqueue(self, call: Call[Any]) -> Generator[Call[Any], JobHandle[Any], None]:
         """See `Middleware.enqueue`: the run goes on with the caller's trace."""

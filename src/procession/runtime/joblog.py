@@ -1,4 +1,4 @@
-"""The brief's log lines: started, finished in N ms, failed. Written to `procession.worker`, and only there.
+"""The brief's log lines: started, finished in N ms, failed. Written to `procession.worker.jobs`, and only these.
 
 While jobs come slowly enough to read, each has its lines. Above `READABLE` a second, the lines of success give way
 to one summary a second: two formatted lines cost more than a whole no-op job. Failures are always logged. No job waits
@@ -17,7 +17,7 @@ from procession.runtime.active import Active
 from procession.runtime.executor import PROCESS, Run, Verdict
 from procession.terminal import plain
 
-log = logging.getLogger("procession.worker")
+log = logging.getLogger("procession.worker.jobs")
 
 READABLE = 50
 """Jobs a second up to which each success has its own lines."""
