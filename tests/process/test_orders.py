@@ -32,6 +32,12 @@ def take_over(seat, untold=Seat.take_over):
 Seat.take_over = take_over
 """
 
+HASTY = """
+import procession.runtime.children
+
+procession.runtime.children.KILL_AFTER = 0.5
+"""
+
 
 def one(app: Procession) -> str:
     """The id of the only worker, once it serves."""
@@ -165,6 +171,22 @@ def test_a_worker_that_is_told_to_stop_while_its_replacement_starts_leaves_nobod
     until(lambda: len(family.children()) == 2)
     app.stop_worker(name)
     assert family.process.wait(timeout=20) == 0
+    assert app.workers() == []
+
+
+def test_a_stuck_worker_that_is_told_to_stop_while_its_replacement_starts_leaves_nobody_behind(
+    app: Procession, shop: ModuleType, worker: Families
+) -> None:
+    family = worker(patch=HASTY, grace="0.5s", heartbeat="0.5s", lease="5s")
+    name = one(app)
+    shop.hog.enqueue(60, "sum")
+    until(worker.runs)
+    (worker.folder / "shop.py").write_text("import time; time.sleep(60)")
+    family.process.send_signal(signal.SIGHUP)
+    until(lambda: len(family.children()) == 2)
+    app.stop_worker(name)
+    assert family.process.wait(timeout=20) == 1, "one had to be killed"
+    assert "it did not end within" in family.log
     assert app.workers() == []
 
 

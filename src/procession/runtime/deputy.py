@@ -36,6 +36,8 @@ class Deputy:
             elif order.verb == "stop" and not child.stopping:
                 seat.closed = True
                 child.stop()
+                if child is seat.serving and seat.successor is not None:
+                    seat.successor.stop()  # it was to take over
         for child, (order, asked) in [*self._asked.items()]:
             if child.worker_id not in living:
                 del self._asked[child]
