@@ -81,6 +81,23 @@ def test_a_child_that_is_told_to_go_by_somebody_else_is_replaced(worker: Familie
     assert family.stop() == 0
 
 
+def test_a_reload_that_reaches_every_process_interrupts_no_job(
+    worker: Families, shop: ModuleType, app: Procession
+) -> None:
+    """As `systemctl kill -s HUP`, or `pkill -HUP -f procession`."""
+    family = worker()
+    handles = [shop.nap.enqueue(2, "loop"), shop.doze.enqueue(2, "thread"), shop.apart.enqueue(2, "process")]
+    until(lambda: len(worker.runs()) == 3)
+    [child] = family.children()
+    os.kill(worker.runners()["process"], signal.SIGHUP)
+    os.kill(child, signal.SIGHUP)
+    until(lambda: "is to take over" in family.log)
+    os.kill(family.process.pid, signal.SIGHUP)
+    assert [(it.state, it.attempt) for it in (handle.wait(20) for handle in handles)] == [(State.PROCESSED, 1)] * 3
+    until(lambda: len(family.children()) == 1 and child not in family.children())
+    assert family.stop() == 0
+
+
 @pytest.mark.parametrize("why", ["told to go", "broken"])
 def test_a_child_that_is_done_ends_whatever_jobs_have_left_behind(
     why: str, worker: Families, shop: ModuleType, app: Procession, tmp_path: Path

@@ -1,8 +1,8 @@
 """One queue worker in a process of its own: what the supervisor starts.
 
 It starts with a pipe from the supervisor as its stdin: a byte asks it to stop, 1 after what runs, 2 at once; and it
-ends with the supervisor, which counts as 1. Jobs, and what they start, find an empty stdin in its place. A signal sent
-to this process alone asks for 1; once it is an orphan, for one more.
+ends with the supervisor, which counts as 1. Jobs, and what they start, find an empty stdin in its place. A SIGTERM or
+SIGINT sent to this process alone asks for 1; once it is an orphan, for one more. SIGHUP asks for a replacement.
 
 Exit codes: 0 done, 1 the store refused us or something broke, 3 it could not begin (the app cannot be imported, a wrong
 setting, a store of another version), 5 done, and nobody is to take its place.
@@ -71,7 +71,7 @@ def main() -> None:
     except Exception:
         logging.getLogger("procession").exception("cannot import %s", asked["target"])
         leave(CANNOT_BEGIN)
-    _run(worker, supervisor)
+    _run(worker, supervisor, pulse)
 
 
 def _taken_from_stdin() -> int:
@@ -83,15 +83,18 @@ def _taken_from_stdin() -> int:
     return pipe
 
 
-def _run(worker: QueueWorker, supervisor: int) -> None:
+def _run(worker: QueueWorker, supervisor: int, pulse: Beating) -> None:
     """Perform jobs, and leave from within the loop: at its own end it waits for what jobs have left behind, such as
     threads of `asyncio.to_thread`, and nobody would take this worker's place meanwhile."""
-    signals_are_their_own(SIGNALS)
+    renews = [signal.SIGHUP] if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN else []  # as under nohup
+    signals_are_their_own([*SIGNALS, *renews])
 
     async def main() -> None:
         stopping = Stopping(worker, supervisor)
         for number in SIGNALS:
             stopping.loop.add_signal_handler(number, stopping.signalled)
+        for number in renews:
+            stopping.loop.add_signal_handler(number, pulse.worn_out, "SIGHUP came")
         threading.Thread(target=stopping.listen, name="procession-parent", daemon=True).start()
         leave(await _performed(worker))
 

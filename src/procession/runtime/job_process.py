@@ -4,8 +4,9 @@ starts (`spawned.py`) and speaks with (`frames.py`).
 The main thread performs: `def` jobs directly, `async def` jobs on a loop that it keeps, so that what is bound to a loop
 lives as long as the process. A second thread listens: a message that stops the run becomes an exception inside it
 (SIGURG, which is ignored where nobody handles it, interrupts the main thread; Go's runtime took the same signal for the
-same reasons), and the end of the line ends the process, because its queue worker is gone. A stray SIGTERM or SIGINT is
-not obeyed: whoever stops a service signals all its processes at once, and the queue worker alone says when a job ends.
+same reasons), and the end of the line ends the process, because its queue worker is gone. A stray SIGTERM, SIGINT or
+SIGHUP is not obeyed: whoever stops or reloads a service signals all its processes at once, and the queue worker alone
+says when a job ends.
 """
 
 from __future__ import annotations
@@ -73,8 +74,10 @@ class JobProcess:
         """Perform jobs until the line ends."""
         signal.signal(signal.SIGURG, self._interrupted)
         signal.signal(signal.SIGTERM, self._terminated)
-        signal.signal(signal.SIGINT, lambda *_: None)  # a handler, since what is ignored stays so in what a job starts
-        signals_are_their_own([signal.SIGURG, signal.SIGTERM, signal.SIGINT])
+        stray = [it for it in (signal.SIGINT, signal.SIGHUP) if signal.getsignal(it) is not signal.SIG_IGN]
+        for number in stray:
+            signal.signal(number, lambda *_: None)  # a handler, since what is ignored stays so in what a job starts
+        signals_are_their_own([signal.SIGURG, signal.SIGTERM, *stray])
         threading.Thread(target=self._listen, name="procession-line", daemon=True).start()
         threading.Thread(target=self._note, name="procession-notes", daemon=True).start()
         with capturing(self._app.settings.capture_logs), asyncio.Runner() as runner:
