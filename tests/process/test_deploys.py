@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import resource
 import signal
 import ssl
 import threading
@@ -242,6 +243,25 @@ def test_a_terminal_that_goes_away_ends_the_worker_though_the_same_signal_renews
     os.close(slave)
     os.close(master)
     assert family.process.wait(timeout=20) == 0
+
+
+def test_a_want_of_descriptors_is_no_terminal_that_went_away(
+    worker: Families, shop: ModuleType, app: Procession
+) -> None:
+    master, slave = pty.openpty()
+    family = worker(patch=f"import os; os.open({os.ttyname(slave)!r}, os.O_RDWR)")
+    until(lambda: "serves" in family.log)
+    [child] = family.children()
+    usual = resource.prlimit(family.process.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(family.process.pid, resource.RLIMIT_NOFILE, (3, usual[1]))
+    family.process.send_signal(signal.SIGHUP)
+    until(lambda: "cannot start a process" in family.log)
+    assert "stopping" not in family.log
+    resource.prlimit(family.process.pid, resource.RLIMIT_NOFILE, usual)
+    until(lambda: len(family.children()) == 1 and child not in family.children())
+    assert family.stop() == 0
+    os.close(slave)
+    os.close(master)
 
 
 @pytest.mark.timeout(120)

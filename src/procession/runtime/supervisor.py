@@ -11,6 +11,7 @@ taken back in a moment and not after the lease.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
@@ -35,6 +36,8 @@ from procession.runtime.watch import Watch
 log = logging.getLogger("procession.worker")
 
 STOPS = (signal.SIGTERM, signal.SIGINT)
+EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""Errors that say nothing of the terminal: there is no descriptor, or no memory, left to open it with."""
 AWAY = 2.0
 """Seconds beyond two beats of the pulse without a look of ours after which the children's silence is not theirs."""
 
@@ -257,6 +260,6 @@ def _has_terminal() -> bool:
     """True while this process has a terminal that is there."""
     try:
         os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
-    except OSError:
-        return False
+    except OSError as error:
+        return error.errno in EXHAUSTED
     return True
