@@ -75,6 +75,11 @@ async def hoard(megabytes: int, kept: list = []) -> str:
     kept.append(b"x" * (megabytes << 20))
     return "kept"
 
+@app.job(name="take_descriptors", queue="q", retry=False)
+async def take_descriptors(kept: list = []) -> None:
+    while True:
+        kept.append(os.open(os.devnull, os.O_RDONLY))
+
 @app.job(name="nap", queue="q")
 async def nap(seconds: float, mark: str) -> str:
     ran(mark)

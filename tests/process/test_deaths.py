@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -136,3 +137,34 @@ def test_twenty_kills_of_workers_and_whole_families_at_random_moments_lose_nothi
     assert len(worker.runs()) - 1_000 <= 20 * 4, "only what was running when its worker died ran again"
     stats = app.stats()
     assert (stats.scheduled, stats.running, stats.failed) == (0, 0, 0)
+
+
+def test_a_job_that_takes_all_descriptors_fails_and_its_worker_lives(
+    worker: Families, shop: ModuleType, app: Procession
+) -> None:
+    family = worker()
+    until(lambda: "serves" in family.log)
+    before = family.children()
+    handle = shop.take_descriptors.enqueue()  # the first of its worker, which has settled nothing yet
+    job = handle.wait(20)
+    assert (job.state, job.attempt, job.crashes) == (State.FAILED, 1, 0)
+    assert "Too many open files" in job.failures[0].message
+    assert family.children() == before
+    family.kill()
+
+
+def test_a_supervisor_without_descriptors_tells_of_a_death_once_it_has_some(
+    worker: Families, shop: ModuleType, app: Procession
+) -> None:
+    family = worker("--processes", "2", lease="60s", heartbeat="5s")
+    until(lambda: family.log.count("serves") == 2)
+    usual = resource.prlimit(family.process.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(family.process.pid, resource.RLIMIT_NOFILE, (3, usual[1]))
+    handle = shop.nap.enqueue(1, "nap")
+    until(worker.runs)
+    os.kill(worker.runners()["nap"], signal.SIGKILL)
+    until(lambda: "cannot start a process" in family.log)
+    resource.prlimit(family.process.pid, resource.RLIMIT_NOFILE, usual)
+    assert handle.result(timeout=20) == "rested", "within the lease of who died"
+    assert "Traceback" not in family.log
+    assert family.stop() == 0

@@ -96,7 +96,7 @@ class Envoy:
                 for worker, order, stack in answers:
                     connection.ask(self._database.obeyed(worker, order, stack))
                 heard = True
-            except DatabaseError:
+            except (DatabaseError, OSError):  # the store is away, or no descriptor is left
                 heard = False  # no lease ends while the store is away that is not resumed
         connection.close()
 

@@ -63,12 +63,20 @@ def _bindings(args: tuple[str, ...]) -> str:
 
 
 @cache
+def _texts(folder: Path) -> dict[str, str]:
+    """All Lua below this folder, by path. Read at once: a process that is out of descriptors could not read later what
+    it needs then, and another release may lie there."""
+    return {entry.relative_to(folder).as_posix(): entry.read_text("utf-8") for entry in folder.rglob("*.lua")}
+
+
+@cache
 def script(name: str) -> Script:
     """The script of one verb. Raises ValueError when its header is not whole."""
-    source = (LUA / f"{name}.lua").read_text("utf-8")
+    texts = _texts(LUA)
+    source = texts[f"{name}.lua"]
     header = _header(name, source)
     args = tuple(header["args"].split())
-    helpers = [(LUA / "lib" / f"{helper}.lua").read_text("utf-8") for helper in header["uses"].split()]
+    helpers = [texts[f"lib/{helper}.lua"] for helper in header["uses"].split()]
     seldom = header.get("seldom", "").split()
     flags = ",".join(header.get("flags", "").split())
     text = "\n".join([f"#!lua flags={flags}" if flags else "#!lua", _bindings(args), linked(helpers, source, seldom)])
@@ -84,6 +92,5 @@ def names() -> list[str]:
 def commands() -> list[str]:
     """Every server command that the scripts cannot do without, by name: a user of the store needs the right to each.
     What they only try (`pcall`) is not among them."""
-    texts = [entry.read_text("utf-8") for entry in LUA.rglob("*.lua")]
-    called = {name for text in texts for pair in _CALLED.findall(text) for name in pair if name}
+    called = {name for text in _texts(LUA).values() for pair in _CALLED.findall(text) for name in pair if name}
     return sorted(called)
