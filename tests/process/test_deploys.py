@@ -30,6 +30,16 @@ open(f"importing.{program}", "w").close()
 if program == "procession.runtime.child" or os.path.exists("slow"):
     time.sleep(30)
 """
+THREADS_ONLY = """
+import time
+from procession import Procession
+app = Procession()
+
+@app.job(name="doze", queue="q")
+def doze(seconds: float, mark: str) -> str:
+    time.sleep(seconds)
+    return "rested"
+"""
 FAST = {"lease": "3s", "heartbeat": "0.3s"}
 
 
@@ -294,3 +304,15 @@ def test_a_burst_recycles_its_workers_as_often_as_they_are_worn_out(
     assert family.process.wait(timeout=60) == 0
     assert app.stats().processed == 60
     assert len(set(worker.runners().values())) > 2
+
+
+def test_a_burst_that_has_lost_its_threads_goes_on_in_a_fresh_process(
+    app: Procession, shop: ModuleType, worker: Families
+) -> None:
+    (worker.folder / "shop.py").write_text(THREADS_ONLY)
+    hanging = [shop.doze.using(timeout=0.3, attempts=1).enqueue(3600, "hangs") for _ in range(2)]
+    quick = [shop.doze.enqueue(0, f"n{at}") for at in range(5)]
+    family = worker("--burst", "--threads", "1")
+    assert family.process.wait(timeout=30) == 0
+    assert {handle.job().state for handle in hanging} == {State.FAILED}
+    assert {handle.job().state for handle in quick} == {State.PROCESSED}

@@ -134,6 +134,8 @@ class QueueWorker:
         self.orders = Orders(self.id, app.database, stop=self.stop_once, changed=self._steered)
         self._schedules = Scheduler(app.database, app.schedules.declared, app.registry.policies.sealing)
         self._meter = Meter(self.id)
+        self.cut_short = False
+        """A burst has ended before its time: all places are lost to jobs that do not stop."""
         self._hungry = True
         self._turning = asyncio.Lock()
         self._beat_alarm, self._due_alarm = Alarm(self._wake.set), Alarm(self._wake.set)
@@ -233,7 +235,9 @@ class QueueWorker:
             except (Unavailable, StoreRefused):  # while we stop; nobody waits for a store that is away then
                 return
             if self.burst and self._performer.idle and not len(self._outbox):
-                if empty or self.orders.quiet or not self._places():  # no place is left to jobs that do not stop
+                done = empty or self.orders.quiet is not None
+                if done or not self._places():
+                    self.cut_short = not done
                     return
                 self._hungry = True  # one more claim says whether that was all
                 self._wake.set()

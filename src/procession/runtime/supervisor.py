@@ -24,7 +24,7 @@ from typing import Any
 from procession.client import Procession
 from procession.clock import milliseconds, monotonic
 from procession.runtime.blackbox import Ended
-from procession.runtime.child import CANNOT_BEGIN, DISMISSED
+from procession.runtime.child import CANNOT_BEGIN, CUT_SHORT, DISMISSED
 from procession.runtime.children import Child
 from procession.runtime.condition import Condition, Told
 from procession.runtime.deputy import Deputy
@@ -234,6 +234,8 @@ class Supervisor:
         if ended.code == CANNOT_BEGIN and not self._served:
             self._code = CANNOT_BEGIN
             self._stops = max(self._stops, 1)
+        elif ended.code == CUT_SHORT:
+            return
         elif well and not child.stopping and (self._burst or ended.code == DISMISSED):
             seat.closed = True
             if ended.code == DISMISSED and seat.serving is not None:
