@@ -98,8 +98,9 @@ class ThreadExecutor(Waiting):
         if not active.logged:
             self._tell_of(active)
         log.warning(
-            "job %s does not stop (%s); its thread is lost until it does", active.run.claimed.jid, active.run.stopped
-        )
+            "job %s is not to go on (%s); its thread is lost until it returns",
+            active.run.claimed.jid, active.run.stopped,
+        )  # fmt: skip
         self.performance.written_off(active)
 
     def places(self) -> Places:
