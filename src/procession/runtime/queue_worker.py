@@ -78,7 +78,7 @@ class QueueWorker:
         target: `module:app`, what job processes import; None leaves it to be found among the imported modules, and ""
             says that there are none.
         burst: stop when nothing is ready and nothing runs.
-        worker_id: this worker's name in the store; new for each start, or the jobs of its predecessor would look alive.
+        worker_id: its name in the store, new for each start: two of one name keep, take and stop each other's jobs.
         pulse: by which a supervisor feels that this worker lives.
         wear: when to ask to be replaced; from the settings by default.
     """
