@@ -41,6 +41,13 @@ def check_namespace(name: str) -> str:
     return name
 
 
+def check_text(text: str, what: str) -> str:
+    """Raises ConfigError for what UTF-8 cannot write: one half of a pair, such as `os.fsdecode` makes of odd bytes."""
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise ConfigError(f"{what}={text!r} holds a lone surrogate, which is no text")
+    return text
+
+
 def check_tags(tags: object) -> tuple[str, ...]:
     """At most 16 tags of at most 64 characters. Raises ConfigError."""
     if isinstance(tags, str) or not isinstance(tags, list | tuple | set | frozenset):
@@ -48,7 +55,7 @@ def check_tags(tags: object) -> tuple[str, ...]:
     found = tuple(tags)
     if len(found) > TAGS or not all(isinstance(tag, str) and 0 < len(tag) <= 64 for tag in found):
         raise ConfigError(f"tags={tags!r}: at most {TAGS} strings of 1 to 64 characters")
-    return found
+    return tuple(check_text(tag, "tag") for tag in found)
 
 
 def check_aliases(names: object) -> tuple[str, ...]:
@@ -64,7 +71,7 @@ def check_headers(headers: object) -> dict[str, str]:
         raise ConfigError(f"headers={headers!r} must be a dict of strings")
     if len(headers) > HEADERS or sum(len(name) + len(value) for name, value in headers.items()) > HEADER_TEXT:
         raise ConfigError(f"at most {HEADERS} headers and {HEADER_TEXT:,} characters: data belongs into the arguments")
-    return dict(headers)
+    return {check_text(name, "header"): check_text(value, f"headers[{name!r}]") for name, value in headers.items()}
 
 
 def with_headers(headers: object, more: Mapping[str, str]) -> dict[str, str]:

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from procession.clock import lasting
 from procession.errors import ConfigError
+from procession.names import check_text
 
 if TYPE_CHECKING:
     from procession.codec import Signature
@@ -190,8 +191,8 @@ def _checked(it: Uniqueness, signature: Signature) -> Uniqueness:
         return NOT_UNIQUE
     if it.key is not True and not (isinstance(it.key, str) and it.key) and not _is_names(it.key):
         raise ConfigError(f"unique={it.key!r} must be True, a text, or the names of arguments in a tuple")
-    if isinstance(it.key, str) and any("\ud800" <= letter <= "\udfff" for letter in it.key):
-        raise ConfigError(f"unique={it.key!r} holds a lone surrogate, which is no text")
+    if isinstance(it.key, str):
+        check_text(it.key, "unique")
     if isinstance(it.key, str) and len(it.key) > LONGEST_KEY:
         raise ConfigError(f"the unique key {it.key[:40]!r}… is over {LONGEST_KEY:,} characters")
     for name in _named(it):
