@@ -15,6 +15,9 @@ from procession.errors import ConfigError
 LONGEST_DELAY = 7 * 24 * 3600 * 1000
 """Milliseconds: no wait between two runs is longer."""
 
+MOST_BASE = 1_000
+"""Its 64th power is still a number."""
+
 
 class Random(Protocol):
     """The one method of `random.Random` that a backoff needs."""
@@ -32,7 +35,10 @@ def chance() -> Random:
 def exponential(
     first: float | str | timedelta = 1.0, cap: float | str | timedelta = 600.0, base: float = 2.0
 ) -> Callable[[int], float]:
-    """The wait before the n-th retry: `first`, then `base` times as long each time, never above `cap`."""
+    """The wait before the n-th retry: `first`, then `base` times as long each time, never above `cap`. Raises
+    ConfigError for a `base` that is not above 0, or over 1,000."""
+    if not isinstance(base, int | float) or not 0 < base <= MOST_BASE:
+        raise ConfigError(f"base={base!r} must be a number above 0, at most {MOST_BASE:,}; 2 doubles each wait")
     start, most = _seconds(first), _seconds(cap)
     return lambda retry: min(most, start * base ** min(retry - 1, 64))
 
@@ -82,8 +88,10 @@ class Retry(Struct, frozen=True, kw_only=True):
     jitter: bool = True
 
     def __post_init__(self) -> None:
-        if self.attempts < 1:
-            raise ConfigError(f"attempts={self.attempts}: at least one run is needed; Retry(attempts=1) means no retry")
+        if not isinstance(self.attempts, int) or isinstance(self.attempts, bool) or self.attempts < 1:
+            raise ConfigError(
+                f"attempts={self.attempts!r} must be a whole number, at least 1; Retry(attempts=1) means no retry"
+            )
         if not callable(self.backoff):
             raise ConfigError(f"backoff={self.backoff!r} is no function of the failed run; write constant(60), say")
         for name in ("on", "never"):
@@ -113,7 +121,7 @@ class Retry(Struct, frozen=True, kw_only=True):
     def delay(self, attempt: int, rng: Random | None = None) -> int:
         """Milliseconds to wait after run number `attempt` failed."""
         most = max(0.0, self.backoff(attempt)) * 1_000
-        return min(round((rng or chance()).uniform(0, most) if self.jitter else most), LONGEST_DELAY)
+        return round(min((rng or chance()).uniform(0, most) if self.jitter else most, LONGEST_DELAY))
 
     def asked(self, delay: int, rng: Random | None = None) -> int:
         """Milliseconds to wait when the error itself asked for `delay`: never less, and with jitter up to a tenth more,

@@ -11,6 +11,7 @@ import pytest
 
 from procession import ConfigError, Retry, constant, exponential, linear, steps
 from procession.policies import Policies
+from procession.retry import LONGEST_DELAY, MOST_BASE
 from procession.retry_after import LONGEST_ASKED, asked_delay
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -93,6 +94,10 @@ def test_waits_are_written_as_durations_are_everywhere() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
+        {"attempts": 1.5},
+        {"attempts": True},
+        {"attempts": "3"},
+        {"attempts": 0},
         {"backoff": 60},
         {"backoff": "5m"},
         {"on": "ValueError"},
@@ -106,6 +111,18 @@ def test_waits_are_written_as_durations_are_everywhere() -> None:
 def test_a_policy_that_could_judge_no_run_is_refused(wrong: Any) -> None:
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         Retry(**wrong)
+
+
+@pytest.mark.parametrize("base", [0, -2, 1e300, float("inf"), float("nan"), "2"])
+def test_a_base_that_comes_to_no_wait_is_refused(base: Any) -> None:
+    with pytest.raises(ConfigError, match="base="):
+        exponential(base=base)
+
+
+@pytest.mark.parametrize("jitter", [True, False])
+def test_a_wait_without_end_is_the_longest_that_there_is(jitter: bool) -> None:
+    assert Retry(backoff=lambda _: math.inf, jitter=jitter).delay(1) == LONGEST_DELAY
+    assert Retry(backoff=exponential(base=MOST_BASE, cap="1h"), jitter=False).delay(10_000) == 3_600_000
 
 
 @pytest.mark.parametrize("errors", [ValueError, [ValueError], {ValueError}])
