@@ -62,6 +62,26 @@ def test_a_socket_ends_with_the_access_of_its_viewer(
         assert ended.value.rcvd.code == 4403
 
 
+def test_a_socket_ends_when_auth_raises_for_it(
+    app: Procession, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(live, "BEAT", 0.1)
+    access = [Access("ann")]
+    with (
+        served(Dashboard(app, auth=lambda _: access[0])) as address,
+        connect(f"{address.replace('http', 'ws')}/live?view=workers", origin=address, proxy=None) as socket,  # type: ignore[arg-type]
+    ):
+        socket.recv(timeout=10)
+        access.clear()
+        with pytest.raises(ConnectionClosedError) as ended:
+            while True:
+                socket.recv(timeout=10)
+        assert ended.value.rcvd is not None
+        assert ended.value.rcvd.code == 4403
+    assert "auth raised for an open page, whose socket ends" in caplog.text
+    assert "IndexError" in caplog.text
+
+
 def test_the_same_rows_are_there_by_get_for_who_has_no_socket(app: Procession, client: Client) -> None:
     (jid,) = enqueue(app, "a")
     rows = client.get("/live?view=jobs&state=queued").json()["regions"]["jobs"]

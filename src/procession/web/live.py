@@ -191,7 +191,12 @@ def live_routes(hub: Hub, refused: Refused) -> list[BaseRoute]:
             return
 
         async def is_welcome() -> bool:
-            return await refused(websocket) is None and websocket.scope["procession.access"].role == page.access.role
+            try:
+                refusal = await refused(websocket)
+            except Exception:
+                log.exception("auth raised for an open page, whose socket ends")
+                return False
+            return refusal is None and websocket.scope["procession.access"].role == page.access.role
 
         await websocket.accept()
         key, viewer = hub.join(view, page)
