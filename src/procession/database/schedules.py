@@ -40,7 +40,8 @@ class Schedules(Protocol):
         """Up to `limit` schedules that are due, the longest due first; `next_due` tells of those that are not.
 
         - One that was declared in code and that no worker has declared for five minutes rests: it is not answered, and
-          after 14 days it is removed.
+          after 14 days it is removed, five minutes after a look found it resting at the earliest. So workers have time
+          to declare it when the clock has jumped.
         """
         ...
 
@@ -55,7 +56,7 @@ class Schedules(Protocol):
         ...
 
     def touch_schedules(self, names: Sequence[str]) -> Operation[bool]:
-        """Say that these still stand in code. What rested goes on where it was.
+        """Say that these still stand in code. What rested goes on where it was, also when the clock went back since.
 
         - False when none was ever stored as declared: the store has come back empty. One that was removed stays so.
         """

@@ -16,7 +16,7 @@ from procession.schedule import FORGOTTEN, KEPT, MOST, Firing, Planned, Run, Sch
 
 AGAIN = 1_000
 """Milliseconds until one is looked at again whose run waits for the one before."""
-RESTING = 60_000
+RESTING = 300_000
 """Milliseconds until one is looked at again that rests."""
 
 
@@ -41,9 +41,10 @@ class ScheduleVerbs(Verbs):
             for _, name in sorted((at, name) for name, at in store.due_at.items() if at <= now)[:limit]:
                 info = store.schedules[name]
                 if info.lapsed(now):
-                    store.due_at[name] = now + RESTING
-                    if now - info.declared_at > FORGOTTEN:
+                    if self._is_put_off(info) and now - info.declared_at > FORGOTTEN:
                         self._remove(name)
+                    else:
+                        store.due_at[name] = now + RESTING
                 else:
                     found.append(info)
             return Scheduled(found, now, min((at for at in store.due_at.values() if at > now), default=0))
@@ -68,7 +69,7 @@ class ScheduleVerbs(Verbs):
         if info is None or changed:
             kept = info or ScheduleInfo(name=plan.name, asked=plan.asked)
             info = msgspec.structs.replace(kept, asked=plan.asked, next_at=plan.next_at, waiting=False)
-        rested = info.lapsed(self.now())
+        rested = self._is_put_off(info)
         info = msgspec.structs.replace(info, declared_at=self.now() if declared else 0)
         self._put(info, look=changed or rested)
         if changed or rested:
@@ -86,8 +87,8 @@ class ScheduleVerbs(Verbs):
             for name in names:
                 info = self.store.schedules.get(name)
                 if info is not None and info.declared_at:
-                    rested = info.lapsed(self.now())
-                    self._put(msgspec.structs.replace(info, declared_at=self.now()), look=rested)
+                    declared = msgspec.structs.replace(info, declared_at=self.now())
+                    self._put(declared, look=self._is_put_off(info))
             return self.store.declared
 
         return self.operation(run)
@@ -137,6 +138,10 @@ class ScheduleVerbs(Verbs):
             self.store.due_at.pop(info.name, None)
         elif look:
             self.store.due_at[info.name] = info.next_at
+
+    def _is_put_off(self, info: ScheduleInfo) -> bool:
+        """It is not to be looked at when it is due next: it rests, or a run waits for the one before."""
+        return self.store.due_at.get(info.name, info.next_at) != info.next_at
 
     # Firing
 

@@ -262,8 +262,10 @@ def test_what_no_worker_declares_any_more_rests_and_is_forgotten(
     assert info(database, ask).lapsed(clock.now)
     ask(database.touch_schedules(["tick"]))
     assert {it.name for it in ask(database.due_schedules(9)).schedules} == {"other", "made", "tick"}
-    clock.pass_(FORGOTTEN + LAPSE)
-    assert {it.name for it in ask(database.due_schedules(9)).schedules} == {"made"}
+    clock.pass_(FORGOTTEN)
+    for _ in range(2):
+        clock.pass_(LAPSE + 1)
+        assert {it.name for it in ask(database.due_schedules(9)).schedules} == {"made"}
     assert [it.name for it in ask(database.schedules()).schedules] == ["made"]
 
 
@@ -287,6 +289,34 @@ def test_what_rested_goes_on_where_it_was_once_declared_again(database: Database
     assert add(database, ask, clock, minutely(), declared=True) == [False]
     assert look(database, ask) == ["fired"]
     assert len(waiting(database, ask)) == 1
+
+
+def test_a_clock_that_jumps_forward_forgets_no_schedule_that_is_declared_yet(
+    database: Database, ask: Ask, clock: Clock
+) -> None:
+    add(database, ask, clock, minutely(), declared=True)
+    clock.pass_(FORGOTTEN + LAPSE)
+    assert look(database, ask) == []
+    clock.pass_(LAPSE // 2)
+    assert look(database, ask) == []
+    ask(database.touch_schedules(["tick"]))
+    assert look(database, ask) == ["fired"]
+
+
+@pytest.mark.parametrize("anew", [True, False], ids=["stored anew", "declared"])
+def test_a_clock_that_goes_forward_and_back_lets_no_declared_schedule_rest(
+    database: Database, ask: Ask, clock: Clock, anew: bool
+) -> None:
+    add(database, ask, clock, minutely(), declared=True)
+    clock.pass_(100 * LAPSE)
+    assert look(database, ask) == []
+    clock.pass_(MINUTE - 100 * LAPSE)
+    assert look(database, ask) == []
+    if anew:
+        assert add(database, ask, clock, minutely(), declared=True) == [False]
+    else:
+        ask(database.touch_schedules(["tick"]))
+    assert look(database, ask) == ["fired"]
 
 
 def test_jitter_puts_a_run_off_by_the_same_part_for_everyone(database: Database, ask: Ask, clock: Clock) -> None:

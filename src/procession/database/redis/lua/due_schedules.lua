@@ -1,4 +1,5 @@
--- Schedules that are due. One that nobody declares any more rests, and is forgotten in the end.
+-- Schedules that are due. One that nobody declares any more rests, and is forgotten in the end, but not at once: a clock that jumped
+-- forward makes old what workers declare, who then have time to say so.
 -- moves:
 -- flags: allow-oom
 -- args: now:int limit:int
@@ -8,8 +9,7 @@
 local reply = {now, 0}
 for _, name in ipairs(redis.call('ZRANGEBYSCORE', LOOKS, '-inf', now, 'LIMIT', 0, limit)) do
   if lapsed(name) then
-    redis.call('ZADD', LOOKS, now + RESTING, name)
-    if declared_at(name) < now - FORGOTTEN then remove_schedule(name) end
+    if is_put_off(name) and declared_at(name) < now - FORGOTTEN then remove_schedule(name) else put_off(name, RESTING) end
   else
     local row = schedule_row(name)
     if row then reply[#reply + 1] = row else remove_schedule(name) end

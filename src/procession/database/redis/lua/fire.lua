@@ -87,7 +87,7 @@ local function fire(at, number)
   if #active > 0 and overlap == 'queue_one' then
     s.waiting = true
     stand(name, s, false)
-    redis.call('ZADD', LOOKS, now + AGAIN, name)
+    put_off(name, AGAIN)
     return 'busy'
   end
   if overlap == 'cancel_previous' then

@@ -6,7 +6,7 @@
 -- uses: record schedules
 
 for _, name in ipairs(names) do
-  if lapsed(name) then stand(name, standing(name), true) end
+  if is_put_off(name) then stand(name, standing(name), true) end
   redis.call('ZADD', DECLARED, 'XX', now, name)
 end
 return redis.call('HEXISTS', META, 'declared')

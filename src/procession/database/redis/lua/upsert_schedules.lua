@@ -14,7 +14,7 @@ if declared == 1 then redis.call('HSET', META, 'declared', 1) end
 local reply, news = {}, false
 for i = 1, #plans, 3 do
   local name, asked = plans[i], plans[i + 1]
-  local changed, rested = redis.call('HGET', ASKED, name) ~= asked, lapsed(name)
+  local changed, rested = redis.call('HGET', ASKED, name) ~= asked, is_put_off(name)
   if declared == 1 then redis.call('ZADD', DECLARED, now, name) else redis.call('ZREM', DECLARED, name) end
   if changed or rested then
     local s = standing(name)

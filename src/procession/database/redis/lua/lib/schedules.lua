@@ -3,7 +3,7 @@
 
 local ASKED, STANDS = T .. ':schedules', T .. ':schedules:state'
 local LOOKS, DECLARED = T .. ':schedules:due', T .. ':schedules:declared'
-local KEPT_RUNS, AGAIN, RESTING, LAPSE, FORGOTTEN = 30, 1000, 60000, 300000, 14 * 24 * 3600 * 1000
+local KEPT_RUNS, AGAIN, RESTING, LAPSE, FORGOTTEN = 30, 1000, 300000, 300000, 14 * 24 * 3600 * 1000
 
 local function standing(name)
   local readable, s = pcall(cjson.decode, redis.call('HGET', STANDS, name) or '')
@@ -22,6 +22,16 @@ local function stand(name, s, look)
   end
   if #s.runs == 0 then s.runs = nil end
   redis.call('HSET', STANDS, name, cjson.encode(s))
+end
+
+-- A look that is put off is told from one at the next instant by half a millisecond. So whoever declares a schedule can have it looked at
+-- anew, also when it was put off by a clock that has gone back since.
+local function put_off(name, span)
+  redis.call('ZADD', LOOKS, now + span + 0.5, name)
+end
+
+local function is_put_off(name)
+  return tonumber(redis.call('ZSCORE', LOOKS, name) or 0) % 1 > 0
 end
 
 -- Something is to be looked at earlier than anybody expects: every worker hears it, for any may be the one that does.
