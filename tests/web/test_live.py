@@ -74,8 +74,7 @@ def test_a_socket_ends_when_auth_raises_for_it(
         socket.recv(timeout=10)
         access.clear()
         with pytest.raises(ConnectionClosedError) as ended:
-            while True:
-                socket.recv(timeout=10)
+            list(iter(lambda: socket.recv(timeout=10), None))
         assert ended.value.rcvd is not None
         assert ended.value.rcvd.code == 4403
     assert "auth raised for an open page, whose socket ends" in caplog.text
