@@ -13,6 +13,8 @@ import pytest
 
 from procession import BadArguments, ConfigError, Limit, Procession, UnknownSchedule, Worker
 from procession.clock import wall
+from procession.runtime.scheduling import LIMIT
+from procession.schedule import Planned
 from procession.schedules import edited, scheduled
 from tests.runtime.working import working
 
@@ -206,6 +208,28 @@ def test_a_schedule_made_while_workers_run_is_noticed(app: Procession) -> None:
     asyncio.run(main())
     app.flush(confirm=app.settings.namespace)
     app.close()
+
+
+def test_schedules_that_a_worker_cannot_read_hide_no_other_from_it(
+    app: Procession, caplog: pytest.LogCaptureFixture
+) -> None:
+    performed = asyncio.Event()
+
+    @app.job(name="tick")
+    async def tick() -> None:
+        performed.set()
+
+    strange = [Planned(f"strange {number}", b"of another version", 1) for number in range(2 * LIMIT + 1)]
+    app.connection().ask(app.database.upsert_schedules(strange))
+    app.schedules.upsert("tick", tick, every="1s")
+
+    async def main() -> None:
+        async with working(app):
+            await asyncio.wait_for(performed.wait(), 10)
+
+    asyncio.run(main())
+    assert caplog.text.count("left to other workers") == len(strange)
+    app.flush(confirm=app.settings.namespace)
 
 
 def test_a_schedule_that_cannot_be_kept_is_refused_where_it_is_written() -> None:

@@ -71,14 +71,15 @@ class Scheduler:
         """Fire what is due; returns after how many seconds to look again."""
         connection = patient.connection
         await self._declare(patient)
-        found = await connection.ask(self._database.due_schedules(LIMIT))
+        limit = LIMIT + len(self._unreadable)  # those stay due until another worker fires them
+        found = await connection.ask(self._database.due_schedules(limit))
         firings = [firing for info in found.schedules if (firing := self._decided(info, found.now)) is not None]
         if firings:
             answers = await connection.ask(self._database.fire(firings))
             for firing, answer in zip(firings, answers, strict=True):
                 if answer == "fired":
                     self._tell(firing)
-        if len(found.schedules) == LIMIT:
+        if len(found.schedules) == limit:
             return APART
         following = [it.next_at for it in firings if it.next_at] + [found.next_due] * bool(found.next_due)
         wait = min(following, default=found.now + round(LOOK * 1_000)) - found.now
@@ -101,12 +102,14 @@ class Scheduler:
 
     def _decided(self, info: ScheduleInfo, now: int) -> Firing | None:
         try:
-            return due(info, now, self._sealing)
+            firing = due(info, now, self._sealing)
         except ConfigError as error:
             if info.name not in self._unreadable:
                 self._unreadable.add(info.name)
                 log.warning("%s; left to other workers", error)
             return None
+        self._unreadable.discard(info.name)
+        return firing
 
     def _tell(self, firing: Firing) -> None:
         for run, job in firing.runs:
