@@ -21,9 +21,9 @@ HOSTILE = "<script>alert(1)</script>\u202e\u0000\"'><img src=x onerror=alert(2)>
 OURS = {"Sec-Fetch-Site": "same-origin"}
 
 
-def made(url: str, namespace: str) -> Procession:
+def made(url: str, namespace: str, **settings: Any) -> Procession:
     """An app whose jobs do as their argument says."""
-    app = Procession(url, namespace=namespace)
+    app = Procession(url, namespace=namespace, **settings)
 
     @app.job(name="shop.deliver", queue="mail", retry=False)
     async def deliver(what: str) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from procession import Procession
+from procession import Encrypted, Procession
+from procession.sealing import CLOSED
 from procession.web import Access, Dashboard, Role
 from tests.web.conftest import HOSTILE, OURS, Client, enqueue, made, perform
 
@@ -62,6 +63,18 @@ class TestHTML:
         ]
         assert {*jids[:2]} in found
         assert {jids[2]} in found
+
+    def test_the_filter_of_a_sealed_error_finds_its_jobs(self, namespace: str) -> None:
+        app = made(f"memory://{namespace}", namespace, codec=[Encrypted([Encrypted.new_key()])])
+        jids = enqueue(app, "fail card 1 declined")
+        perform(app)
+        (group,) = app.errors()
+        assert group.message == CLOSED
+        client = Client(Dashboard(app), app)
+        (row,) = client.get("/errors.json").json()["errors"]
+        found = client.get("/api/jobs", params={"filter": row["filter"]}).json()["jobs"]
+        assert [it["jid"] for it in found] == jids
+        app.close()
 
     def test_a_viewer_mutes_nothing_and_nobody_does_from_elsewhere(self, app: Procession) -> None:
         enqueue(app, "fail")

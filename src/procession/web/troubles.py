@@ -14,6 +14,7 @@ from msgspec import Struct
 from procession.clock import wall
 from procession.database.measures import MINUTE, MINUTES_KEPT, ErrorGroup
 from procession.query import Every, Term, Text
+from procession.sealing import CLOSED
 from procession.web.redaction import HIDDEN
 from procession.web.shown import plain
 from procession.web.spark import Spark
@@ -30,8 +31,8 @@ LOOKED = 30
 NAMED = 600
 """Characters of its job names, and of its message, that the filter of an error names at most."""
 
-_VALUES = re.compile(rf"<(?:text|number)>|{HIDDEN}|\n")
-"""What stands in the message of a group for what differs from job to job, or is hidden."""
+_VALUES = re.compile(rf"<(?:text|number)>|{HIDDEN}|{re.escape(CLOSED)}|\n")
+"""What stands in the message of a group for what differs from job to job, or is hidden or sealed."""
 
 
 class ErrorRow(Struct, frozen=True, kw_only=True):
