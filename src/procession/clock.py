@@ -51,6 +51,20 @@ def milliseconds(value: float | str | timedelta, what: str = "duration") -> int:
     return round(result)
 
 
+def spelled(duration: int) -> str:
+    """Milliseconds above 0 as a text that `milliseconds` reads as the same.
+
+    >>> spelled(5_400_000), spelled(1_500)
+    ('1 h 30 m', '1 s 500 ms')
+    """
+    words = []
+    for unit in ("d", "h", "m", "s", "ms"):
+        number, duration = divmod(duration, UNITS[unit])
+        if number:
+            words.append(f"{number} {unit}")
+    return " ".join(words)
+
+
 def lasting(value: float | str | timedelta, what: str) -> int:
     """The same for one that means nothing when it is over at once. Raises ConfigError for 0, too."""
     result = milliseconds(value, what)

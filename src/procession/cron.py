@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from msgspec import Struct
 
-from procession.clock import UNITS
+from procession.clock import spelled
 from procession.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -167,12 +167,7 @@ class Every(Struct, frozen=True):
 
     def describe(self) -> str:
         """See `Rule.describe`."""
-        left, words = self.period, []
-        for unit in ("d", "h", "m", "s", "ms"):
-            number, left = divmod(left, UNITS[unit])
-            if number:
-                words.append(f"{number} {unit}")
-        return f"Every {' '.join(words)}"
+        return f"Every {spelled(self.period)}"
 
 
 def upcoming(rule: Rule, after: int) -> Iterator[int]:

@@ -105,11 +105,11 @@ class Insight(Asker):
     def mute_error(self, fingerprint: str, for_: Duration = "1d") -> bool:
         """Say that this error is known: it is counted on, and whoever shows errors may hide it so long. 0 ends it.
         False when there is no such error."""
-        return self.ask(self.database.mute(fingerprint, milliseconds(for_, "for_")))
+        return self.ask(self.database.mute(fingerprint, milliseconds(for_, "for")))
 
     async def mute_error_async(self, fingerprint: str, for_: Duration = "1d") -> bool:
         """See `mute_error`."""
-        return await self.ask_async(self.database.mute(fingerprint, milliseconds(for_, "for_")))
+        return await self.ask_async(self.database.mute(fingerprint, milliseconds(for_, "for")))
 
     def _asked(self, since: Duration, queue: str | None, name: str | None) -> tuple[Step, Operation[list[Bucket]]]:
         length = milliseconds(since, "since")

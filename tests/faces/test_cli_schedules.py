@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -81,6 +82,9 @@ def test_a_schedule_is_made_and_changed_where_it_is_named_and_what_cannot_be_say
         "priority": 3, "overlap": "skip", "args": {"region": "asia"},
     }  # fmt: skip
     assert {key: shown[key] for key in kept} == kept
+    told = run("schedules", "show", "daily")
+    assert re.search(r"^every +1 m 30 s$", told, re.MULTILINE)
+    assert re.search(r"^jitter +5 s$", told, re.MULTILINE)
     for words, code, message in (
         (("new", "--every", "1h"), 2, "give --app MODULE:APP"),
         (("new", "--app", "shop:app", "--every", "1h"), 2, "say what it runs with --job"),

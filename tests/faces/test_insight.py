@@ -28,6 +28,7 @@ def test_history_and_errors_show_what_a_worker_did_after_it_is_gone(run: Run, tm
     run("errors", "mute", error["fingerprint"], "--for", "2h")
     assert json.loads(run("errors", "--json").stdout)[0]["muted_until"] > error["last_at"]
     run("errors", "mute", "unknown", code=3)
+    assert "for 'soon' is not a duration" in run("errors", "mute", "unknown", "--for", "soon", code=2).stderr
     run("history", "--since", "8d", code=2)
     (example,) = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
     (tmp_path / "example.py").write_text(example)

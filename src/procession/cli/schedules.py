@@ -11,12 +11,13 @@ from procession.cli.completion import schedule_names
 from procession.cli.scheduling import set_
 from procession.cli.shared import Overview, json_option, moment, open_app, print_json, print_table, say, store_options
 from procession.cli.trail import signed
-from procession.clock import wall
+from procession.clock import spelled, wall
 from procession.cron import at_zone
 from procession.errors import ConfigError, UnknownSchedule
 from procession.schedule import ScheduleInfo
 
 LATEST_SHOWN = 10
+DURATIONS = ("every", "timeout", "expires", "deadline", "jitter")
 
 
 @click.group(cls=Overview, invoke_without_command=True)
@@ -180,4 +181,6 @@ def _fields(info: ScheduleInfo) -> dict[str, Any]:
 def _text(key: str, value: Any) -> str:
     if key.endswith("_at"):
         return moment(value)
+    if key in DURATIONS and value:
+        return spelled(value)
     return bytes(value).decode() if key == "args" else str(value)
