@@ -114,7 +114,7 @@ def run(name: str, url: str | None, namespace: str | None, as_json: bool) -> Non
 
 @schedules.command()
 @click.argument("name", shell_complete=schedule_names)
-@click.option("--after", type=click.DateTime(), required=True, help="From this moment on, by the schedule's clocks.")
+@click.option("--after", type=click.DateTime(), required=True, help="Later than this moment, by its own clocks.")
 @click.option("--until", type=click.DateTime(), required=True, help="Until this moment, included.")
 @store_options
 @json_option
