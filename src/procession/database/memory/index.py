@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from uuid import UUID
 
 from msgspec import Struct
@@ -20,8 +20,14 @@ from procession.notes import Progress
 from procession.unique import Unique
 
 Lane = OrderedDict[UUID, "Record"]
-SPOT = "[A-Za-z0-9_.-]{1,64}/-?[0-9]{1,3}/-?[0-9]{1,15}"
-"""The form of a `Record.spot`."""
+Spot = tuple[str | int, ...]
+QUEUE, NUMBER, COUNT, ID = "[A-Za-z0-9_.-]{1,64}", "-?[0-9]{1,3}", "-?[0-9]{1,15}", "[0-9a-f]{32}"
+SPOTS = {
+    State.QUEUED: (QUEUE, NUMBER, COUNT), State.DELAYED: (COUNT, ID), State.BLOCKED: (ID, NUMBER, COUNT, ID),
+    State.RUNNING: (ID,), **dict.fromkeys(FINAL, ("[0-9]{15}",)),
+}  # fmt: skip
+"""The form of the parts of a `Record.spot` in each state."""
+NEWEST_FIRST = 10**15 - 1
 
 
 class Record(Struct):
@@ -62,12 +68,22 @@ class Record(Struct):
     place: int = 0
     """Where in its claim it stands."""
     filed: int = 0
-    """Where in its lane it stands: more than those before it."""
+    """Where in its lane, or among the finished, it stands: more than those before it."""
 
     @property
-    def spot(self) -> str:
-        """Where it is queued, as the cursor of a page."""
-        return f"{self.queue}/{self.priority}/{self.filed}"
+    def spot(self) -> Spot:
+        """Where it stands among the jobs of its state: more than those before it on the pages of that state."""
+        match self.state:
+            case State.QUEUED:
+                return self.queue, -self.priority, self.filed
+            case State.DELAYED:
+                return self.due_at, self.jid.hex
+            case State.BLOCKED:
+                limit, urgency, came, _ = turn(self)
+                return limit.hex(), urgency, came, self.jid.hex
+            case State.RUNNING:
+                return (self.jid.hex,)
+        return (NEWEST_FIRST - self.filed,)
 
     @property
     def ready_since(self) -> int:
@@ -79,6 +95,17 @@ class Record(Struct):
         fresh = self.attempt == 0 and self.start_at == 0
         ready = self.due_at or (self.enqueued_at if fresh else 0)
         return max(now - ready, 0) if ready else None
+
+
+def cursor_of(spot: Spot) -> str:
+    """A spot as the cursor of a page."""
+    return "/".join(map(str, spot))
+
+
+def spot_of(cursor: str, state: State) -> Spot:
+    """The reverse, of a cursor that has the form of one."""
+    parts = zip(SPOTS[state], cursor.split("/"), strict=True)
+    return tuple(part if kind in (QUEUE, ID) else int(part) for kind, part in parts)
 
 
 class Index:
@@ -98,11 +125,12 @@ class Index:
         """A job comes into its state; where that is queued, at one end of its lane."""
         jid = record.jid
         self.jobs[jid] = self.by_state[record.state][jid] = record
+        self._filed += 1
+        record.filed = self._filed
         if record.state is State.QUEUED:
             lane = self.lanes[record.queue].setdefault(record.priority, OrderedDict())
             lane[jid] = record
-            self._filed += 1
-            record.filed = -self._filed if front else self._filed
+            record.filed *= -1 if front else 1
             lane.move_to_end(jid, last=not front)
         elif record.state is State.DELAYED:
             heapq.heappush(self._due, (record.due_at, jid.bytes, jid))
@@ -126,15 +154,6 @@ class Index:
         """The queued jobs of one queue in the order in which they are claimed, if nothing ages."""
         lanes = self.lanes[queue]
         return [record for priority in sorted(lanes, reverse=True) for record in lanes[priority].values()]
-
-    def queued_after(self, names: Sequence[str], spot: str) -> list[Record]:
-        """The queued jobs of queues, in that order; with a spot, those that come after it."""
-        records = [record for name in names for record in self.queued_in(name)]
-        if not spot:
-            return records
-        queue, priority, filed = spot.split("/")
-        after = (queue, -int(priority), int(filed))
-        return [it for it in records if (it.queue, -it.priority, it.filed) > after]
 
     def first_in(self, queue: str, ageing: int, now: int) -> Record | None:
         """The job that is claimed next. With `ageing` the head of a lane counts one priority higher for each such span
@@ -175,6 +194,14 @@ class Index:
         elif state not in FINAL:
             records.sort(key=lambda record: record.jid.bytes)
         return records
+
+    def paged(self, state: State, queue: str | None) -> list[Record]:
+        """The jobs of a state, of one queue or of all, as pages show them."""
+        if state is State.QUEUED:
+            names = sorted(self.lanes) if queue is None else [queue]
+            return [record for name in names for record in self.queued_in(name)]
+        records = [it for it in self.in_order(state) if queue in (None, it.queue)]
+        return records[::-1] if state in FINAL else records
 
     def held_by(self, worker: str) -> list[Record]:
         """What a worker runs."""

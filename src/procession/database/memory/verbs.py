@@ -26,7 +26,7 @@ from procession.database import (
     WorkerInfo,
 )
 from procession.database.memory.health import contradictions, last_words
-from procession.database.memory.index import SPOT, Record
+from procession.database.memory.index import SPOTS, Record, cursor_of, spot_of
 from procession.database.memory.limits import LimitVerbs
 from procession.database.memory.measures import MeasureVerbs
 from procession.database.memory.revision import RevisionVerbs, revive
@@ -307,25 +307,16 @@ class Verbs(MeasureVerbs, LimitVerbs, RevisionVerbs, ABC):
         )
 
     def page(self, query: Query, *, cursor: str | None = None, limit: int = 50) -> Operation[Page]:
-        """See `Jobs.page`. The cursor is an offset; of queued jobs, the spot of the last one."""
-        is_queued = query.state is State.QUEUED
-        ended = check_cursor(cursor, SPOT if is_queued else "[0-9]{1,15}", query.state)
-        first = 0 if is_queued else int(ended or 0)
+        """See `Jobs.page`. The cursor is the spot of the last job."""
+        ended = check_cursor(cursor, "/".join(SPOTS[query.state]), query.state)
+        after = spot_of(ended, query.state) if ended else ()
 
         def run() -> Page:
-            if is_queued:
-                names = [query.queue] if query.queue else sorted(self.store.queue_names)
-                records = self.store.queued_after(names, ended)
-            else:
-                records = self.store.in_order(query.state)
-                if query.state in FINAL:
-                    records.reverse()
-            records = [it for it in records if query.queue in (None, it.queue)]
+            records = [it for it in self.store.paged(query.state, query.queue) if it.spot > after]
             if query.name:
                 records = [it for it in records if job_of(it).name == query.name]
-            shown, more = records[first : first + limit], len(records) > first + limit
-            following = shown[-1].spot if is_queued and shown else str(first + limit)
-            return Page([*map(job_of, shown)], following if more else None)
+            more = 0 < limit < len(records)
+            return Page([*map(job_of, records[:limit])], cursor_of(records[limit - 1].spot) if more else None)
 
         return self.operation(run)
 

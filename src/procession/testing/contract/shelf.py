@@ -48,6 +48,44 @@ def test_pages_of_each_state_follow_from_each_other_s_cursors(
     assert (len(seen), len({*seen})) == (5, 5)
 
 
+def test_pages_of_delayed_jobs_hold_each_that_stays_though_those_before_it_have_left(
+    database: Database, ask: Ask
+) -> None:
+    ask(database.enqueue(there := [new(delay=5_000 + n) for n in range(6)]))
+    first = ask(database.page(Query(state=State.DELAYED), limit=3))
+    ask(database.cancel([it.jid for it in there[:2]]))
+    rest = ask(database.page(Query(state=State.DELAYED), cursor=first.cursor, limit=10))
+    assert [job.jid for job in rest.jobs] == [it.jid for it in there[3:]]
+
+
+def test_pages_of_running_jobs_hold_each_that_stays_though_those_before_it_have_ended(
+    database: Database, ask: Ask
+) -> None:
+    ask(database.enqueue([new() for _ in range(6)]))
+    running = sorted(claim(database, ask, 6).jobs, key=lambda it: it.jid)
+    first = ask(database.page(Query(state=State.RUNNING), limit=3))
+    for job in running[:2]:
+        settle(database, ask, job, Move.PROCESS)
+    rest = ask(database.page(Query(state=State.RUNNING), cursor=first.cursor, limit=10))
+    assert [job.jid for job in rest.jobs] == [it.jid for it in running[3:]]
+
+
+@pytest.mark.parametrize("comes", [True, False])
+def test_pages_of_finished_jobs_hold_each_that_stays_once_though_newer_ones_come_and_go(
+    database: Database, ask: Ask, comes: bool
+) -> None:
+    ask(database.enqueue(there := [new() for _ in range(6)]))
+    ask(database.cancel([it.jid for it in there]))
+    first = ask(database.page(Query(state=State.CANCELLED), limit=3))
+    if comes:
+        ask(database.enqueue([late := new()]))
+        ask(database.cancel([late.jid]))
+    else:
+        ask(database.remove([it.jid for it in there[4:]]))
+    rest = ask(database.page(Query(state=State.CANCELLED), cursor=first.cursor, limit=10))
+    assert [job.jid for job in rest.jobs] == [it.jid for it in there[2::-1]]
+
+
 def test_find_answers_in_order_and_none_for_a_stranger(database: Database, ask: Ask) -> None:
     jobs = [new(), new()]
     ask(database.enqueue(jobs))
