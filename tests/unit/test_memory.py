@@ -130,3 +130,23 @@ def test_the_audit_names_what_an_index_says_wrong(damage: Callable[[Store], None
     assert asker.connection.ask(asker.database.audit(lease=LEASE)).findings == []
     damage(asker.store)
     assert {it.kind for it in asker.connection.ask(asker.database.audit(lease=LEASE)).findings} == kinds
+
+
+def test_callers_and_workers_that_have_gone_are_forgotten() -> None:
+    it = Asker()
+    it.enqueue(2)
+    ended, waiting = it.store.jobs
+    for number in range(10):
+        it.ask("watch", it.database.watch([ended, waiting], f"caller {number}"))
+        it.ask("claim", it.database.claim([], f"worker {number}", os.urandom(16), limit=1, lease=LEASE))
+        it.ask("leave", it.database.leave(f"worker {number}"))
+    it.ask("cancel", it.database.cancel([ended]))
+    it.now += 30_000
+    it.ask("watch", it.database.watch([waiting], "caller 9"))
+    it.now += 30_000
+    it.ask("prune", it.database.prune(10))
+    assert (it.store.watchers, it.store.left) == ({waiting: {"caller 9": NOW + 30_000}}, {})
+    assert it.store.heard(["@caller 0"]) is None
+    it.ask("cancel", it.database.cancel([waiting]))
+    assert it.store.heard(["@caller 9"]) == "@caller 9"
+    assert it.store.heard(["mail"]) == "mail"

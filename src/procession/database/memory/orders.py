@@ -34,7 +34,7 @@ class OrderVerbs(ABC):
                 return False
             its = self.store.orders_of(worker, self.now())
             its.waiting[order.kind], its.until = replace(order, at=self.now()), self.now() + HEARD_WITHIN
-            self.store.ring(f"@{worker}")
+            self.store.ring(f"@{worker}", self.now())
             return True
 
         return self.operation(lambda: [leave(worker) for worker in workers])
@@ -52,7 +52,7 @@ class OrderVerbs(ABC):
             its = self.store.orders_of(worker, self.now())
             if stack is not None:
                 its.stack, its.until = Stack(order=order, text=cut(stack), at=self.now()), self.now() + HEARD_WITHIN
-                self.store.ring(f"@{order}")
+                self.store.ring(f"@{order}", self.now())
             found = [kind for kind, waiting in its.waiting.items() if waiting.id == order]
             for kind in found:
                 del its.waiting[kind]

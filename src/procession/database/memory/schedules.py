@@ -78,7 +78,7 @@ class ScheduleVerbs(Verbs):
 
     def _call_workers(self) -> None:
         for worker in self.store.leases:
-            self.store.ring(f"@{worker}")
+            self.store.ring(f"@{worker}", self.now())
 
     def touch_schedules(self, names: Sequence[str]) -> Operation[bool]:
         """See `Schedules.touch_schedules`."""

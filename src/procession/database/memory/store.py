@@ -30,7 +30,7 @@ ERRORS_KEPT = 25
 LOOKED_AGAIN = 10_000
 """Milliseconds after which a run that is beyond its deadline is looked at again: its worker may have died."""
 LATE = 60_000
-"""Milliseconds for which what a worker asks that has left is taken for late."""
+"""Milliseconds for which what a worker asks that has left is taken for late, and a caller is taken to wait."""
 
 
 class Ordered(Struct):
@@ -64,7 +64,8 @@ class Store(Index):
         self.left: dict[str, int] = {}
         self.deaths: defaultdict[str, list[Death]] = defaultdict(list)
         self.counters: defaultdict[str, int] = defaultdict(int)
-        self.watchers: defaultdict[UUID, set[str]] = defaultdict(set)
+        self.watchers: defaultdict[UUID, dict[str, int]] = defaultdict(dict)
+        """Who waits for a job, and when they last said so."""
         self.schedules: dict[str, ScheduleInfo] = {}
         self.due_at: dict[str, int] = {}
         self.declared = False
@@ -76,7 +77,7 @@ class Store(Index):
         self.fence = 0
         self.recovered_at: int | None = None
         self.grace_until = 0
-        self._rung: dict[str, None] = {}
+        self._rung: dict[str, int] = {}
 
     def locked(self, run: Callable[[], T]) -> T:
         """Run one operation alone."""
@@ -88,9 +89,10 @@ class Store(Index):
 
     # Bells
 
-    def ring(self, bell: str) -> None:
-        """A ring that nobody waited for is kept for the next who waits."""
-        self._rung[bell] = None
+    def ring(self, bell: str, now: int = 0) -> None:
+        """A ring that nobody waited for is kept for the next who waits. That of a caller or a worker tells its time and
+        fades: their names do not come again."""
+        self._rung[bell] = now
         for listener in self._listeners:
             listener()
 
@@ -113,6 +115,16 @@ class Store(Index):
         finally:
             with self._lock:
                 self._listeners.remove(listener)
+
+    def fade(self, now: int) -> None:
+        """Forget callers and workers that have gone, and what was rung for them."""
+        oldest = now - LATE
+        self._rung = {bell: at for bell, at in self._rung.items() if not 0 < at <= oldest}
+        self.left = {worker: at for worker, at in self.left.items() if at > oldest}
+        for jid, waiters in [*self.watchers.items()]:
+            self.watchers[jid] = {waiter: at for waiter, at in waiters.items() if at > oldest}
+            if not self.watchers[jid]:
+                del self.watchers[jid]
 
     # Moves
 
@@ -177,8 +189,8 @@ class Store(Index):
 
     def ring_watchers(self, jid: UUID) -> None:
         """Ring the callers who wait for a job."""
-        for waiter in self.watchers.pop(jid, set()):
-            self.ring(f"@{waiter}")
+        for waiter, asked in self.watchers.pop(jid, {}).items():
+            self.ring(f"@{waiter}", asked)
 
     def add_failure(self, record: Record, failure: bytes) -> None:
         """Keep an attempt's error, the newest 25."""

@@ -288,6 +288,7 @@ class Verbs(MeasureVerbs, LimitVerbs, RevisionVerbs, ABC):
 
         def run() -> int:
             store, gone = self.store, 0
+            store.fade(self.now())
             for state, age in AGES.items():
                 oldest = self.now() - getattr(store.policy, age)
                 for record in [it for it in store.in_order(state) if it.finish_at <= oldest][: limit - gone]:
@@ -326,7 +327,7 @@ class Verbs(MeasureVerbs, LimitVerbs, RevisionVerbs, ABC):
         def run() -> list[State | None]:
             for jid in jids:
                 if jid in self.store.jobs and not self.store.jobs[jid].state.final:
-                    self.store.watchers[jid].add(waiter)
+                    self.store.watchers[jid][waiter] = self.now()
             return [self._state(jid) for jid in jids]
 
         return self.operation(run)
@@ -337,7 +338,7 @@ class Verbs(MeasureVerbs, LimitVerbs, RevisionVerbs, ABC):
         def cancel(record: Record) -> None:
             if record.state is State.RUNNING:
                 record.cancel, record.reason = True, reason[:200]
-                self.store.ring(f"@{record.worker}")
+                self.store.ring(f"@{record.worker}", self.now())
             elif not record.state.final:
                 self.store.move(record, Move.CANCEL, self.now(), reason=reason)
                 self.store.trim(State.CANCELLED, 2 * len(jids) + 10)
