@@ -224,6 +224,19 @@ def test_the_depths_of_the_hundred_deepest_queues_are_kept(database: Database, a
     assert (depths["q102"], depths["q000"], depths["q098"], depths["q099"]) == (2, 1, 1, 0)
 
 
+def test_what_is_counted_in_a_minute_that_comes_twice_is_in_its_hour(
+    database: Database, ask: Ask, clock: Clock
+) -> None:
+    for passed, number in ((0, 1), (MINUTE, 2), (-MINUTE, 1), (0, 3), (MINUTE, 1), (0, 7), (MINUTE, 16)):
+        clock.pass_(passed)
+        ask(database.enqueue([new() for _ in range(number)]))
+    assert events(database, ask, number=3) == [{0: 5}, {0: 10}, {0: 16}]
+    for scope in ("", "qmail"):
+        assert events(database, ask, scope, step=HOUR) == [{0: 31}]
+    slices = ask(database.breakdown(by="queue", step=MINUTE, number=3))
+    assert [[*it.scopes] for it in slices] == [["mail"]] * 3
+
+
 def test_a_breakdown_tells_of_each_name_or_queue_what_its_history_does(
     database: Database, ask: Ask, clock: Clock
 ) -> None:

@@ -7,8 +7,9 @@ if #jobs == 6 and jobs[4] == '0' and #jobs[6] <= LONG_SPEC then
   local time = now == 0 and call('TIME')
   if time then now = time[1] * 1000 + math.floor(time[2] / 1000) end
   local minute, counted = T .. ':minute:' .. math.floor(now / 60000), {'e', 'eq' .. queue}
-  local rows = call('HMGET', minute, counted[1], counted[2])
-  if rows[1] and rows[2] then
+  local rows = call('HMGET', minute, counted[1], counted[2], ADDED)
+  if rows[1] and rows[2] and not rows[3] then
+    rows[3] = nil
     for i, raw in ipairs(rows) do
       local at = 1
       while at < #raw and byte(raw, at) ~= ENQUEUED do at = at + SLOT_BYTES end

@@ -199,12 +199,14 @@ end
 -- What happened is counted by minute and by hour: one hash for each, a series → counts by slot, five bytes a slot that is not 0.
 -- A series is a kind (`e` events, `h` histograms, `d` depths) and a scope ('' all, `q` a queue, `n` a job's name). Two commands per script
 -- write it, whatever the number of jobs: into its minute. Whoever begins a minute adds the one before to its hour; until then
--- `meta` names it, and it is kept as long as an hour. See `database/measures.py`.
+-- `meta` names it, and it is kept as long as an hour. What is counted in a minute after that, because the clock went back, goes into
+-- both. See `database/measures.py`.
 local ENQUEUED = 0
 local EVENTS = {enqueued = ENQUEUED, processed = 1, failed = 2, retried = 3, cancelled = 4}
 local MINUTE_KEPT, HOUR_KEPT = 90000, 691200  -- seconds
 local BUCKETS = {{':minute:', 60000, MINUTE_KEPT}, {':hour:', 3600000, HOUR_KEPT}}  -- name, its width in ms, how long it is kept
 local SERIES, DEPTHS, SLOT, SLOT_BYTES, MOST_COUNTED = 2000, 100, '>BI4', 5, 4294967295
+local ADDED = 'added'  -- a field of a minute that was added to its hour
 local tallies, tallied = {}, false
 
 local function tally(series, slot, by)
@@ -246,11 +248,13 @@ local function added(raw, counts)
   return table.concat(parts)
 end
 
--- True when the bucket is new.
+-- Answers whether the bucket is new, and whether it was added to another.
 local function add_tallies(key, tallies)
   local names, rows, others, room, fresh = {}, {}, {}, nil, false
   for series in pairs(tallies) do names[#names + 1] = series end
+  names[#names + 1] = ADDED
   local before = values(key, names)
+  names[#names] = nil
   for i, series in ipairs(names) do
     local raw = before[i]
     if not raw then
@@ -270,7 +274,7 @@ local function add_tallies(key, tallies)
     redis.call('HSET', key, other, added(redis.call('HGET', key, other) or '', tallies[series]))
   end
   if fresh then redis.call('EXPIRE', key, HOUR_KEPT) end
-  return fresh
+  return fresh, before[#names + 1]
 end
 
 local function minute_key(minute)
@@ -296,6 +300,10 @@ local function depths_now()
   return series
 end
 
+local function hour_key(minute)
+  return T .. ':hour:' .. math.floor(minute / 60)
+end
+
 local function end_minute(minute)
   if not tallies.d then add_tallies(minute_key(minute), depths_now()) end
   local last = redis.call('HGET', META, 'minute')
@@ -303,13 +311,17 @@ local function end_minute(minute)
   if not last or tonumber(last) == minute then return end
   local sums, found = {}, redis.call('HGETALL', minute_key(last))
   for i = 1, #found, 2 do sums[found[i]] = counts_in(found[i + 1]) end
-  if next(sums) then add_tallies(T .. ':hour:' .. math.floor(last / 60), sums) end
+  if next(sums) then
+    add_tallies(hour_key(last), sums)
+    redis.call('HSET', minute_key(last), ADDED, 1)
+  end
   redis.call('EXPIRE', minute_key(last), MINUTE_KEPT)
 end
 
 local function write_tallies()
   local minute = math.floor(now / 60000)
-  if add_tallies(minute_key(minute), tallies) then end_minute(minute) end
+  local fresh, added_before = add_tallies(minute_key(minute), tallies)
+  if fresh then end_minute(minute) elseif added_before then add_tallies(hour_key(minute), tallies) end
 end
 
 -- A minute begins although nothing is counted in it yet, so that it is known how deep the queues were.
