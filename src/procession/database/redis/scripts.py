@@ -65,8 +65,9 @@ def _bindings(args: tuple[str, ...]) -> str:
 @cache
 def _texts(folder: Path) -> dict[str, str]:
     """All Lua below this folder, by path. Read at once: a process that is out of descriptors could not read later what
-    it needs then, and another release may lie there."""
-    return {entry.relative_to(folder).as_posix(): entry.read_text("utf-8") for entry in folder.rglob("*.lua")}
+    it needs then, and another release may lie there. Raises OSError, where `glob` finds nothing and says no word."""
+    entries = (*folder.iterdir(), *(folder / "lib").iterdir())
+    return {it.relative_to(folder).as_posix(): it.read_text("utf-8") for it in entries if it.suffix == ".lua"}
 
 
 @cache
