@@ -20,6 +20,7 @@ from tests.chaos.fleet import ROOT
 from tests.chaos.verdict import Report
 
 LUA = "procession/database/redis/lua"
+ONE_JOB_AGAIN = "call('HSET', T .. ':jobs', jid, record) > 1"
 
 
 class Control(Struct, frozen=True):
@@ -36,15 +37,18 @@ CONTROLS = (
         "only the current claim may settle",
         "suspended-at-random",
         (
-            (f"{LUA}/settle.lua", "if state == RUNNING and", "if"),
-            (f"{LUA}/settle.lua", "find(raw, before, past + 6, true) == past + 6", "true"),
+            (f"{LUA}/settle.lua", "if find(raw, before, at + 6, true) ~= at + 6 then return false end", ""),
+            (f"{LUA}/settle.lua", "head = sub(raw, 1, from - 1)", "head = sub(raw, 1, 2)"),
             (f"{LUA}/settle.lua", "r.state == RUNNING and r.token == token", "true"),
         ),
     ),
     Control(
         "a jid that is known is not enqueued again",
         "producer-replies-dropped",
-        ((f"{LUA}/enqueue.lua", "if raw or there[jid] then", "if there[jid] then"),),
+        (
+            (f"{LUA}/enqueue.lua", "if raws[i] or there[jid] then", "if there[jid] then"),
+            (f"{LUA}/lib/one_job.lua", "call('HSETNX', T .. ':jobs', jid, record) == 0", ONE_JOB_AGAIN),
+        ),
     ),
     Control(
         "after an outage one lease is waited before anything is taken back",
@@ -69,15 +73,24 @@ CONTROLS = (
 )
 
 
+def without(control: Control) -> dict[str, str]:
+    """The files of a guard, by their path below `src/`, without it. Raises AssertionError when it stands there no more,
+    or more than once."""
+    texts: dict[str, str] = {}
+    for name, guard, harmless in control.edits:
+        text = texts.get(name) or (ROOT / "src" / name).read_text("utf-8")
+        assert text.count(guard) == 1, f"{name} has no such guard any more: {guard}"
+        texts[name] = text.replace(guard, harmless)
+    return texts
+
+
 def play_without(control: Control, seed: int) -> str:
     """Play a scenario without its guard. Returns what broke; "" when nothing did, which is the bad outcome."""
     with tempfile.TemporaryDirectory(prefix="procession-control-") as folder:
         source = Path(folder) / "src"
         shutil.copytree(ROOT / "src", source, ignore=shutil.ignore_patterns("__pycache__"))
-        for name, guard, harmless in control.edits:
-            text = (source / name).read_text("utf-8")
-            assert text.count(guard) == 1, f"{name} has no such guard any more: {guard}"
-            (source / name).write_text(text.replace(guard, harmless), "utf-8")
+        for name, text in without(control).items():
+            (source / name).write_text(text, "utf-8")
         command = [sys.executable, "-m", "tests.chaos", "--seed", str(seed), "--only", control.scenario]
         command += ["--drain", "20"]
         environment = {**os.environ, "PYTHONPATH": f"{source}:{ROOT}"}
