@@ -50,9 +50,9 @@ class Waiter:
 
     async def close(self) -> None:
         """Stop listening; who waits still is told so."""
-        if self._listening is not None:
-            self._listening.cancel()
-            await asyncio.gather(self._listening, return_exceptions=True)
+        if (listening := self._listening) is not None:
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)
         self._fail(Unavailable("the connection on which this job was waited for was given up"))
 
     async def _look(self, jids: list[UUID]) -> None:
@@ -70,6 +70,8 @@ class Waiter:
                 await self._look([*self._awaited])
         except Exception as error:
             self._fail(error)
+        finally:
+            self._listening = None  # a task that was cancelled holds these frames, and they the socket: a loop may end
 
     def _fail(self, error: Exception) -> None:
         for futures in self._awaited.values():

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import threading
 import time
+import warnings
 from collections.abc import Coroutine, Iterator, Sequence
 from typing import Any
 
@@ -253,6 +254,21 @@ def test_who_is_told_while_it_looks_is_told_once(
     asyncio.run(main())
     gc.collect()
     assert "never retrieved" not in caplog.text
+
+
+def test_a_loop_that_ends_after_a_wait_leaves_no_socket_open(app: Procession) -> None:
+    (handle,) = enqueued(app, 1)
+
+    async def main() -> None:
+        with pytest.raises(ResultPending):
+            await handle.wait_async(0.1)
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(3):  # with the next loop, what belonged to the one before is forgotten
+            asyncio.run(main())
+        gc.collect()
+    assert [str(it.message) for it in caught] == []
 
 
 def test_a_wait_for_one_is_refused_inside_a_job_on_the_loop_too_unless_allowed(app: Procession) -> None:
