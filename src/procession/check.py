@@ -194,7 +194,7 @@ def _opened(raw: bytes, sealing: Sealing | None, whose: Any, name: str) -> bytes
 def _of_arguments(name: str, registered: Registered, raw: bytes) -> Iterator[_Misfit]:
     """What a worker would stumble over, each parameter by itself, so that one deploy mends them all."""
     signature = registered.signature
-    with suppress(BadArguments):
+    with suppress(Exception):  # BadArguments, or what a type of the app raises when one of it is made
         signature.decode(raw)
         return
     parameters = signature.signature.parameters
@@ -219,12 +219,17 @@ def _of_arguments(name: str, registered: Registered, raw: bytes) -> Iterator[_Mi
         try:
             signature.decode(msgspec.json.encode({parameter: given[parameter]}))
         except BadArguments as error:
-            said = str(error).rpartition(f"{signature}: ")[2].splitlines()[0][:200]
-            if not said.endswith(" is missing"):
-                yield _Misfit(
-                    "value", name, f"a stored `{parameter}` is none any more: {said}",
-                    f"let the annotation of `{parameter}` take the old form too, until these jobs have run",
-                )  # fmt: skip
+            said = str(error).rpartition(f"{signature}: ")[2]
+            if said.endswith(" is missing"):
+                continue
+        except Exception as error:
+            said = f"{type(error).__qualname__}: {error}"
+        else:
+            continue
+        yield _Misfit(
+            "value", name, f"a stored `{parameter}` is none any more: {said.splitlines()[0][:200]}",
+            f"let the annotation of `{parameter}` take the old form too, until these jobs have run",
+        )  # fmt: skip
 
 
 def _unknown(name: str, registry: Registry) -> _Misfit:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,29 @@ def test_schedules_are_compared_too(pair: Pair) -> None:
     assert {(it.kind, it.name) for it in checked.findings} == {("schedule", "nightly"), ("schedule", "mails")}
     assert any("procession schedules remove nightly" in it.do for it in checked.findings)
     assert any("`subject` is needed" in it.says for it in checked.findings)
+
+
+RATES = {"EUR": 1.0}
+
+
+@dataclass
+class Price:
+    currency: str
+
+    def __post_init__(self) -> None:
+        self.rate = RATES[self.currency]
+
+
+def test_what_a_type_of_the_app_raises_is_a_finding(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, new = pair()
+
+    def pay(price: Price) -> None: ...
+
+    old["app"].job(name="pay")(pay).enqueue(Price("EUR"))
+    new["app"].job(name="pay")(pay)
+    monkeypatch.delitem(RATES, "EUR")
+    found = [(it.kind, it.name, it.says) for it in new["app"].check().findings]
+    assert found == [("value", "pay", "a stored `price` is none any more: KeyError: 'EUR'")]
 
 
 def test_sealed_arguments_are_opened_or_said_to_be_closed(pair: Pair, valkey_url: str, namespace: str) -> None:
