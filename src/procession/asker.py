@@ -9,12 +9,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from procession import database as databases
 from procession.config import Settings
 from procession.database import AsyncConnection, Connection, Database, Operation, Walk
 from procession.registry import Registry
+
+if TYPE_CHECKING:
+    from procession.schedules import Schedules
 
 T = TypeVar("T")
 
@@ -31,6 +34,11 @@ class Asker(ABC):
         """The store, opened on first use; it connects with the first question."""
         it = self.settings
         return databases.open(it.url, namespace=it.namespace, policy=it.policy(), credentials=self._credentials)
+
+    @cached_property
+    @abstractmethod
+    def schedules(self) -> Schedules:
+        """Schedules at run time, and those that stand in code."""
 
     @abstractmethod
     def ask(self, operation: Operation[T]) -> T:

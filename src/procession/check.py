@@ -7,7 +7,7 @@ jobs. `app.check()` and `procession check` ask. Nothing here changes or runs a j
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ from procession.database import Database, Page, Query, Scheduled, Walk
 from procession.errors import BadArguments, ConfigError, Sealed
 from procession.job import Job, State
 from procession.registry import Registered, Registry
-from procession.schedule import ScheduleInfo
+from procession.schedule import Schedule, ScheduleInfo
 from procession.sealing import Sealing, Timed, is_sealed
 
 Kind = Literal["name", "missing", "extra", "value", "sealed", "unreadable", "queue", "schedule"]
@@ -39,7 +39,8 @@ class Finding(Struct, kw_only=True):
 
     kind: Kind
     grade: Grade
-    """A warning is about finished jobs only: they fail if somebody retries them."""
+    """A warning is about what is over: finished jobs, which fail if somebody retries them, and schedules that stood in
+    code and do not any more, which rest once no worker declares them."""
     name: str
     """The job's name as it is stored; for `schedule` that of the schedule, for `queue` that of the queue."""
     says: str
@@ -75,12 +76,18 @@ class _Misfit(Struct, frozen=True):
 
 
 def check(
-    database: Database, registry: Registry, *, queues: Sequence[str], limit: int | None
+    database: Database,
+    registry: Registry,
+    declared: Mapping[str, Schedule],
+    *,
+    queues: Sequence[str],
+    limit: int | None,
 ) -> Walk[Checked]:
     """Compare what waits, what has failed and what is scheduled with the code of a registry.
 
     Args:
-        queues: those that the workers to come will serve; by default every queue that a registered job names.
+        declared: schedules that stand in this code, by name: its workers store them anew when they begin.
+        queues: those that the workers to come will serve.
         limit: most jobs of each state that are looked at; None for all.
 
     Raises:
@@ -89,12 +96,13 @@ def check(
     if limit is not None and limit < 1:
         raise ConfigError(f"limit={limit} must be at least 1; None looks at every job")
     workers, scheduled = yield (database.workers(), database.schedules())
-    served = {*(queues or registry.queues()), *(queue for it in workers for queue in it.queues)}
+    served = {*queues, *(queue for it in workers for queue in it.queues)}
     found, looked_at, complete = _Findings(), Counter[str](), True
     found_schedules: Scheduled = scheduled
     for info in found_schedules.schedules:
-        for misfit in _of_schedule(info, registry, served):
-            found.add(misfit, "problem", "scheduled", "")
+        grade: Grade = "warning" if info.declared_at and info.name not in declared else "problem"
+        for misfit in _of_schedule(info, declared.get(info.name), registry, served):
+            found.add(misfit, grade, "scheduled", "")
     looked_at["schedules"] = len(found_schedules.schedules)
     for state in (*WAITING, State.FAILED):
         cursor = None
@@ -160,7 +168,14 @@ def _of_job(job: Job, registry: Registry, served: set[str]) -> Iterator[_Misfit]
     yield from _of_arguments(job.name, registered, raw)
 
 
-def _of_schedule(info: ScheduleInfo, registry: Registry, served: set[str]) -> Iterator[_Misfit]:
+def _of_schedule(
+    info: ScheduleInfo, declared: Schedule | None, registry: Registry, served: set[str]
+) -> Iterator[_Misfit]:
+    """What does not fit of a schedule; of one that stands in this code only its queue is asked, the rest is checked."""
+    if declared is not None:
+        if declared.queue not in served:
+            yield _unserved(declared.queue)
+        return
     try:
         schedule = info.schedule
         raw = _opened(bytes(schedule.args), registry.policies.sealing, Timed(schedule.name, schedule.job), "")
@@ -175,7 +190,9 @@ def _of_schedule(info: ScheduleInfo, registry: Registry, served: set[str]) -> It
     registered = registry.get(schedule.job)
     if registered is None:
         says = f"its job {schedule.job} is not in this code{_like(schedule.job, registry)}"
-        do = f"`procession schedules remove {info.name}`, or give the renamed job aliases=[{schedule.job!r}]"
+        rests = "leave it: it rests once no worker declares it"
+        gone = rests if info.declared_at else f"`procession schedules remove {info.name}`"
+        do = f"{gone}, or give the renamed job aliases=[{schedule.job!r}]"
         yield _Misfit("schedule", info.name, says, do)
         return
     for misfit in _of_arguments(schedule.job, registered, raw):
@@ -253,6 +270,6 @@ def _closed(name: str, says: str) -> _Misfit:
 
 def _unserved(queue: str) -> _Misfit:
     return _Misfit(
-        "queue", queue, f"no job of this code names the queue {queue}, and no worker that is alive serves it",
+        "queue", queue, f"neither workers of this code nor any that is alive serve the queue {queue}",
         f"start a worker for it: `procession worker MODULE:APP -q {queue}`",
     )  # fmt: skip

@@ -14,12 +14,14 @@ from uuid import UUID
 from procession.asker import Asker
 from procession.clock import instant
 from procession.job import parse_jid
+from procession.serving import shares_of
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from procession.bulk import Bulk, Verb
     from procession.check import Checked
+    from procession.database import Walk
     from procession.query import Filter
     from procession.search import Found
     from procession.why import Why
@@ -77,18 +79,24 @@ class Inquiry(Asker):
         """Compare this app's code with the jobs and schedules in the store, as before a deploy. Changes nothing.
 
         Args:
-            queues: those that the workers to come will serve; by default every queue that a job of this app names.
+            queues: those that the workers to come will serve, as they are told: "mail", or "mail:3" with a share; by
+                default those of the settings, else every queue that a job of this app names.
             limit: most jobs of each state that are looked at; None for all.
-        """
-        from procession.check import check
 
-        return self.walk(check(self.database, self.registry, queues=queues, limit=limit))
+        Raises:
+            ConfigError: a queue that cannot be, or a limit below 1.
+        """
+        return self.walk(self._check(queues, limit))
 
     async def check_async(self, *, queues: Sequence[str] = (), limit: int | None = CHECKED) -> Checked:
         """See `check`."""
+        return await self.walk_async(self._check(queues, limit))
+
+    def _check(self, queues: Sequence[str], limit: int | None) -> Walk[Checked]:
         from procession.check import check
 
-        return await self.walk_async(check(self.database, self.registry, queues=queues, limit=limit))
+        served = shares_of(queues or self.settings.queues or self.registry.queues())
+        return check(self.database, self.registry, self.schedules.declared, queues=[*served], limit=limit)
 
     def why(self, jid: str | UUID) -> Why:
         """Why a job is where it is, in plain words, and what to do about it. Two trips, three for a job

@@ -19,6 +19,7 @@ from procession import ConfigError, Encrypted, Procession
 from procession import check as checking
 from procession.check import Checked
 from procession.runtime.queue_worker import QueueWorker
+from tests.runtime.working import until, working
 
 OLD = """
 from procession import Procession
@@ -133,6 +134,41 @@ def test_schedules_are_compared_too(pair: Pair) -> None:
     assert {(it.kind, it.name) for it in checked.findings} == {("schedule", "nightly"), ("schedule", "mails")}
     assert any("procession schedules remove nightly" in it.do for it in checked.findings)
     assert any("`subject` is needed" in it.says for it in checked.findings)
+
+
+async def declared(app: Procession, number: int) -> None:
+    """A worker begins, stores what stands in code, and ends."""
+    async with working(app, queues=["other"]):
+        await until(lambda: len(app.schedules.list()) == number)
+
+
+def test_a_schedule_that_stands_in_code_is_stored_anew_or_rests(pair: Pair) -> None:
+    old, new = pair()
+    for name in ("nightly", "weekly"):
+        old["app"].cron("0 3 * * *", name=name)(old["tidy_up"])
+    asyncio.run(declared(old["app"], 2))
+    new["app"].cron("0 4 * * *", name="nightly")(new["tidying_up"])
+    checked = new["app"].check(queues=["default"])
+    assert summary(checked) == [("schedule", "weekly", "warning", 1)]
+    assert checked.fits
+    assert checked.findings[0].do.startswith("leave it: it rests")
+    assert summary(new["app"].check(queues=["mail"])) == [
+        ("queue", "default", "problem", 1),
+        ("queue", "default", "warning", 1),
+        ("schedule", "weekly", "warning", 1),
+    ]
+
+
+def test_queues_are_said_as_to_a_worker_or_by_the_settings(pair: Pair) -> None:
+    old, new = pair(queues="mail:3, default")
+    old["send"].using(delay="1h").enqueue("ada")
+    old["kept"].enqueue(1)
+    assert "queue" not in {it.kind for it in new["app"].check().findings}
+    assert "queue" not in {it.kind for it in new["app"].check(queues=["default:2", "mail"]).findings}
+    (other,) = (it for it in new["app"].check(queues=["mail:2"]).findings if it.kind == "queue")
+    assert other.says == "neither workers of this code nor any that is alive serve the queue default"
+    with pytest.raises(ConfigError, match="queue name 'a b'"):
+        new["app"].check(queues=["a b"])
 
 
 RATES = {"EUR": 1.0}

@@ -13,7 +13,9 @@ from procession.inquiry import CHECKED
 
 @click.command()
 @click.argument("target", metavar="MODULE:APP")
-@click.option("-q", "--queue", "queues", multiple=True, help="A queue that the new workers serve (repeatable).")
+@click.option(
+    "-q", "--queue", "queues", multiple=True, help="A queue that the new workers serve, as they are told (repeatable)."
+)
 @click.option(
     "--limit", type=click.IntRange(0), default=CHECKED, show_default=True, help="Jobs of each state to look at; 0: all."
 )
@@ -25,7 +27,8 @@ def check(
     """Compare MODULE:APP with the jobs and schedules in the store, before a deploy. Changes nothing.
 
     Looks for names that the code does not have, arguments that no longer fit, queues that nobody serves, and schedules
-    of jobs that are gone. Exit code 1 when there is a problem; what has failed already is only warned of.
+    of jobs that are gone. Exit code 1 when there is a problem. What has failed already is only warned of, and so are
+    schedules that stood in code and do not any more.
     """
     app = open_target(target, url, namespace)
     checked = app.check(queues=queues, limit=limit or None)
