@@ -415,6 +415,33 @@ def test_two_apps_of_one_store_work_for_each_other_and_those_of_two_do_not_meet(
         assert front.stats().processed == 3
 
 
+@pytest.mark.parametrize("store", ["memory", "valkey"])
+@pytest.mark.parametrize("concurrency", [1, 10])
+def test_two_apps_that_share_a_queue_each_get_their_own_jobs_of_it(
+    store: str, request: pytest.FixtureRequest, concurrency: int
+) -> None:
+    front, back = Procession("redis://127.0.0.1:1"), Procession("redis://127.0.0.1:1")
+
+    @front.job(name="order")
+    def order(n: int) -> None:
+        bill.enqueue(n)
+
+    @back.job(name="bill")
+    async def bill(n: int) -> int:
+        return n
+
+    real = "memory" if store == "memory" else request.getfixturevalue("valkey_url")
+    for apps in ((front, back), (back, front)):
+        with Kit(*apps, store=real, concurrency=concurrency) as kit:
+            for n in range(3):
+                order.enqueue(n)
+                bill.enqueue(n + 10)
+            ran = kit.run()
+            assert all((it.came_to, it.attempt) == ("processed", 1) for it in ran)
+            assert sorted(it.result for it in ran if it.name == "bill") == [0, 1, 2, 10, 11, 12]
+            assert [it.name for it in ran].count("order") == 3
+
+
 def test_the_app_is_as_it_was_afterwards(app: Procession) -> None:
     @app.job
     def work() -> None: ...

@@ -128,6 +128,15 @@ class Crew:
         """Jobs are about to begin."""
         self._claimed.update({(it.jid, it.token): it for it in jobs})
 
+    def is_anothers(self, job: Claimed) -> bool:
+        """Only another app under test knows its name, and serves its queue, too."""
+        name, registry = _name(job), self.app.registry
+        return registry.get(name) is None and any(
+            it.registry.get(name) is not None
+            and (job.queue in it.registry.queues() or job.queue not in registry.queues())
+            for it in self.neighbours
+        )
+
     def settled(self, outcomes: Sequence[Outcome], kept: Sequence[bool]) -> None:
         """Attempts have ended."""
         for outcome, its in zip(outcomes, kept, strict=True):

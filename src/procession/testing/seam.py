@@ -15,7 +15,7 @@ import msgspec
 
 from procession.database import AsyncConnection, Claims, Connection, Database, Durability, Operation
 from procession.errors import ConfigError, Unavailable
-from procession.job import NewJob, Outcome, Stored
+from procession.job import Claimed, NewJob, Outcome, Stored
 from procession.moves import Move
 from procession.schedule import Firing
 
@@ -43,6 +43,10 @@ class Watcher(Protocol):
 
     def settled(self, worker: str, outcomes: Sequence[Outcome], kept: Sequence[bool]) -> None:
         """A worker reported outcomes; each was kept or refused."""
+        ...
+
+    def is_anothers(self, job: Claimed) -> bool:
+        """True when a job is to be performed by another app under test in the same store."""
         ...
 
     def nobody_works(self) -> bool:
@@ -85,7 +89,7 @@ class Seam:
         self.only: dict[str, UUID] = {}
         """Worker → the one job that it may have; taken out when it has it."""
         self.handed: set[str] = set()
-        """Workers that have had their one job."""
+        """Workers that are handed nothing more."""
 
     def __getattr__(self, name: str) -> Any:
         """The other verbs, and what is known of the store, as they are."""
@@ -149,13 +153,13 @@ class Seam:
             self.watcher.settled(asked.worker, asked.given, answer)
 
     def others(self, asked: Asked, claims: Claims) -> tuple[Claims, Operation[Any] | None]:
-        """What a drill's worker may have of a claim, and the question that puts the rest back where it was."""
-        wanted = self.only.get(asked.worker)
-        if asked.verb != "claim" or wanted is None:
+        """What a worker may have of a claim, and the question that puts the rest back where it was. It is handed
+        nothing more then: of a drill, because it has its one job; else, because another app's turn comes first."""
+        wanted = self.only.pop(asked.worker, None)
+        rest = [it for it in claims.jobs if (self.watcher.is_anothers(it) if wanted is None else it.jid != wanted)]
+        if wanted is None and not rest:
             return claims, None
-        mine = [it for it in claims.jobs if it.jid == wanted]
-        rest = [it for it in claims.jobs if it.jid != wanted]
-        del self.only[asked.worker]
+        mine = [it for it in claims.jobs if it not in rest]
         self.handed.add(asked.worker)
         back = [Outcome(jid=it.jid, token=it.token, move=Move.RELEASE) for it in reversed(rest)]
         shown = msgspec.structs.replace(claims, jobs=mine)

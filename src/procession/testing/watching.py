@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from procession.client import Procession
 from procession.context import CURRENT
 from procession.database import Claims
-from procession.job import NewJob, Outcome, Stored
+from procession.job import Claimed, NewJob, Outcome, Stored
 from procession.schedule import Firing
 from procession.testing.effects import Effect, Effects
 from procession.testing.enqueued import Enqueued, noted, shown_arguments
@@ -77,6 +77,10 @@ class Watching:
     def settled(self, worker: str, outcomes: Sequence[Outcome], kept: Sequence[bool]) -> None:
         """See `Watcher.settled`."""
         self._crew.settled(outcomes, kept)
+
+    def is_anothers(self, job: Claimed) -> bool:
+        """See `Watcher.is_anothers`."""
+        return self._crew.is_anothers(job)
 
     def nobody_works(self) -> bool:
         """See `Watcher.nobody_works`."""
