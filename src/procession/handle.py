@@ -75,6 +75,7 @@ class JobHandle(Generic[R]):
         Raises:
             ResultPending: `timeout` passed first (None waits for ever).
             JobNotFound: there is no such job (any more).
+            Unavailable: the store went away meanwhile; the job may be awaited again.
             ConfigError: called inside a job, where it holds a place that the awaited job may need;
                 `inside_job=True` allows it.
         """
@@ -104,7 +105,7 @@ class JobHandle(Generic[R]):
 
         Raises:
             JobFailed, JobCancelled: how it ended otherwise; `.job` holds the record.
-            ResultPending, JobNotFound, ConfigError: see `wait`.
+            ResultPending, JobNotFound, Unavailable, ConfigError: see `wait`.
         """
         return self._value(self.wait(timeout, inside_job=inside_job))
 

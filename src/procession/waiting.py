@@ -44,6 +44,7 @@ def wait_all(
     Raises:
         ResultPending: `timeout` passed first; `jid` is one that is not finished.
         JobNotFound: one is not there (any more).
+        Unavailable: the store went away meanwhile; the jobs may be awaited again.
         ConfigError: called inside a job without `inside_job=True`, or with handles of several apps.
     """
     awaited = Awaited(handles, timeout, inside_job)
