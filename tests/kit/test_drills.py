@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 from collections import Counter
 from types import SimpleNamespace
@@ -281,6 +282,16 @@ def test_a_job_that_has_used_up_its_crashes_does_not_run_again(kit: Kit) -> None
     with Kit(strict) as other:
         report = other.crash(work.bind())
     assert (report.job.state, report.job.reason, len(report.attempts)) == (State.FAILED, "poison", 1)
+
+
+def test_what_cannot_be_watched_is_refused_and_the_rest_is_put_back(app: Procession) -> None:
+    real = math.sqrt
+    with Kit(app) as kit:
+        kit.effects.watch(math, "sqrt")
+        with pytest.raises(ConfigError, match=r"str\.upper cannot be watched: .*effects\.record"):
+            kit.effects.watch(str, "upper")
+        assert math.sqrt is not real
+    assert math.sqrt is real
 
 
 def test_watched_functions_are_put_back_and_may_be_stood_in_for(app: Procession) -> None:

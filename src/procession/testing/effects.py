@@ -73,7 +73,7 @@ class Effects:
             returns: answer this and do not call the real one; by default the real one is called.
 
         Raises:
-            ConfigError: there is no such function.
+            ConfigError: there is no such function, or it cannot be replaced, as those of types written in C.
         """
         missing = object()
         static = inspect.getattr_static(owner, name, missing)
@@ -83,8 +83,14 @@ class Effects:
         original: Any = getattr(owner, name) if bound else static
         watching = self._watching(original, f"{_name(owner)}.{name}", key, returns, 0 if bound else 1)
         own = name in vars(owner) if hasattr(owner, "__dict__") else True
+        try:
+            setattr(owner, name, staticmethod(watching) if bound and inspect.isclass(owner) else watching)
+        except (AttributeError, TypeError) as error:
+            raise ConfigError(
+                f"{_name(owner)}.{name} cannot be watched: {error}; watch a function of your own that calls it, or say"
+                " effects.record(…) there"
+            ) from None
         self._watched.append((owner, name, static, own))
-        setattr(owner, name, staticmethod(watching) if bound and inspect.isclass(owner) else watching)
 
     def close(self) -> None:
         """Put back what was watched."""
