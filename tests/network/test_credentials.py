@@ -146,7 +146,14 @@ def test_credentials_that_hang_or_raise_end_with_the_budget_and_are_named(server
     def fail() -> tuple[str, str]:
         raise LookupError(f"no token for {CANARY}")
 
-    for credentials, message in ((hang, "nothing was sent"), (fail, r"credentials\(\) raised LookupError")):
+    def late() -> tuple[str, str]:
+        raise TimeoutError("no token in time")
+
+    for credentials, message in (
+        (hang, "nothing was sent"),
+        (fail, r"credentials\(\) raised LookupError"),
+        (late, r"credentials\(\) raised TimeoutError"),
+    ):
         app = Procession(server.url, namespace=namespace, credentials=credentials, budget=0.4)
         since = time.monotonic()
         with pytest.raises(DatabaseError, match=message) as caught:

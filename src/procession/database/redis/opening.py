@@ -7,13 +7,14 @@ we read. Called by `asking.py`.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from procession.database.redis import address
 from procession.database.redis.address import Credentials, Place
 from procession.database.redis.replies import raised, refused, unavailable
 from procession.database.redis.steps import Aside, Exchange, Open, Talk, error_in
-from procession.database.redis.target import Target
+from procession.database.redis.target import Login, Target
 from procession.database.redis.wire import BROKEN, Command
 from procession.errors import ProcessionError, StoreRefused, Unavailable, WrongVersion
 
@@ -61,13 +62,18 @@ def opening(target: Target, *, asked: bool = False) -> Talk[Any]:
 def _credentials(target: Target) -> Talk[Credentials]:
     if target.login is None:
         return target.address.credentials
+    where, login = target.where, target.login
+    given: Credentials = yield Aside((login, where), partial(_asked_for, login, where))
+    return given
+
+
+def _asked_for(login: Login, where: str) -> Credentials:
+    """What the user's callable gives. What it raises is caught here, where it is no trouble on the way to the store."""
     try:
-        username, password = yield Aside(target.login, target.login)
-    except TimeoutError:
-        raise
+        username, password = login()
     except Exception as error:
         raise Unavailable(
-            f"credentials() raised {type(error).__name__}; nothing was sent to the store at {target.where}"
+            f"credentials() raised {type(error).__name__}; nothing was sent to the store at {where}"
         ) from error
     return Credentials(username or "", password or "")
 
