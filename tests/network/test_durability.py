@@ -120,6 +120,36 @@ def test_a_server_that_does_not_know_waitaof_refuses(namespace: str) -> None:
         app.close()
 
 
+def test_a_durable_enqueue_goes_where_the_primary_is_now(namespace: str) -> None:
+    first = Server()
+    second = Server("--replicaof", f"127.0.0.1 {first.port}")
+    with several([first, second]):
+        first.start()
+        second.start()
+        until(lambda: _acknowledges(first))
+        app, note = shop(f"redis://127.0.0.1:{first.port},127.0.0.1:{second.port}/", namespace, durability="replica")
+        note.enqueue(0)
+        _take_over(second, first)  # nothing closes the line, and its server takes no writes
+        assert note.enqueue(1).duplicate is False
+
+        async def main() -> None:
+            await note.enqueue_async(2)
+            _take_over(first, second)
+            assert (await note.enqueue_async(3)).duplicate is False
+            await app.close_async()
+
+        asyncio.run(main())
+        assert app.counts().enqueued == 4
+        app.close()
+
+
+def _take_over(heir: Server, primary: Server) -> None:
+    with heir.client() as here, primary.client() as there:
+        here.replicaof("NO", "ONE")
+        there.replicaof("127.0.0.1", str(heir.port))
+    until(lambda: _acknowledges(heir))
+
+
 def test_what_a_replica_did_not_confirm_is_unknown_and_stays_so_until_it_does(
     pair: tuple[Server, Server], namespace: str
 ) -> None:

@@ -83,6 +83,7 @@ def asking(
         for _ in range(HOPS):
             asked = len(todo) < len(questions)
             line = slot.ready() if first is None else slot.line
+            fresh = line is None
             if line is None:
                 slot.drop()
                 line = slot.line = yield from opening(target, asked=asked)
@@ -97,6 +98,12 @@ def asking(
                 if isinstance(first, BaseException):
                     raise first
                 came, first = first if first is not None else (yield Exchange(line, out, seconds)), None
+            except StoreRefused:
+                if fresh:
+                    raise
+                slot.drop()  # it could once: its server may be a replica by now, or the shard be elsewhere
+                target.doubt(line.place)
+                continue
             except ProcessionError:
                 raise
             except BROKEN as error:
