@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from procession import ConfigError, DatabaseError, Procession
+from procession import ConfigError, DatabaseError, EnqueueError, Procession
 from procession.database.redis import embedded
 from procession.database.redis.embedded import Server
 
@@ -137,6 +138,26 @@ def test_a_folder_that_others_may_enter_is_refused(tmp_path: Path, monkeypatch: 
     (tmp_path / "procession").mkdir(mode=0o755)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     with pytest.raises(ConfigError, match="nobody else may enter"):
+        _ = Server(tmp_path).socket
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_of_ours_with_what_to_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".procession").write_text("no folder")
+    monkeypatch.setenv("PROCESSION_HOME", str(tmp_path))
+    app = Procession()
+
+    @app.job(name="j")
+    def j() -> None: ...
+
+    with pytest.raises(EnqueueError, match=r"cannot start in .*PROCESSION_HOME") as caught:
+        j.enqueue()
+    assert caught.value.stored == "no"
+    with pytest.raises(DatabaseError, match="cannot start in"):
+        asyncio.run(app.stats_async())
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / ".procession"))
+    with pytest.raises(ConfigError, match="set XDG_RUNTIME_DIR"):
         _ = Server(tmp_path).socket
 
 

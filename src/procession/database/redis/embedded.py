@@ -33,7 +33,7 @@ from procession.clock import monotonic
 from procession.config import project_root
 from procession.database import Policy
 from procession.database.redis import RedisDatabase
-from procession.errors import ConfigError, DatabaseError
+from procession.errors import ConfigError, DatabaseError, Unavailable
 
 log = logging.getLogger("procession")
 
@@ -81,10 +81,9 @@ class Server:
         return f"unix://{self.socket}"
 
     def ensure(self) -> str:
-        """Start the server unless it is there already; return its URL. Raises ConfigError, or DatabaseError if it
-        will not start."""
+        """Start the server unless it is there already; return its URL. Raises ConfigError, or Unavailable if it will
+        not start."""
         if not _is_there(self.socket):
-            self._folders()
             with self._locked():
                 if not _is_there(self.socket):
                     self._start()
@@ -92,7 +91,6 @@ class Server:
 
     def run(self) -> int:
         """Run the server in the foreground until it is stopped; returns its exit code."""
-        self._folders()
         with self._locked():
             if _is_there(self.socket):
                 raise ConfigError(
@@ -154,12 +152,22 @@ class Server:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        descriptor = os.open(self.home / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        """The folders are there, and nobody else starts a server in them meanwhile."""
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
+            self._folders()
+            descriptor = os.open(self.home / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                yield
+            finally:
+                os.close(descriptor)
+        except DatabaseError:
+            raise
+        except OSError as error:
+            raise Unavailable(
+                f"the embedded Valkey cannot start in {self.home}: {error}; set PROCESSION_HOME to a folder that may be"
+                " written, or PROCESSION_URL to a server"
+            ) from error
 
     @contextmanager
     def _holding_data(self) -> Iterator[int]:
@@ -169,7 +177,7 @@ class Server:
         try:
             while not _is_locked(descriptor):
                 if monotonic() > deadline:
-                    raise DatabaseError(
+                    raise Unavailable(
                         f"a server that is not at {self.socket} has the data in {self.data}; end it first,"
                         f" {self._notes} has the number of its process"
                     )
@@ -205,13 +213,13 @@ class Server:
         while not _answers(self.socket):
             code = process.poll()
             if code is not None:
-                raise DatabaseError(
+                raise Unavailable(
                     f"the embedded Valkey ended at once (exit code {code}); see {self.home / 'server.log'}"
                 )
             if monotonic() > deadline:
                 if not _is_there(self.socket):
                     process.terminate()
-                    raise DatabaseError(f"the embedded Valkey did not answer within {START_SECONDS:.0f} s")
+                    raise Unavailable(f"the embedded Valkey did not answer within {START_SECONDS:.0f} s")
                 log.info("the embedded Valkey still reads its data: %s", self.data)
                 deadline = monotonic() + START_SECONDS
             sleep(0.01)
@@ -245,8 +253,13 @@ def _binary() -> str:
 def _runtime_folder() -> Path:
     base = os.environ.get("XDG_RUNTIME_DIR")
     folder = Path(base) / "procession" if base else Path(tempfile.gettempdir()) / f"procession-{os.getuid()}"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = folder.lstat()
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.lstat()
+    except OSError as error:
+        raise ConfigError(
+            f"no folder for the socket: {error}; set XDG_RUNTIME_DIR to a folder that may be written"
+        ) from None
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
         raise ConfigError(f"{folder} must be a folder of ours that nobody else may enter (mode 0700)")
     return folder
