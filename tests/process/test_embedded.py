@@ -101,6 +101,23 @@ def test_two_servers_over_one_folder_cannot_be_even_if_nobody_is_at_the_socket(
     assert server.status().pid != pid
 
 
+def test_a_process_with_another_runtime_folder_finds_the_server_that_is_there(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.ensure()
+    pid, url = server.status().pid, server.url
+    with monkeypatch.context() as elsewhere:
+        (tmp_path / "run").mkdir()
+        elsewhere.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
+        assert server.ensure() == url
+        assert server.status().pid == pid
+        assert server.stop()
+        assert server.ensure() != url
+    assert server.status().pid != pid
+    assert server.stop()
+    assert server.ensure() == url
+
+
 def test_a_server_that_reads_its_data_for_long_is_waited_for(
     server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

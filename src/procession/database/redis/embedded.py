@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import sleep
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -66,7 +67,21 @@ class Server:
 
     @property
     def socket(self) -> str:
-        """Path of the socket: short, per user, and the same for every process of the project."""
+        """Path of the socket of the server that runs. A process with another XDG_RUNTIME_DIR (of cron, of a service)
+        may have started it; where it is noted, and `_own_socket` is where this process would start one."""
+        own, noted = self._own_socket, self._noted_socket
+        return noted if noted != own and noted and _is_there(noted) else own
+
+    @property
+    def _noted_socket(self) -> str:
+        try:
+            return str(msgspec.json.decode(self._notes.read_bytes(), type=dict[str, Any])["socket"])
+        except (OSError, msgspec.DecodeError, KeyError):
+            return ""
+
+    @property
+    def _own_socket(self) -> str:
+        """Short, per user, and the same for every process of the project that has the same runtime folder."""
         digest = hashlib.blake2s(str(self.home.resolve()).encode(), digest_size=8).hexdigest()
         path = str(_runtime_folder() / f"{digest}.sock")
         if len(path.encode()) > LONGEST_SOCKET:
@@ -188,7 +203,7 @@ class Server:
 
     def _command(self) -> list[str]:
         return [
-            _binary(), "--port", "0", "--unixsocket", self.socket, "--unixsocketperm", "700",
+            _binary(), "--port", "0", "--unixsocket", self._own_socket, "--unixsocketperm", "700",
             "--dir", str(self.data), "--appendonly", "yes", "--appendfsync", "everysec", "--save", "",
             "--maxmemory-policy", "noeviction", "--daemonize", "no", "--loglevel", "warning",
         ]  # fmt: skip
@@ -210,20 +225,20 @@ class Server:
 
     def _await(self, process: subprocess.Popen[bytes]) -> None:
         deadline = monotonic() + START_SECONDS
-        while not _answers(self.socket):
+        while not _answers(self._own_socket):
             code = process.poll()
             if code is not None:
                 raise Unavailable(
                     f"the embedded Valkey ended at once (exit code {code}); see {self.home / 'server.log'}"
                 )
             if monotonic() > deadline:
-                if not _is_there(self.socket):
+                if not _is_there(self._own_socket):
                     process.terminate()
                     raise Unavailable(f"the embedded Valkey did not answer within {START_SECONDS:.0f} s")
                 log.info("the embedded Valkey still reads its data: %s", self.data)
                 deadline = monotonic() + START_SECONDS
             sleep(0.01)
-        self._notes.write_bytes(msgspec.json.encode({"pid": process.pid, "socket": self.socket}))
+        self._notes.write_bytes(msgspec.json.encode({"pid": process.pid, "socket": self._own_socket}))
 
 
 def open(  # noqa: A001
