@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 from procession import ConfigError, DatabaseError, EnqueueError, Procession
 from procession.database.redis import embedded
 from procession.database.redis.embedded import Server
+from tests.network.servers import until
 
 ENQUEUE = """
 from procession import Procession
@@ -77,6 +79,7 @@ def test_a_server_that_stands_still_gets_no_second_one_beside_it(server: Server)
     os.kill(pid, signal.SIGSTOP)
     try:
         server.ensure()
+        assert server.status().running
         with pytest.raises(ConfigError, match="running already"):
             server.run()
         with pytest.raises(DatabaseError, match="does not answer now"):
@@ -102,20 +105,27 @@ def test_two_servers_over_one_folder_cannot_be_even_if_nobody_is_at_the_socket(
 
 
 def test_a_process_with_another_runtime_folder_finds_the_server_that_is_there(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.ensure()
     pid, url = server.status().pid, server.url
-    with monkeypatch.context() as elsewhere:
-        (tmp_path / "run").mkdir()
-        elsewhere.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
+    with monkeypatch.context() as elsewhere, tempfile.TemporaryDirectory() as folder:
+        elsewhere.setenv("XDG_RUNTIME_DIR", folder)
         assert server.ensure() == url
         assert server.status().pid == pid
         assert server.stop()
         assert server.ensure() != url
-    assert server.status().pid != pid
-    assert server.stop()
+        assert server.stop()
     assert server.ensure() == url
+
+
+def test_a_server_in_the_foreground_ends_with_its_command(server: Server, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "procession", "server", "run"]
+    with subprocess.Popen(command, env={**os.environ, "PROCESSION_HOME": str(tmp_path)}) as foreground:
+        until(lambda: server.status().running)
+        foreground.terminate()
+        assert foreground.wait(timeout=30) == 0
+    assert not server.status().running
 
 
 def test_a_server_that_reads_its_data_for_long_is_waited_for(

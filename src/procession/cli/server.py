@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import click
 import msgspec
 
@@ -19,6 +21,7 @@ def run(context: click.Context) -> None:
     """Run it in the foreground. Programs of the project start it by themselves, too."""
     from procession.database.redis.embedded import Server
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the server ends, too
     context.exit(Server().run())
 
 

@@ -22,7 +22,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from time import sleep
 from typing import Any
@@ -105,8 +105,9 @@ class Server:
         return self.url
 
     def run(self) -> int:
-        """Run the server in the foreground until it is stopped; returns its exit code."""
-        with self._locked():
+        """Run the server in the foreground until it is stopped; returns its exit code. A KeyboardInterrupt ends it."""
+        with ExitStack() as starting:
+            starting.enter_context(self._locked())
             if _is_there(self.socket):
                 raise ConfigError(
                     f"the server of {self.home} is running already; stop it with `procession server stop`"
@@ -115,14 +116,13 @@ class Server:
                 process = subprocess.Popen(self._command(), pass_fds=(hold,))
             try:
                 self._await(process)
-            except BaseException:
+                starting.close()
+                return process.wait()
+            except BaseException as error:
                 process.terminate()
-                raise
-        try:
-            return process.wait()
-        except KeyboardInterrupt:
-            process.terminate()
-            return process.wait()
+                if not isinstance(error, KeyboardInterrupt):
+                    raise
+                return process.wait()
 
     def stop(self) -> bool:
         """Stop the server; its data stays. False when none was running."""
@@ -142,9 +142,11 @@ class Server:
         return True
 
     def status(self) -> Status:
-        """Whether it runs, where, and how big it is."""
+        """Whether it runs, where, and how big it is; of one that says nothing now only that it is there."""
         try:
             text = _command(self.socket, "INFO").decode(errors="replace")
+        except TimeoutError:  # it stands still
+            return Status(running=True, socket=self.socket, data=str(self.data))
         except OSError:
             return Status(running=False, socket=self.socket, data=str(self.data))
         info = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
