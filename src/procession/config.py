@@ -256,13 +256,22 @@ def _url_of(merged: Mapping[str, Any]) -> str:
 
 
 def _with_credentials(merged: Mapping[str, Any]) -> str:
-    """The URL with username and password in it, unless it names its own or has no use for them."""
+    """The URL with username and password in it, unless it names its own or has no use for them. One that names a user
+    alone gets the password."""
     url: str = merged.get("url", Settings.__struct_defaults__[0])
     user, password = merged.get("username", ""), merged.get("password", "")
     scheme, separator, rest = url.partition("://")
-    if not (user or password) or not separator or scheme == "memory" or "@" in rest.partition("?")[0]:
+    if not (user or password) or not separator or scheme == "memory":
         return url
-    from urllib.parse import quote  # only where they are given apart
+    from urllib.parse import parse_qs, quote, unquote  # only where they are given apart
 
-    who = quote(user, safe="")
+    place, _, query = rest.partition("?")
+    said = parse_qs(query)
+    before, at, _ = place.partition("/")[0].rpartition("@")
+    name, colon, _ = before.partition(":")
+    own = unquote(name) or said.get("username", [""])[-1]
+    if colon or "password" in said or (own and (not password or user not in ("", own))):
+        return url
+    who = name if own else quote(user, safe="")
+    rest = rest[len(before + at) :]
     return f"{scheme}://{who}:{quote(password, safe='')}@{rest}" if password else f"{scheme}://{who}@{rest}"

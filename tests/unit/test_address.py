@@ -107,7 +107,13 @@ def test_username_and_password_of_the_settings_stand_in_where_the_url_names_none
     who = {"username": "ada", "password": "p@w"}
     assert Settings.load(url="redis://h/0", **who).url == "redis://ada:p%40w@h/0"
     assert Settings.load(url="redis://h/0?client_name=a@b", **who).url == "redis://ada:p%40w@h/0?client_name=a@b"
-    assert Settings.load(url="redis://eve:x@h/0", **who).url == "redis://eve:x@h/0"
+    for named in ("redis://eve:x@h/0", "redis://:x@h", "redis://h?password=x", "redis://h?username=eve", "redis://eve@h"):
+        assert Settings.load(url=named, **who).url == named
+    for ours in ("redis://ada@h", "redis://ada@h,i:1/2", "redis://h?username=ada", "unix:///run/a@b", "unix://ada@/run/s"):
+        assert read(Settings.load(url=ours, **who).url).credentials == ("ada", "p@w")
+        assert read(Settings.load(url=ours, **who).url).places == read(ours).places
+    assert read(Settings.load(url="redis://a%40b@h", password="p@w").url).credentials == ("a@b", "p@w")
+    assert Settings.load(url="redis://eve@h", username="ada").url == "redis://eve@h"
     assert Settings.load(host="h", **who).url == "redis://ada:p%40w@h:6379/0"
     assert Settings.load(url="memory://", **who).url == "memory://"
     assert Settings.load(**who).url == "embedded"
