@@ -39,6 +39,7 @@ def test_a_url_names_places_a_database_and_a_service(
     [
         "http://h", "redis://h:x", "redis://h:70000", "redis://h/one", "unix://", "redis+sentinel://h", "redis://h?nope=1",
         "redis+cluster://h", "rediss://h?ssl_cert_reqs=maybe", "redis://:a/b@h", "redis://:1/b@h", "redis://:a?b@h",
+        "rediss://h?ssl_min_version=1.2", "redis://h?ssl_ca_certs=ca.pem", "unix:///run/s?ssl_check_hostname=false",
     ],
 )  # fmt: skip
 def test_a_url_that_cannot_be_meant_is_refused_with_what_to_write(url: str) -> None:

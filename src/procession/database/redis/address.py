@@ -17,6 +17,7 @@ from procession.names import shown
 
 SCHEMES = {"redis": False, "valkey": False, "rediss": True, "valkeys": True}
 """Names of schemes, and whether they mean TLS."""
+TLS_VERSIONS = ("TLSv1", "TLSv1_1", "TLSv1_2", "TLSv1_3")
 TLS_OPTIONS = (
     "ssl_ca_certs", "ssl_ca_path", "ssl_ca_data", "ssl_certfile", "ssl_keyfile", "ssl_password", "ssl_cert_reqs",
     "ssl_check_hostname", "ssl_min_version", "ssl_ciphers",
@@ -90,6 +91,8 @@ def read(url: str) -> Address:
     username, _, password = user.partition(":")
     options = _options(url, query)
     scheme, plus, way = named.partition("+")
+    if not SCHEMES.get(scheme) and (unused := options.keys() & set(TLS_OPTIONS)):
+        raise _wrong(url, f"{min(unused)} means nothing without TLS; write rediss:// or valkeys://")
     common = {
         "credentials": Credentials(
             unquote(username) or options.get("username", ""), unquote(password) or options.get("password", "")
@@ -164,4 +167,6 @@ def _tls(url: str, options: dict[str, str]) -> TlsOptions:
     required = options.get("ssl_cert_reqs", "required").lower().removeprefix("cert_")
     if required not in ("none", "optional", "required"):
         raise _wrong(url, "ssl_cert_reqs is required (the default), optional or none")
+    if options.get("ssl_min_version", TLS_VERSIONS[0]) not in TLS_VERSIONS:
+        raise _wrong(url, f"ssl_min_version is one of {', '.join(TLS_VERSIONS)}")
     return TlsOptions(tuple((name, options[name]) for name in TLS_OPTIONS if name in options))
