@@ -39,6 +39,12 @@ DAMAGES: dict[str, tuple[Damage, set[str]]] = {
     "the number of jobs in a hand": (
         lambda it: it.holds("dead", it.running, it.token, number=2), {"held without a run", "counter"},
     ),
+    "a claim cut short": (
+        lambda it: it.server.hset(it.key("held:dead"), it.token, b"x"), {"held without a run", "not held"},
+    ),
+    "a claim of nobody cut short": (
+        lambda it: it.server.hset(it.key("held:dead"), b"t" * 16, b"x"), {"held without a run"},
+    ),
     "the descriptions of workers": (gone("workers"), set()),
     "the tokens": (gone("tokens"), set()),
     "a token cut short": (lambda it: it.server.hset(it.key("tokens"), "dead", "y"), set()),
@@ -56,6 +62,9 @@ DAMAGES: dict[str, tuple[Damage, set[str]]] = {
     "a stranger in the index of due times": (
         lambda it: it.server.zadd(it.key("due"), {b"s" * 16: 1}), {"index without job"},
     ),
+    "a priority that is no number": (lambda it: it.server.zadd(it.key("lanes:mail"), {"high": 0}), set()),
+    "a queue whose name is no text": (lambda it: it.server.hset(it.key("depth"), b"\xff", 3), {"depth"}),
+    "a counter that nobody knows": (lambda it: it.server.hset(it.key("counters"), b"\xff", 3), set()),
     "a lane": (gone("lane:mail:0"), {"not in its lane", "depth"}),
     "a lane with others in its queue": (gone("lane:mail:5"), {"not in its lane", "depth"}),
     "the names of lanes": (gone("lanes:mail"), {"lane not named"}),

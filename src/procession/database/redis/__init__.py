@@ -229,7 +229,8 @@ class RedisDatabase(MeasureScripts, NoteVerbs, OrderScripts, RevisionScripts, Sc
 
         def read(reply: list[Any]) -> Counts:
             pairs = zip(reply[::2], reply[1::2], strict=True)
-            return Counts(**{name.decode(): int(number) for name, number in pairs})
+            numbers = {name.decode(errors="replace"): int(number) for name, number in pairs}
+            return Counts(**{name: numbers[name] for name in numbers.keys() & Counts.__struct_fields__})
 
         return self._ask("counts", [], read)
 
@@ -246,7 +247,7 @@ class RedisDatabase(MeasureScripts, NoteVerbs, OrderScripts, RevisionScripts, Sc
     ) -> Operation[Audit]:
         """See `Health.audit`."""
         part, position = split_cursor(cursor or (shelf and "stranded"))
-        arguments = [part, position, limit, int(mend), lease, shelf or ""]
+        arguments = [part, position.encode(errors="surrogateescape"), limit, int(mend), lease, shelf or ""]
         return self._ask("audit", arguments, lambda reply: audit_from(reply, part))
 
     def inspect(self) -> Operation[Inspection]:

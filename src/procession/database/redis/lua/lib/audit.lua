@@ -43,8 +43,8 @@ local function check_claims(worker)
   local claims = redis.call('HGETALL', held_key(worker))
   for i = 1, #claims, 2 do
     local token, claim = claims[i], claims[i + 1]
-    local ids, left = held_of(worker, token, claim), #claim > 3 and (struct.unpack('>I4', claim)) or 0
-    if #ids ~= left and wrong('held without a run', '', worker) then
+    local ids, left = held_of(worker, token, claim), left_of(claim)
+    if (#ids ~= left or left == 0) and wrong('held without a run', '', worker) then
       if #ids == 0 then redis.call('HDEL', held_key(worker), token) end
       hold(worker, token, ids)
       count('running', #ids - left)

@@ -45,10 +45,15 @@ local function hold(worker, token, jids)
   end
 end
 
+-- How many jobs a claim says that it holds; 0 for one that is cut short.
+local function left_of(claim)
+  return #claim > 3 and (struct.unpack('>I4', claim)) or 0
+end
+
 local function let_go(worker, token, number)
   local claim = redis.call('HGET', held_key(worker), token)
   if not claim then return end
-  local left = struct.unpack('>I4', claim) - number
+  local left = left_of(claim) - number
   if left > 0 then
     redis.call('HSET', held_key(worker), token, struct.pack('>I4', left) .. string.sub(claim, 5))
   else
@@ -105,6 +110,6 @@ end
 -- How many jobs a worker holds, without reading one of them.
 local function held_count(worker)
   local number = 0
-  for _, claim in ipairs(redis.call('HVALS', held_key(worker))) do number = number + struct.unpack('>I4', claim) end
+  for _, claim in ipairs(redis.call('HVALS', held_key(worker))) do number = number + left_of(claim) end
   return number
 end

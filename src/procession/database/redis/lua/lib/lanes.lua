@@ -51,9 +51,10 @@ local function pop(key, limit)
   return entries
 end
 
--- What the record of each job in a lane has in the bytes from 9 on.
+-- What the record of each job in a lane has in the bytes from 9 on. A priority that is no number has no lane, and who pops takes it
+-- out of the set.
 local function sign(queue, priority)
-  return struct.pack('>bBc0', priority, #queue, queue)
+  return struct.pack('>bBc0', tonumber(priority) or 0, #queue, queue)
 end
 
 local function is_queued(raw, entry, whose)
