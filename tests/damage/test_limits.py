@@ -50,6 +50,12 @@ DAMAGES: dict[str, tuple[Damage, set[str], str]] = {
         {"left over", "slot without job", "depth"}, "-q",
     ),
     "the turns": (lambda it, jids: it.server.delete(it.key("blocked")), {"no turn"}, "qb"),
+    "a turn that is out of order": (
+        lambda it, jids: it.server.zadd(it.key("blocked"), {turns(it)[0]: 7}), {"no turn"}, "qb",
+    ),
+    "a slot that is out of order": (
+        lambda it, jids: it.server.zadd(it.key("slots"), {LIMIT + jids[0].bytes: 7}), {"no slot"}, "qb",
+    ),
     "a turn of nobody": (
         lambda it, jids: it.server.zadd(it.key("blocked"), {LIMIT + b"\0" * 7 + b"?" * 16: 0}),
         {"index without job"}, "qb",

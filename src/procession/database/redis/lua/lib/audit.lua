@@ -195,14 +195,14 @@ local function check_slot(jid, r)
   local it = limits()
   local limit, _, turn = it.slot_of(jid)
   if r.state ~= BLOCKED then
-    if limit and not redis.call('ZSCORE', SLOTS, limit .. jid) and wrong('no slot', jid, 'slots') then
+    if limit and redis.call('ZSCORE', SLOTS, limit .. jid) ~= '0' and wrong('no slot', jid, 'slots') then
       redis.call('ZADD', SLOTS, 0, limit .. jid)
     end
   elseif not limit then
     if wrong('waits for nothing', jid, 'blocked') then to_lane(jid, r) end
   else
     local entry = it.turn_of(limit, r.priority, turn, jid)
-    if not redis.call('ZSCORE', WAITING, entry) and wrong('no turn', jid, 'blocked') then
+    if redis.call('ZSCORE', WAITING, entry) ~= '0' and wrong('no turn', jid, 'blocked') then
       redis.call('ZADD', WAITING, 0, entry)
     end
     check_limit(limit)
