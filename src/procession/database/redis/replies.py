@@ -33,6 +33,7 @@ class Answer(NamedTuple):
         return self.text[1:] in text if self.text.startswith("…") else text.startswith(self.text)
 
 
+OLDEST = "Redis 7.0 or Valkey 7.2 at least are needed"
 ANSWERS = (
     Answer("MOVED", "another node of the cluster owns the shard", Then.ASK_THERE),
     Answer("READONLY", "this is a replica: the primary is elsewhere now", Then.LOOK_AGAIN),
@@ -54,8 +55,8 @@ ANSWERS = (
     Answer("NOPERM", "the user lacks a right; docs/connecting.md lists those that are needed", Then.REFUSE),
     Answer("…DB index is out of range", "it has no database of this number; give the URL another", Then.REFUSE),
     Answer("DENIED", "protected mode: the server talks to its own machine only, until a password is set", Then.REFUSE),
-    Answer("…shebang", "older than Redis 7.0 or Valkey 7.2", Then.GIVE_UP),
-    Answer("…unknown command", "as above, or a proxy that does not know the command", Then.GIVE_UP),
+    Answer("…shebang", f"too old: {OLDEST}", Then.GIVE_UP),
+    Answer("…unknown command", f"too old ({OLDEST}), or a proxy or rename-command hides the command", Then.GIVE_UP),
 )
 
 
@@ -76,7 +77,7 @@ def raised(text: str, where: str) -> ProcessionError:
     if answer is None:
         return DatabaseError(f"the store at {where} answered with an error: {text}")
     if answer.then is Then.GIVE_UP:
-        return WrongVersion(f"the store at {where} is too old: Redis 7.0 or Valkey 7.2 at least are needed ({text})")
+        return WrongVersion(f"the store at {where} cannot be used: {answer.meaning} ({text})")
     return StoreRefused(f"the store at {where} does not take this now: {answer.meaning} ({text})")
 
 
