@@ -50,9 +50,9 @@ class Waiter:
 
     async def close(self) -> None:
         """Stop listening; who waits still is told so."""
-        if (listening := self._listening) is not None:
-            listening.cancel()
-            await asyncio.gather(listening, return_exceptions=True)
+        if self._listening is not None:
+            self._listening.cancel()
+            await asyncio.gather(self._listening, return_exceptions=True)
         self._fail(Unavailable("the connection on which this job was waited for was given up"))
 
     async def _look(self, jids: list[UUID]) -> None:
@@ -68,10 +68,10 @@ class Waiter:
             while self._awaited:
                 await self._connection.wait([f"@{self._id}"], BLOCK)
                 await self._look([*self._awaited])
+        except asyncio.CancelledError:
+            pass  # a task that ends with it keeps these frames, and they the socket, though its loop has ended
         except Exception as error:
             self._fail(error)
-        finally:
-            self._listening = None  # a task that was cancelled holds these frames, and they the socket: a loop may end
 
     def _fail(self, error: Exception) -> None:
         for futures in self._awaited.values():
