@@ -198,6 +198,12 @@ def test_machines_read_health_and_bounded_metrics(app: Procession, client: Clien
     assert metrics.count("# TYPE") == metrics.count("# HELP") == 7
 
 
+def test_metrics_are_exact_however_far_they_have_counted(app: Procession, client: Client) -> None:
+    info = b'{"queues":["mail"],"concurrency":12345678}'
+    app.ask(app.database.heartbeat("w", lease=60_000, info=info))
+    assert "procession_worker_places 12345678\n" in client.get("/metrics").text
+
+
 def test_a_password_file_names_users_and_roles(app: Procession) -> None:
     client = Client(Dashboard(app, auth=Passwords(["# who", "ann:s3:cret", "eve:look:viewer"])), app)
     refused = client.get("/")

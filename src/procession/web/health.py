@@ -53,7 +53,7 @@ async def metrics_text(app: Procession) -> str:
 
     def family(name: str, kind: str, says: str, samples: list[tuple[str, float]]) -> None:
         lines.append(f"# HELP procession_{name} {says}\n# TYPE procession_{name} {kind}\n")
-        lines.extend(f"procession_{name}{labels} {value:g}\n" for labels, value in samples)
+        lines.extend(f"procession_{name}{labels} {value:.15g}\n" for labels, value in samples)
 
     events = ("enqueued", "processed", "failed", "cancelled", "retried", "recovered")
     family("jobs_total", "counter", "Jobs by what became of them, since the namespace began.",
