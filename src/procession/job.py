@@ -230,6 +230,15 @@ class Job(Struct, frozen=True, kw_only=True):
         last = self.failures[-1]
         return f"{last.type}: {last.message}" if last.message else last.type
 
+    @property
+    def ran(self) -> int | None:
+        """Milliseconds that the last attempt of a finished job took; None where none began, or the job is not finished.
+        One that was cancelled while it waited to be repeated ran until it failed, as far as that is known."""
+        if not self.start_at or not self.finish_at:
+            return None
+        failed_at = self.failures[-1].at if self.failures and self.state is State.CANCELLED else 0
+        return (failed_at if failed_at >= self.start_at else self.finish_at) - self.start_at
+
 
 def jid_of(value: int) -> UUID:
     """A jid from its 128 bits: what `UUID(int=value)` returns, without looking at its six forms of input again."""

@@ -164,8 +164,10 @@ def _reached(value: Any, path: list[str]) -> list[Any]:
 def _measured(job: Job, key: str, now: int) -> Iterator[float]:
     """The number or duration of a job that is compared; nothing when it has none."""
     if key == "ran":
-        if job.start_at and (job.state.final or job.state is State.RUNNING):
-            yield (job.finish_at or now) - job.start_at
+        if job.ran is not None:
+            yield job.ran
+        elif job.start_at and job.state is State.RUNNING:
+            yield now - job.start_at
     elif key == "waited":
         yield (job.start_at or job.finish_at or now) - job.enqueued_at
     elif key.startswith("args."):

@@ -175,6 +175,14 @@ def test_what_never_ran_has_no_run_time_and_waits_until_now() -> None:
     assert not matches(parse("waited:>1h"), job(), NOW)
 
 
+def test_what_was_cancelled_before_its_next_attempt_ran_until_it_failed() -> None:
+    failed = Failure(attempt=1, type="E", message="", at=NOW - HOUR + SECOND)
+    cancelled = job(
+        state=State.CANCELLED, attempt=1, start_at=NOW - HOUR, finish_at=NOW - MINUTE, failures=(failed,)
+    )
+    assert matches(parse("ran:>=1s ran:<=1s"), cancelled, NOW)
+
+
 def test_only_the_states_that_a_filter_leaves_open_are_looked_into() -> None:
     assert states_of(parse("state:failed,retrying queue:mail")) == {State.FAILED, State.DELAYED}
     assert states_of(parse("(state:failed OR state:running) -state:running")) == {State.FAILED}

@@ -7,13 +7,17 @@ from collections.abc import Iterator
 
 import pytest
 
-from procession import Procession, current_job
+from procession import Procession, Retry, constant, current_job
 from tests.web.conftest import HOSTILE, Client, enqueue, made, perform
 
 
 @pytest.fixture
 def app(namespace: str) -> Iterator[Procession]:
     app = made(f"memory://{namespace}", namespace)
+
+    @app.job(name="shop.try", retry=Retry(attempts=2, backoff=constant("1h")))
+    async def try_() -> None:
+        raise ValueError
 
     @app.job(name="shop.talk", retry=False)
     async def talk(words: str) -> None:
@@ -62,6 +66,18 @@ class TestHTML:
         assert shown.count("said &lt;script&gt;") == 1
         assert "<script>alert" not in shown
         assert not set(shown) & {"\u202e", "\x00"}
+
+    def test_what_is_cancelled_before_its_next_attempt_has_not_run_until_then(
+        self, app: Procession, client: Client
+    ) -> None:
+        registered = app.registry.get("shop.try")
+        assert registered is not None
+        jid = app.caller(registered.source).enqueue().jid
+        perform(app)
+        app.cancel(jid)
+        course = client.get(f"/jobs/{jid}.json").json()["parts"][0]["timeline"]
+        assert course["events"][-1]["says"] == "cancelled"
+        assert not [it for it in course["stretches"] if "ran" in it["says"]]
 
     def test_a_job_that_is_gone_has_neither_reason_nor_log(self, client: Client) -> None:
         shown = client.get("/jobs/019a0000-0000-7000-8000-000000000000").text

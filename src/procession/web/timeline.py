@@ -60,10 +60,13 @@ def timeline(job: Job) -> Timeline:
         events.append(Event(job.start_at, "running", f"attempt {job.attempt} began"))
         marks.append((job.start_at, "waited", f"until attempt {job.attempt}"))
     if job.finish_at:
-        ran = f" after {span(job.finish_at - job.start_at)}" if job.start_at else ""
+        until_then = job.ran is not None and job.start_at + job.ran == job.finish_at
+        ran = f" after {span(job.finish_at - job.start_at)}" if until_then else ""
         events.append(Event(job.finish_at, job.state.value, f"{job.state.value}{ran}{last}"))
-        if job.start_at:
+        if until_then:
             marks.append((job.finish_at, "ran", f"attempt {job.attempt} ran"))
+        elif job.start_at:
+            marks.append((job.finish_at, "waited", f"until it was {job.state.value}"))
     if job.due_at and job.state is State.DELAYED:
         events.append(Event(job.due_at, "delayed", "is due"))
     end = max((at for at, _, _ in marks), default=job.enqueued_at)
