@@ -90,7 +90,8 @@ def test_without_auth_only_this_machine_is_answered(app: Procession) -> None:
     rebound = Client(Dashboard(app), app, base="http://evil.example")
     assert rebound.get("/").status_code == 403
     behind_a_proxy = Client(Dashboard(app), app)
-    assert behind_a_proxy.get("/", headers={"X-Forwarded-For": "192.0.2.7"}).status_code == 403
+    for header in ("X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "Via"):
+        assert behind_a_proxy.get("/", headers={header: "192.0.2.7"}).status_code == 403
     for name in ("localhost:8686", "127.0.0.1:8686", "[::1]:8686"):
         assert Client(Dashboard(app), app, base=f"http://{name}").get("/").status_code == 200
 

@@ -53,7 +53,7 @@ CLOSED = (
     " Open it as http://127.0.0.1, or give Dashboard(app, auth=…), or `procession web --password-file FILE`."
 )
 FOREIGN = "Refused: this did not come from a page of this dashboard (Sec-Fetch-Site or Origin says so)."
-FORWARDED = ("x-forwarded-for", "x-real-ip", "forwarded")
+FORWARDED = ("x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "forwarded", "via")
 
 
 def only_loopback(request: HTTPConnection) -> Access | None:
