@@ -127,6 +127,7 @@ def test_what_cannot_be_done_is_answered_in_json_that_says_what_to_do(here: Proc
         ("GET", f"/api/jobs/{nobody}", None, 404, "no job"),
         ("GET", "/api/jobs?filter=(", None, 400, "filter"),
         ("GET", "/api/jobs?limit=a", None, 400, "must be a number"),
+        ("GET", f"/api/trail?before={'0' * 19}{'9' * 5_000}", None, 400, "must be a number"),
         ("GET", "/api/nowhere", None, 404, "openapi.json"),
         ("POST", "/api/stats", {}, 405, "openapi.json"),
         ("POST", "/api/jobs/retry", {"ids": []}, 400, "openapi.json"),

@@ -198,6 +198,16 @@ def test_machines_read_health_and_bounded_metrics(app: Procession, client: Clien
     assert metrics.count("# TYPE") == metrics.count("# HELP") == 7
 
 
+def test_an_address_that_takes_another_method_says_which(client: Client) -> None:
+    for answer, takes in (
+        (client.get("/theme"), {"POST"}),
+        (client.post("/healthz", headers=OURS), {"GET", "HEAD"}),
+        (client.post("/api/stats", headers=OURS), {"GET", "HEAD"}),
+    ):
+        assert (answer.status_code, {*answer.headers["allow"].split(", ")}) == (405, takes)
+        assert "no such page" not in answer.text
+
+
 def test_metrics_are_exact_however_far_they_have_counted(app: Procession, client: Client) -> None:
     info = b'{"queues":["mail"],"concurrency":12345678}'
     app.ask(app.database.heartbeat("w", lease=60_000, info=info))
@@ -208,6 +218,7 @@ def test_a_password_file_names_users_and_roles(app: Procession) -> None:
     client = Client(Dashboard(app, auth=Passwords(["# who", "ann:s3:cret", "eve:look:viewer"])), app)
     refused = client.get("/")
     assert (refused.status_code, refused.headers["www-authenticate"][:5]) == (401, "Basic")
+    assert "by HTTP Basic" in client.get("/api/stats").json()["error"]
     assert client.get("/", auth=("ann", "wrong")).status_code == 401
     assert client.get("/", auth=("nobody", "")).status_code == 401
     assert client.get("/", headers={"Authorization": b"Basic \xe9"}).status_code == 401

@@ -17,7 +17,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from msgspec import Struct
 from starlette.requests import HTTPConnection
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from procession.errors import ConfigError
 
@@ -101,6 +101,12 @@ def split(address: str) -> SplitResult:
         return SplitResult("", "", "", "", "")
 
 
+def is_api(request: HTTPConnection) -> bool:
+    """True when a program asks, which is answered in JSON whatever happens."""
+    path: str = request.scope["path"]
+    return path.removeprefix(request.scope.get("root_path", "")).startswith("/api/")
+
+
 class Passwords:
     """An `auth` for HTTP Basic, for where no application says who is who. Use it behind TLS only.
 
@@ -138,7 +144,10 @@ class Passwords:
         secret, role = self._known.get(user, (b"", Role.VIEWER))
         if scheme.lower() == "basic" and hmac.compare_digest(given.encode(), secret) and secret:
             return Access(user, role)
-        return Response("Who are you?", 401, {"WWW-Authenticate": 'Basic realm="Procession", charset="UTF-8"'})
+        asks = {"WWW-Authenticate": 'Basic realm="Procession", charset="UTF-8"'}
+        if is_api(request):
+            return JSONResponse({"error": "Who are you? Give user and password by HTTP Basic."}, 401, asks)
+        return Response("Who are you?", 401, asks)
 
 
 def _entry(line: str, number: int) -> tuple[str, str, Role]:

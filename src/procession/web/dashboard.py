@@ -16,9 +16,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from procession.client import Procession
 from procession.errors import ProcessionError
-from procession.web.access import CLOSED, FOREIGN, Access, Auth, is_same_origin, lowered, only_loopback
+from procession.web.access import CLOSED, FOREIGN, Access, Auth, is_api, is_same_origin, lowered, only_loopback
 from procession.web.actions import action_routes
-from procession.web.api import api_routes, is_api, refusal
+from procession.web.api import api_routes, refusal
 from procession.web.assets import asset_routes
 from procession.web.bulk import bulk_routes
 from procession.web.editing import editing_routes

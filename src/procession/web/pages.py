@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -13,9 +13,8 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from procession.errors import ConfigError, DatabaseError, NoAnswer, ProcessionError
-from procession.web.access import Access
+from procession.web.access import Access, is_api
 from procession.web.actions import said
-from procession.web.api import is_api
 from procession.web.onejob import OneJob
 from procession.web.onequeue import OneQueue
 from procession.web.oneschedule import OneSchedule
@@ -132,14 +131,17 @@ def problem(renderer: Renderer) -> Callable[[Request, Exception], Awaitable[Resp
     async def answer(request: Request, error: Exception) -> Response:
         status = next((code for kind, code in STATUSES if isinstance(error, kind)), 404)
         says = str(error) if isinstance(error, ProcessionError) else "There is no such page."
+        headers: Mapping[str, str] = {}
         if isinstance(error, HTTPException):
-            status = error.status_code
+            status, headers = error.status_code, error.headers or {}
+        if status == 405:
+            says = f"{request.method} is not for this address; it takes {headers.get('Allow', '')}."
         if is_api(request):
             says = says if isinstance(error, ProcessionError) else f"{error}: /api/openapi.json says what there is."
         if is_api(request) or request.scope["path"].endswith(".json"):
-            return JSONResponse({"error": says}, status)
+            return JSONResponse({"error": says}, status, headers)
         if "procession.access" not in request.scope:  # an open path, so whoever asks is to see nothing of ours
-            return PlainTextResponse(says, status)
-        return HTMLResponse(renderer.problem(says, page_of(request, "problem", {})), status)
+            return PlainTextResponse(says, status, headers)
+        return HTMLResponse(renderer.problem(says, page_of(request, "problem", {})), status, headers)
 
     return answer
