@@ -179,6 +179,7 @@ def test_jobs_are_found_and_changed_by_a_filter_and_say_why_they_wait(run: Run) 
     found = json.loads(run("jobs", "error:ValueError since:1h", "--json").stdout)
     assert {job["jid"] for job in found["jobs"]} == {*jids[1:]}
     assert jids[0] in run("jobs", "list", "args.to:ada").stdout
+    assert jids[0] in run("jobs", "list", "--queue", "mail").stdout
     assert jids[0] in run("jobs", "list", "--state", "processed", "--queue", "mail", "--name", "shop.*").stdout
     assert "sate" in run("jobs", "sate:failed", code=2).stderr
     asked = run("jobs", "retry", "--filter", "error:ValueError", code=1).stderr  # nobody answers

@@ -89,7 +89,7 @@ def list_jobs(
 def _rewritten(text: str, **options: str | None) -> Filter:
     """The filter of the words and of the options, which say the same in a longer way."""
     given = [Term(key, (value,)) for key, value in options.items() if value]
-    if not text.strip() and not options["state"]:
+    if not text.strip() and not given:
         given.append(Term("state", ("failed",)))
     parts = ([parse(text)] if text.strip() else []) + given
     return parts[0] if len(parts) == 1 else Every(tuple(parts))
@@ -110,12 +110,15 @@ def change(app: Procession, verb: Verb, text: str, *, yes: bool, as_json: bool) 
     if not yes:
         _show(bulk.preview(), DONE[verb])
         click.confirm(f"{verb} them?", abort=True, err=True)
-    for progress in bulk:
+    try:
+        for progress in bulk:
+            if sys.stderr.isatty():
+                click.echo(f"\r{progress.changed:,} {DONE[verb]}, {progress.scanned:,} looked at", err=True, nl=False)
+    finally:  # what was changed before somebody stopped it is changed
         if sys.stderr.isatty():
-            click.echo(f"\r{progress.changed:,} {DONE[verb]}, {progress.scanned:,} looked at", err=True, nl=False)
-    if sys.stderr.isatty():
-        click.echo("", err=True)
-    signed(app, verb, text, changed=bulk.progress.changed, asked=bulk.progress.changed)
+            click.echo("", err=True)
+        if bulk.progress.done or bulk.progress.changed:
+            signed(app, verb, text, changed=bulk.progress.changed, asked=bulk.progress.changed)
     if as_json:
         print_json(bulk.progress)
     else:
