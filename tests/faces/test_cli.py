@@ -163,6 +163,8 @@ def test_queues_are_paused_resumed_and_purged(run: Run) -> None:
     run("worker", "shop:app", "--burst")
     assert json.loads(run("stats", "--json").stdout)["queued"] == 1
     run("queues", "resume", "mail")
+    asked = run("queues", "purge", "mail", "--json", code=1)  # nobody answers
+    assert (asked.stdout, "remove every queued job of mail?" in asked.stderr) == ("", True)
     assert json.loads(run("queues", "purge", "mail", "--yes", "--json").stdout) == {"removed": 1}
     run("flush", "--confirm", "wrong", code=2)
     run("flush", "--confirm", "procession")

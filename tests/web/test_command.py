@@ -50,6 +50,8 @@ def test_the_dashboard_is_served_where_it_says(valkey_url: str, namespace: str, 
         shown = httpx.get(address).text
         assert f'<span class="where">{namespace}</span>' in shown
         assert httpx.get(f"{address}healthz").text == "ok\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 0
 
 
 def test_a_port_that_is_taken_is_one_line(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def resume(queue: str, url: str | None, namespace: str | None, as_json: bool) ->
 def purge(queue: str, yes: bool, url: str | None, namespace: str | None, as_json: bool) -> None:
     """Remove all queued jobs of QUEUE."""
     if not yes:
-        click.confirm(f"remove every queued job of {queue}?", abort=True)
+        click.confirm(f"remove every queued job of {queue}?", abort=True, err=True)
     app = open_app(url, namespace)
     removed = app.purge(queue)
     signed(app, "purge", queue, changed=removed, asked=removed)

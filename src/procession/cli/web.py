@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -75,7 +76,8 @@ def web(
         raise ConfigError(f"--host {host} --port {port}: cannot listen there: {error}") from None
     shown = f"[{host}]" if ":" in host else host
     click.echo(f"the dashboard of {app.settings.namespace!r} is at http://{shown}:{line.getsockname()[1]}/")
-    server.run(sockets=[line])
+    with suppress(KeyboardInterrupt):  # which uvicorn raises once more when it has ended
+        server.run(sockets=[line])
 
 
 def needed() -> None:
