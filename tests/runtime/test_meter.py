@@ -61,6 +61,7 @@ def test_what_was_performed_is_in_the_history_of_all_of_its_queue_and_of_its_nam
     performed(app, quick.enqueue, quick.enqueue, bad.enqueue, unwanted.enqueue)
     try:
         assert events(app) == (4, 2, 1, 1, 1)
+        assert {it.type for it in app.errors()} == {"ValueError"}  # what discards itself has not failed
         assert events(app, queue="a") == (2, 2, 0, 0, 0)
         assert events(app, name="bad") == (0, 0, 1, 1, 0)
         for scope in ({}, {"queue": "a"}, {"name": "quick"}):

@@ -74,7 +74,7 @@ class Meter:
             ran = None if seconds is None else class_of(seconds * 1_000)
             kind = (registered.name, claimed.queue, outcome.move, ran, claimed.waited)
             alike[kind] = alike.get(kind, 0) + 1
-            if outcome.failure:
+            if outcome.failure and outcome.move is not Move.DISCARD:
                 self._failed(outcome.failure, registered.name, claimed.jid, registered.sealing)
         if len(alike) > ALIKE:
             self._spread()
