@@ -233,8 +233,8 @@ class Job(Struct, frozen=True, kw_only=True):
     @property
     def ran(self) -> int | None:
         """Milliseconds that the last attempt of a finished job took; None where none began, or the job is not finished.
-        One that was cancelled while it waited to be repeated ran until it failed, as far as that is known."""
-        if not self.start_at or not self.finish_at:
+        One that was cancelled while it waited to be repeated ran until it failed; None where it had put itself off."""
+        if not self.start_at or not self.finish_at or (self.state is State.CANCELLED and not self.attempt):
             return None
         failed_at = self.failures[-1].at if self.failures and self.state is State.CANCELLED else 0
         return (failed_at if failed_at >= self.start_at else self.finish_at) - self.start_at

@@ -181,6 +181,8 @@ def test_what_was_cancelled_before_its_next_attempt_ran_until_it_failed() -> Non
         state=State.CANCELLED, attempt=1, start_at=NOW - HOUR, finish_at=NOW - MINUTE, failures=(failed,)
     )
     assert matches(parse("ran:>=1s ran:<=1s"), cancelled, NOW)
+    put_off = job(state=State.CANCELLED, attempt=0, start_at=NOW - HOUR, finish_at=NOW - MINUTE)
+    assert not matches(parse("ran:>=0s"), put_off, NOW)
 
 
 def test_only_the_states_that_a_filter_leaves_open_are_looked_into() -> None:
