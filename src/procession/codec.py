@@ -206,7 +206,7 @@ class Signature:
         try:
             came = self._call.decode(raw)
         except (msgspec.ValidationError, NotImplementedError) as error:
-            lost = isinstance(error, NotImplementedError) or _lost_in_json(given)
+            lost = isinstance(error, NotImplementedError) or _lost_in_json(given, "args")
             raise (NotEncodable if lost else BadArguments)(f"{self}: {_located(error)}") from None
         for position, name in enumerate(self._names):
             if name in given:
@@ -363,10 +363,11 @@ def _first_unencodable(value: Any, path: str) -> tuple[str, Any]:
     return path, value
 
 
-def _lost_in_json(value: Any) -> bool:
+def _lost_in_json(value: Any, path: str) -> str:
+    """Where the first number is that JSON has no form for; "" when there is none."""
     if isinstance(value, float):
-        return not math.isfinite(value)
-    return any(_lost_in_json(item) for _, item in _parts(value, ""))
+        return "" if math.isfinite(value) else path
+    return next(filter(None, (_lost_in_json(item, where) for where, item in _parts(value, path))), "")
 
 
 def _compare(sent: Any, came: Any, path: str) -> None:
@@ -435,6 +436,8 @@ def checked_plain(given: Mapping[str, Any]) -> bytes:
     except Exception as error:
         path, value = _first_unencodable(given, "args")
         raise NotEncodable(f"{path} cannot be kept as JSON: {_shown(value)}: {error}", path=path) from None
+    if lost := _lost_in_json(given, "args"):
+        raise NotEncodable(f"{lost} cannot be kept as JSON, which has neither infinity nor nan", path=lost)
     if len(raw) > LARGEST:
         raise TooLarge(f"the arguments take {len(raw):,} bytes, {LARGEST:,} are allowed")
     return raw

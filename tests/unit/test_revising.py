@@ -11,7 +11,7 @@ from msgspec import Raw
 
 from procession import BadArguments, Limit, Procession
 from procession.codec import encode_spec
-from procession.errors import ConfigError, Sealed
+from procession.errors import ConfigError, NotEncodable, Sealed
 from procession.job import Job, Spec, SpecOptions, State, new_jid
 from procession.registry import Registry
 from procession.revising import revision
@@ -55,6 +55,16 @@ def test_an_app_that_does_not_know_the_job_takes_any_object(app: Procession, nam
     with pytest.raises(BadArguments, match="an object of names"):
         looking.retry(jid, args=["x"])  # type: ignore[arg-type]
     assert looking.retry(jid, args={"other": 1})
+
+def test_a_number_that_json_has_no_form_for_is_refused_as_at_an_enqueue(app: Procession, namespace: str) -> None:
+    @app.job(name="weigh")
+    def weigh(what: Any) -> None: ...
+
+    jid = cancelled(app, weigh.bind(1))
+    for asker in (app, Procession(app.settings.url, namespace=namespace)):
+        with pytest.raises(NotEncodable, match=r"args\.what\.kg\[1\]"):
+            asker.retry(jid, args={"what": {"kg": [1.5, float("inf")]}})
+    assert app.find_job(jid).args == {"what": 1}  # type: ignore[union-attr]
 
 def test_a_key_made_of_the_arguments_is_made_anew_and_one_that_was_given_stays(app: Procession, namespace: str
 ) -> None:
