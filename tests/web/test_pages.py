@@ -198,6 +198,21 @@ def test_machines_read_health_and_bounded_metrics(app: Procession, client: Clien
     assert metrics.count("# TYPE") == metrics.count("# HELP") == 7
 
 
+@pytest.mark.parametrize(
+    ("header", "packs"),
+    [
+        ("gzip, deflate, br", True), ("GZIP;q=0.5", True), ("br, gzip ; q=1", True), ("", False), ("br", False),
+        ("gzip;q=0", False), ("identity, gzip; q=0.00, br", False), ("gzip;q=0.01", True),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_unpacked_by_who_asks_is_not_packed(client: Client, header: str, packs: bool) -> None:
+    style = re.search(r'"(/static/[^"]+\.css)"', client.get("/").text)
+    assert style is not None
+    for path in ("/", style[1]):
+        answer = client.get(path, headers={"Sec-Fetch-Site": "none", "Accept-Encoding": header})
+        assert ("content-encoding" in answer.headers) is packs
+
+
 def test_an_address_that_takes_another_method_says_which(client: Client) -> None:
     for answer, takes in (
         (client.get("/theme"), {"POST"}),

@@ -14,6 +14,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from procession.web.packed import takes_gzip
+
 FOLDER = Path(__file__).parent / "static"
 TYPES = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml"}
 
@@ -43,6 +45,6 @@ async def _asset(request: Request) -> Response:
     raw, packed = contents()[name]
     headers = {"Cache-Control": "public, max-age=31536000, immutable", "Vary": "Accept-Encoding"}
     kind = TYPES[Path(name).suffix]
-    if "gzip" in request.headers.get("accept-encoding", ""):
+    if takes_gzip(request):
         return Response(packed, headers={**headers, "Content-Encoding": "gzip"}, media_type=kind)
     return Response(raw, headers=headers, media_type=kind)
