@@ -10,9 +10,12 @@ import inspect
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from procession.errors import ConfigError
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -22,7 +25,9 @@ class Lifespan:
 
     def __init__(self) -> None:
         self._makers: list[Callable[[Any], Any]] = []
-        self._open = 0
+        self._open = False
+        self._opening: Future[None] | None = None
+        """Done when whoever opens them has come to an end with it, well or not."""
         self._resources: dict[str, Any] = {}
         self.resources: Mapping[str, Any] = MappingProxyType(self._resources)
         """Name → value, while they are open."""
@@ -43,27 +48,44 @@ class Lifespan:
     @asynccontextmanager
     async def opened(self, app: object) -> AsyncIterator[None]:
         """Open all, in order; close them in reverse. Within one process they are opened once: a second queue worker
-        that begins there meanwhile shares what the first has opened and will close, so it should end before that one.
+        that begins there meanwhile shares what the first has opened, or is about to open, and will close, so it should
+        end before that one.
 
         Raises:
             ConfigError: one yields something else than a dict, or two yield the same name.
         """
-        if self._open:
+        async with AsyncExitStack() as stack:
+            await self._enter(stack, app)
             yield
+
+    async def _enter(self, stack: AsyncExitStack, app: object) -> None:
+        """Open what nobody in this process has opened; whoever comes meanwhile waits, and sees whether it went well."""
+        import asyncio  # not by a program that only enqueues
+        from concurrent.futures import Future
+
+        while self._opening is not None:
+            await asyncio.shield(asyncio.wrap_future(self._opening))
+        if self._open:
             return
-        self._open = 1
+        opening = self._opening = Future[None]()
         try:
-            async with AsyncExitStack() as stack:
+            async with AsyncExitStack() as opened:
+                opened.callback(self._closed)
                 for maker in self._makers:
                     if inspect.isasyncgenfunction(maker):
-                        made = await stack.enter_async_context(asynccontextmanager(maker)(app))
+                        made = await opened.enter_async_context(asynccontextmanager(maker)(app))
                     else:
-                        made = stack.enter_context(contextmanager(maker)(app))
+                        made = opened.enter_context(contextmanager(maker)(app))
                     self._take(maker, made)
-                yield
+                self._open = True
+                stack.push_async_exit(opened.pop_all())
         finally:
-            self._open = 0
-            self._resources.clear()
+            self._opening = None
+            opening.set_result(None)
+
+    def _closed(self) -> None:
+        self._open = False
+        self._resources.clear()
 
     def _take(self, maker: Callable[..., Any], made: Any) -> None:
         if made is None:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from procession import BadArguments, ConfigError, Depends, Procession, State, Worker, current_job
+from procession import BadArguments, ConfigError, Depends, Procession, ResultPending, State, Worker, current_job
+from procession.runtime.queue_worker import QueueWorker
 from tests.runtime.working import working
 
 
@@ -232,6 +233,42 @@ def test_a_worker_whose_resources_cannot_be_opened_does_not_begin(app: Processio
     with pytest.raises(ConnectionError, match="no database"):
         asyncio.run(main())
     assert handle.job().state is State.QUEUED
+    app.close()
+
+
+@pytest.mark.parametrize("at_first", ["well", "badly"])
+def test_a_worker_that_begins_while_another_opens_the_resources_waits_for_them(app: Procession, at_first: str) -> None:
+    goes_on = asyncio.Event()
+
+    @app.lifespan
+    async def pool(its: Procession) -> AsyncIterator[dict[str, Any]]:
+        NOTES.append("opening")
+        await goes_on.wait()
+        if at_first == "badly" and NOTES == ["opening"]:
+            raise ConnectionError("not yet")
+        yield {"pool": "open"}
+        NOTES.append("closed")
+
+    @app.job(name="j")
+    async def job(it: str = Depends("pool")) -> str:
+        return it
+
+    async def main() -> None:
+        handle = job.enqueue()
+        first, second = QueueWorker(app), QueueWorker(app)
+        running = [asyncio.ensure_future(it.run()) for it in (first, second)]
+        with pytest.raises(ResultPending):
+            await handle.result_async(0.3)
+        goes_on.set()
+        assert await handle.result_async(20) == "open"
+        second.stop()
+        await running[1]
+        first.stop()
+        await asyncio.gather(running[0], return_exceptions=at_first == "badly")
+        await app.close_async()
+
+    asyncio.run(main())
+    assert ["opening"] * (1 if at_first == "well" else 2) + ["closed"] == NOTES
     app.close()
 
 
