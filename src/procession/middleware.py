@@ -96,14 +96,15 @@ class Enqueuing:
             try:
                 self.calls = [self._begun(call) for call in self.calls]
             except BaseException as error:
-                raise self._failed(error) from None
+                self.__exit__(type(error), error, error.__traceback__)
+                raise
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is not None and self._open:
             other = self._failed(error)
             if other is not error:
-                raise other from error
+                raise other
 
     def stored(
         self, handles: list[JobHandle[R]], refused: Mapping[int, BaseException] = NOTHING_REFUSED

@@ -203,6 +203,37 @@ def test_a_layer_refuses_an_enqueue_and_the_outer_ones_hear_of_it(app: Processio
     assert app.stats().scheduled == 0
 
 
+def test_what_led_to_a_refusal_stays_with_its_error(app: Procession) -> None:
+    class Translating(Middleware):
+        def enqueue(self, call: Call[Any]) -> Generator[Call[Any], JobHandle[Any], None]:
+            try:
+                yield call
+            except PermissionError as error:
+                raise RuntimeError("closed") from error.__cause__
+
+    class Closed(Middleware):
+        def enqueue(self, call: Call[Any]) -> Generator[Call[Any], JobHandle[Any], None]:
+            try:
+                raise KeyError("no such tenant")
+            except KeyError as error:
+                raise PermissionError("closed") from error
+            yield call
+
+    @app.job(name="j")
+    def job() -> None: ...
+
+    app.use(Closed())
+    with pytest.raises(PermissionError, match="closed") as refused:
+        job.enqueue()
+    assert isinstance(refused.value.__cause__, KeyError)
+
+    app.registry.policies.middleware.insert(0, Translating())
+    app.registry.policies_changed()
+    with pytest.raises(RuntimeError, match="closed") as replaced:
+        job.enqueue()
+    assert isinstance(replaced.value.__cause__, KeyError)
+
+
 def test_of_many_calls_each_tells_its_layers_and_handlers_what_became_of_itself(app: Procession) -> None:
     notes: list[str] = []
     events: list[UUID] = []
