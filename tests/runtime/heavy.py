@@ -84,6 +84,19 @@ def chain(depth: int) -> BaseException:
     return error
 
 
+class Slow:
+    """Takes its time to be told, as a line that a handler writes to a slow disk."""
+
+    def __str__(self) -> str:
+        time.sleep(30)
+        return "told"
+
+
+@app.job(executor="process", timeout=0.3, hard_timeout=20, retry=False)
+def logs_slowly() -> None:
+    logging.getLogger("heavy").info("%s", Slow())
+
+
 RAISED = {
     "exit": lambda: SystemExit(3),
     "interrupt": KeyboardInterrupt,

@@ -163,6 +163,11 @@ def test_a_timeout_is_raised_inside_the_running_code_which_may_tidy_up(tmp_path:
     assert "time.sleep(60)" in sync.failures[0].traceback
 
 
+def test_a_timeout_that_comes_while_a_line_is_logged_is_not_lost() -> None:
+    for found in ended(heavy.logs_slowly.enqueue):
+        assert (found.state, found.error) == (State.FAILED, "JobTimeout: ran longer than its timeout of 0.3 s")
+
+
 def test_what_goes_on_after_its_hard_timeout_is_killed_and_only_that(tmp_path: Path) -> None:
     async def main() -> None:
         async with working(app) as worker:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from procession.context import CURRENT
+from procession.errors import JobError
 
 OFF = "OFF"
 
@@ -62,6 +63,8 @@ class Capture(logging.Handler):
             return
         try:
             job.notes().write(round(record.created * 1_000), record.levelname, record.name, self.format(record))
+        except JobError:  # raised inside a job process, wherever it is: the run is not to go on
+            raise
         except Exception:
             self.handleError(record)
 
