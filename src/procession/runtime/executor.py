@@ -386,7 +386,7 @@ def _charged(claimed: Claimed) -> int:
 def _wait(run: Run, retry: Retry, error: BaseException, attempt: int) -> int | None:
     """Milliseconds until the next run: what the worker class says, else what the error asks, else the policy's. None
     where the policy wants no other."""
-    if isinstance(error, Exception) and not retry.wants(error):
+    if isinstance(error, retry.never) or (isinstance(error, Exception) and not retry.wants(error)):
         return None
     hook = run.registered.backoff
     if hook is not None:
