@@ -70,8 +70,9 @@ class Extending:
             raise ConfigError(f"there is no event {kind!r}; there are {', '.join(get_args(Kind))}")
 
         def take(handler: H) -> H:
-            if kind == "enqueued" and inspect.iscoroutinefunction(handler):
-                raise ConfigError(f"{handler.__qualname__}: nothing can await it where jobs are enqueued; write a def")
+            if kind == "enqueued" and any(map(inspect.iscoroutinefunction, (handler, type(handler).__call__))):
+                name = getattr(handler, "__qualname__", repr(handler))
+                raise ConfigError(f"{name}: nothing can await it where jobs are enqueued; write a def")
             self.registry.policies.handlers.setdefault(kind, []).append(handler)
             self.registry.policies_changed()
             return handler

@@ -19,7 +19,16 @@ def app(request: pytest.FixtureRequest, namespace: str) -> Procession:
     return Procession(url, namespace=namespace, retry=Retry(attempts=2, backoff=constant(0.01)))
 
 
-@pytest.mark.parametrize("handled", ["sync", "async"])
+class Listening:
+    def __init__(self, heard: list[Event]) -> None:
+        self.heard = heard
+
+    async def __call__(self, event: Event) -> None:
+        await asyncio.sleep(0)
+        self.heard.append(event)
+
+
+@pytest.mark.parametrize("handled", ["sync", "async", "object"])
 @pytest.mark.parametrize("kind", ["sync", "async"])
 def test_handlers_hear_what_becomes_of_each_run(app: Procession, kind: str, handled: str) -> None:
     heard: list[Event] = []
@@ -29,11 +38,13 @@ def test_handlers_hear_what_becomes_of_each_run(app: Procession, kind: str, hand
         def handler(event: Event) -> None:
             assert threading.current_thread() is not threading.main_thread()
             heard.append(event)
-    else:
+    elif handled == "async":
 
         async def handler(event: Event) -> None:  # type: ignore[misc]
             await asyncio.sleep(0)
             heard.append(event)
+    else:
+        handler = Listening(heard)  # type: ignore[assignment]
 
     for name in ("started", "processed", "failed", "retried", "cancelled"):
         app.on(name)(handler)  # type: ignore[arg-type]
@@ -246,5 +257,6 @@ def test_what_no_handler_can_hear_is_refused() -> None:
 
     async def handler(event: Event) -> None: ...
 
-    with pytest.raises(ConfigError, match="write a def"):
-        app.on("enqueued")(handler)
+    for it in (handler, Listening([])):
+        with pytest.raises(ConfigError, match="write a def"):
+            app.on("enqueued")(it)

@@ -13,6 +13,7 @@ import logging
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from typing import Any
 
 from procession.events import Event, Handler, Kind, log_raised
 from procession.moves import Move
@@ -88,10 +89,10 @@ class Announcer:
             event = self._events.popleft()
             for handler in self._handlers.get(event.kind, ()):
                 try:
-                    if inspect.iscoroutinefunction(handler):
-                        await handler(event)
-                    else:
-                        await self._in_thread(handler, event)
+                    on_loop = inspect.iscoroutinefunction(handler)
+                    coming = handler(event) if on_loop else await self._in_thread(handler, event)
+                    if inspect.isawaitable(coming):  # of a def, too: an object whose __call__ is async, a decorated one
+                        await coming
                 except (Exception, asyncio.CancelledError, KeyboardInterrupt, SystemExit) as error:
                     if isinstance(error, asyncio.CancelledError) and self._cancelled():
                         raise  # else of something that the handler awaited
@@ -100,24 +101,25 @@ class Announcer:
     def _cancelled(self) -> bool:
         return self._telling is not None and self._telling.cancelling() > 0
 
-    async def _in_thread(self, handler: Handler, event: Event) -> None:
-        done: asyncio.Future[None] = self._loop.create_future()
+    async def _in_thread(self, handler: Handler, event: Event) -> Any:
+        done: asyncio.Future[Any] = self._loop.create_future()
 
-        def end(error: BaseException | None) -> None:
+        def end(error: BaseException | None, returned: Any) -> None:
             if not done.done():
-                done.set_result(None) if error is None else done.set_exception(error)
+                done.set_result(returned) if error is None else done.set_exception(error)
 
         def work() -> None:
             error: BaseException | None = None
+            returned = None
             try:
-                handler(event)
+                returned = handler(event)
             except BaseException as caught:
                 error = caught if isinstance(caught, Exception) else RuntimeError(repr(caught))
             with suppress(RuntimeError):  # a handler may outlive the loop
-                self._loop.call_soon_threadsafe(end, error)
+                self._loop.call_soon_threadsafe(end, error, returned)
 
         self._thread.submit(work)
-        await done
+        return await done
 
 
 def _event(kind: Kind, run: Run, *, error: str = "", reason: str = "", seconds: float = 0.0) -> Event:
