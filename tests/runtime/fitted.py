@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Generator, Iterator
+from contextvars import ContextVar
 from typing import Any
 
 from procession import CurrentJob, Depends, Encrypted, Failure, Middleware, Procession, Zlib
@@ -26,9 +27,14 @@ class Marked(Middleware):
 app.use(Marked())
 
 
+REGION: ContextVar[str] = ContextVar("REGION", default="nowhere")
+
+
 @app.lifespan
 async def resources(its: Procession) -> AsyncIterator[dict[str, Any]]:
+    before = REGION.set("north")
     yield {"opened_in": os.getpid()}
+    REGION.reset(before)
 
 
 def opened_in(pid: int = Depends("opened_in")) -> Iterator[int]:
@@ -48,6 +54,23 @@ def sync(n: int, pid: int = Depends(opened_in)) -> list[int]:
 @app.job(executor="process")
 async def coroutine(n: int, pid: int = Depends(opened_in)) -> list[int]:
     return [n, pid]
+
+
+async def moves() -> list[Any]:
+    region = REGION.get()
+    REGION.set("south")
+    return [region]
+
+
+@app.job(executor="process")
+def moves_sync() -> list[Any]:
+    region = REGION.get()
+    REGION.set("south")
+    return [region]
+
+
+on_loop = app.job(name="on_loop")(moves)
+in_process = app.job(name="in_process", executor="process")(moves)
 
 
 @app.job(executor="process", on_exhausted=leave_word)

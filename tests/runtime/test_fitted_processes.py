@@ -30,3 +30,13 @@ def test_all_that_surrounds_a_job_is_in_its_own_process(monkeypatch: pytest.Monk
     assert word.read_text().endswith(" ValueError: for good")
     assert not word.read_text().startswith(f"{os.getpid()} ")
     fitted.app.flush(confirm="fitted")
+
+
+def test_what_the_lifespan_sets_in_its_context_each_job_on_its_loop_or_in_its_process_begins_with() -> None:
+    async def main() -> None:
+        async with working(fitted.app):
+            for job in (fitted.on_loop, fitted.in_process, fitted.moves_sync) * 2:
+                assert (await job.enqueue().result_async(30))[0] == "north"
+
+    asyncio.run(main())
+    fitted.app.flush(confirm="fitted")

@@ -82,8 +82,9 @@ class JobProcess:
         threading.Thread(target=self._note, name="procession-notes", daemon=True).start()
         with capturing(self._app.settings.capture_logs), asyncio.Runner() as runner:
             lifespan = self._app.registry.policies.lifespan.opened(self._app)
+            around = contextvars.copy_context()  # each job has a copy, with what the lifespan has set
             try:
-                runner.run(lifespan.__aenter__())
+                runner.run(lifespan.__aenter__(), context=around)
             except BaseException as error:  # whatever the app's own code does
                 logging.getLogger("procession").exception("the app's lifespan cannot begin")
                 self._say(Unable(f"the app's lifespan raised {type(error).__qualname__}: {error}"))
@@ -91,14 +92,14 @@ class JobProcess:
             self._say(Ready(self._app.registry.names()))
             while (begun := self._begun.get()) is not None:
                 run, worker = begun
-                verdict = run if isinstance(run, Verdict) else self._perform(run, worker, runner)
+                verdict = run if isinstance(run, Verdict) else around.run(self._perform, run, worker, runner)
                 self._run = None
                 if isinstance(run, Run):
                     self._noted(run, last=True)
                 with contextlib.suppress(Exception):  # whatever a job has done to it
                     sys.stdout.flush()
                 self._say(Ended(verdict, worn=self._exhausted))
-            runner.run(lifespan.__aexit__(None, None, None))
+            runner.run(lifespan.__aexit__(None, None, None), context=around)
 
     def _say(self, message: FromJob) -> None:
         with self._speaking:
