@@ -36,7 +36,7 @@ test-django: $(READY)  ## Django's own tasks (Django 6), where a Python >= 3.12 
 	@test -n "$(PYTHON6)" || { echo "no python >= 3.12 found; call make test-django PYTHON6=/path/to/python"; exit 1; }
 	@test -x .venvs/django/bin/python || $(PYTHON6) -m venv .venvs/django
 	@.venvs/django/bin/pip install --quiet --disable-pip-version-check -e '.[embedded]' 'Django>=6' pytest pytest-timeout pytest-xdist
-	.venvs/django/bin/python -m pytest tests/integrations/test_django.py
+	.venvs/django/bin/python -m pytest tests/integrations/test_django.py tests/integrations/test_django_signals.py
 
 versions:  ## all tests under each Python from 3.11 on that is at hand
 	@for v in 3.11 3.12 3.13 3.14 3.15; do if python$$v -c pass 2>/dev/null; then echo "== python$$v"; \

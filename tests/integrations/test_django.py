@@ -9,10 +9,6 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,93 +18,13 @@ from uuid import UUID
 import pytest
 
 from procession import ConfigError, Procession
-from procession.runtime.queue_worker import QueueWorker
+from tests.integrations.conftest import BACKEND, perform
 from tests.process.family import until
 
 pytestmark = pytest.mark.xdist_group("django")  # set up once per process
 ROOT = Path(__file__).parents[2]
 PATH = [str(ROOT), os.environ.get("PYTHONPATH", "."), "."]
-BACKEND = "procession.integrations.django.ProcessionBackend"
 DUMMY = {True: "django.tasks.backends.dummy.DummyBackend", False: "django_tasks.backends.dummy.DummyBackend"}
-
-
-@pytest.fixture(scope="session")
-def home() -> Iterator[str]:
-    with tempfile.TemporaryDirectory(prefix="shop-") as folder:
-        yield folder
-
-
-@pytest.fixture(scope="session")
-def project(home: str) -> Any:
-    """Django, set up once per test process, with its table in a file."""
-    os.environ |= {"SHOP_HOME": home, "SHOP_URL": "memory://django", "SHOP_NAMESPACE": "django"}
-    os.environ["DJANGO_SETTINGS_MODULE"] = "tests.integrations.shop.settings"
-    import django
-
-    django.setup()
-    from django.core.management import call_command
-    from django.db import connection, transaction
-    from django.test import override_settings
-
-    from procession.integrations.django import interface
-    from tests.integrations.shop import tasks
-    from tests.integrations.shop.models import Order
-
-    call_command("migrate", run_syncdb=True, verbosity=0)
-    connection.close()
-    return SimpleNamespace(
-        override_settings=override_settings,
-        transaction=transaction,
-        tasks=tasks,
-        Order=Order,
-        interface=interface,
-        native=interface.Task.__module__ == "django.tasks.base",
-    )
-
-
-@pytest.fixture(params=["memory", "valkey"])
-def backend(request: pytest.FixtureRequest, project: Any, namespace: str) -> Iterator[Any]:
-    """The default backend of a fresh namespace."""
-    url = f"memory://{namespace}" if request.param == "memory" else request.getfixturevalue("valkey_url")
-    options = {"url": url, "namespace": namespace, "retry": False}
-    given = {"default": {"BACKEND": BACKEND, "QUEUES": ["default", "mail"], "OPTIONS": options}}
-    with project.override_settings(TASKS=given):
-        made = project.interface.task_backends["default"]
-        yield made
-        made.app.flush(confirm=namespace)
-        made.app.close()
-
-
-@pytest.fixture
-def only(project: Any, namespace: str) -> Iterator[Callable[..., Any]]:
-    """The default backend with other settings, over memory."""
-    with project.override_settings():
-
-        def make(queues: list[str] | None = None, **options: Any) -> Any:
-            options = {"url": f"memory://{namespace}", "namespace": namespace, "retry": False, **options}
-            params: dict[str, Any] = {"BACKEND": BACKEND, "OPTIONS": options}
-            if queues is not None:
-                params["QUEUES"] = queues
-            override = project.override_settings(TASKS={"default": params})
-            override.enable()
-            opened.append(override)
-            return project.interface.task_backends["default"]
-
-        opened: list[Any] = []
-        yield make
-        for override in reversed(opened):
-            override.disable()
-
-
-def perform(app: Procession) -> None:
-    """Perform all that is ready, with a real queue worker on a thread of its own."""
-
-    async def run() -> None:
-        await QueueWorker(app, burst=True).run()
-        await app.close_async()
-
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(asyncio.run, run()).result()
 
 
 # What Django expects of a backend
@@ -275,88 +191,6 @@ def test_a_run_that_fails_is_repeated_as_the_task_says_and_is_ready_meanwhile(ba
     assert (result.return_value, result.attempts) == ("at last", 2)
     job = backend.app.find_job(result.id)
     assert (job.tags, backend.app.registry.get(job.name).timeout) == (("often",), 5_000)
-
-
-# Signals
-
-
-def test_django_is_told_of_a_task_s_life_once_and_not_of_runs_that_are_repeated(backend: Any, project: Any) -> None:
-    heard: list[tuple[str, str]] = []
-    over = threading.Event()
-    api = project.interface
-
-    def hear(name: str) -> Callable[..., None]:
-        def receiver(sender: Any, task_result: Any, **_: Any) -> None:
-            heard.append((name, str(task_result.status)))
-            if task_result.is_finished and task_result.task.name == "fails":
-                over.set()
-
-        return receiver
-
-    signals = {"enqueued": api.task_enqueued, "started": api.task_started, "finished": api.task_finished}
-    receivers = [(signal, hear(name)) for name, signal in signals.items()]
-    for signal, receiver in receivers:
-        signal.connect(receiver)
-    try:
-        project.tasks.urgent.enqueue()
-        perform(backend.app)
-        assert heard == [("enqueued", "READY"), ("started", "RUNNING"), ("finished", "SUCCESSFUL")]
-        heard.clear()
-        project.tasks.fails.enqueue()
-        perform(backend.app)
-        assert over.wait(10)
-        assert heard == [("enqueued", "READY"), ("started", "RUNNING"), ("finished", "FAILED")]
-    finally:
-        for signal, receiver in receivers:
-            signal.disconnect(receiver)
-
-
-@pytest.mark.parametrize("name", ["echo", "echo_async"])
-def test_receivers_of_either_kind_may_use_the_orm_whichever_kind_the_task_is(
-    backend: Any, project: Any, name: str
-) -> None:
-    api, heard = project.interface, []
-
-    def receiver(task_result: Any, **_: Any) -> None:
-        project.Order.objects.create(item=f"{task_result.id}")
-        heard.append(("def", str(task_result.status)))
-
-    async def receiver_async(task_result: Any, **_: Any) -> None:
-        await project.Order.objects.acreate(item=f"{task_result.id}")
-        heard.append(("async def", str(task_result.status)))
-
-    joined = [(signal, it) for signal in (api.task_started, api.task_finished) for it in (receiver, receiver_async)]
-    for signal, it in joined:
-        signal.connect(it)
-    try:
-        getattr(project.tasks, name).enqueue()
-        perform(backend.app)
-    finally:
-        for signal, it in joined:
-            signal.disconnect(it)
-    assert sorted(heard) == sorted((kind, said) for kind in ("def", "async def") for said in ("RUNNING", "SUCCESSFUL"))
-
-
-def test_a_receiver_that_raises_is_logged_and_the_task_is_enqueued_and_runs(
-    backend: Any, project: Any, caplog: pytest.LogCaptureFixture
-) -> None:
-    api = project.interface
-
-    def receiver(**_: Any) -> None:
-        raise LookupError("a receiver's own trouble")
-
-    signals = (api.task_enqueued, api.task_started, api.task_finished)
-    for signal in signals:
-        signal.connect(receiver)
-    try:
-        with project.transaction.atomic():
-            result = project.tasks.echo.enqueue()
-        perform(backend.app)
-    finally:
-        for signal in signals:
-            signal.disconnect(receiver)
-    assert backend.get_result(result.id).status == "SUCCESSFUL"
-    assert len([it for it in caplog.records if it.exc_info and it.exc_info[0] is LookupError]) == 3
 
 
 # Transactions and the ORM

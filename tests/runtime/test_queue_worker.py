@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -125,15 +124,6 @@ def test_a_job_chooses_its_fate(app: Procession, error: Exception, state: State,
 
     found = ended(app, job.enqueue)
     assert (found.state, found.reason, found.attempt) == (state, reason, attempt)
-
-
-def test_an_error_that_is_never_retried_may_be_one_that_is_no_exception(app: Procession) -> None:
-    @app.job(name="j", retry=Retry(attempts=5, never=(SystemExit,)))
-    def job() -> None:
-        sys.exit("for good")
-
-    found = ended(app, job.enqueue)
-    assert (found.state, found.reason, found.attempt) == (State.FAILED, "not retryable", 1)
 
 
 def test_snooze_is_not_charged_and_retry_later_is(app: Procession) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import threading
 from contextlib import suppress
 from typing import Any, ClassVar
@@ -55,6 +56,15 @@ def test_the_nearest_of_job_queue_and_app_says_how_often(app: Procession) -> Non
             assert moved.attempt == 1
 
     asyncio.run(main())
+
+
+def test_an_error_that_is_never_retried_may_be_one_that_is_no_exception(app: Procession) -> None:
+    @app.job(name="j", retry=Retry(attempts=5, never=(SystemExit,)))
+    def job() -> None:
+        sys.exit("for good")
+
+    found = asyncio.run(ended(app, job.enqueue()))
+    assert (found.state, found.reason, found.attempt) == (State.FAILED, "not retryable", 1)
 
 
 def test_an_unusable_policy_of_a_queue_is_refused() -> None:
