@@ -172,8 +172,9 @@ def record(descriptors: Sequence[int]) -> Recorder:
     log, stacks = descriptors
     for descriptor in descriptors:
         os.set_inheritable(descriptor, False)
-    recorder = Recorder(log)
-    logging.getLogger("procession").addHandler(recorder)
+    recorder, logger = Recorder(log), logging.getLogger("procession")
+    recorder.setLevel(logger.level)  # by itself, since loggers of jobs may let more pass, to be kept
+    logger.addHandler(recorder)
     faulthandler.enable(file=stacks, all_threads=True)
     faulthandler.register(signal.SIGUSR1, file=stacks, all_threads=True)
     return recorder

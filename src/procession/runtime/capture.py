@@ -29,6 +29,7 @@ class Capture(logging.Handler):
         self._levels: list[int] = []
         """Of each block that is `capturing`: the lowest is wanted."""
         self._before = self._lowered = logging.NOTSET
+        self._of_jobs = logging.NOTSET
 
     def begin(self, wanted: int) -> None:
         """One more wants lines of this level and above."""
@@ -37,9 +38,14 @@ class Capture(logging.Handler):
             self._before = self._lowered = root.level
         self._levels.append(wanted)
         self.wanted = min(self._levels)
-        if root.level > wanted and all(handler is self for handler in root.handlers):
-            root.setLevel(wanted)
-            self._lowered = wanted
+        if all(handler is self for handler in root.handlers):
+            if root.level > wanted:
+                root.setLevel(wanted)
+                self._lowered = wanted
+            shown = OF_JOBS.getEffectiveLevel()  # a worker at a terminal says there what it shows, and not what is kept
+            if shown > wanted and all(it.level >= shown for it in logging.getLogger("procession").handlers):
+                OF_JOBS.setLevel(wanted)
+                self._of_jobs = wanted
         root.addHandler(self)
 
     def end(self, wanted: int) -> None:
@@ -51,6 +57,9 @@ class Capture(logging.Handler):
             root.removeHandler(self)
             if root.level == self._lowered:
                 root.setLevel(self._before)
+            if OF_JOBS.level == self._of_jobs:
+                OF_JOBS.setLevel(logging.NOTSET)
+            self._of_jobs = logging.NOTSET
 
     def emit(self, record: logging.LogRecord) -> None:
         """See `logging.Handler.emit`."""
@@ -81,6 +90,8 @@ def _ours(name: str) -> bool:
     return name.partition(".")[0] == "procession" and not name.startswith("procession.job.")
 
 
+OF_JOBS = logging.getLogger("procession.job")
+"""What is above `current_job().log`."""
 CAPTURE = Capture()
 """The one of this process."""
 

@@ -116,6 +116,7 @@ def log_to_stderr(level: int) -> None:
     logger = logging.getLogger("procession")
     if not logger.handlers:
         handler = logging.StreamHandler()
+        handler.setLevel(level)  # by itself, since loggers of jobs may let more pass, to be kept
         handler.setFormatter(_Plain("%(asctime)s %(levelname)-7s %(message)s"))
         logger.addHandler(handler)
     logger.setLevel(level)
