@@ -131,8 +131,11 @@ class Enqueuing:
         self._open.append(opened)
         for layer in self._layers:
             generator = layer.enqueue(call)
-            call = _begin(generator, layer, "enqueue")
+            begun = _begin(generator, layer, "enqueue")
             opened.append((layer, generator))
+            if not isinstance(begun, type(call)):
+                raise ConfigError(f"{type(layer).__qualname__}.enqueue yielded {begun!r}; yield the call to be stored")
+            call = begun
         return call
 
     def _failed(self, error: BaseException) -> BaseException:
@@ -175,6 +178,8 @@ def _layer_async(layer: Middleware, call: Callable[..., Any]) -> Callable[..., A
 
 
 def _begin(generator: Generator[Any, Any, Any], layer: Middleware, name: str) -> Any:
+    if not isinstance(generator, Generator):
+        raise ConfigError(f"{type(layer).__qualname__}.{name} is no generator; yield once, or raise to refuse")
     try:
         return next(generator)
     except StopIteration:

@@ -305,6 +305,35 @@ def test_a_layer_that_does_not_yield_once_is_told_so(app: Procession) -> None:
     asyncio.run(main())
 
 
+def test_a_layer_that_is_no_generator_or_yields_no_call_is_told_so(app: Procession) -> None:
+    class Forgetful(Middleware):
+        def enqueue(self, call: Call[Any]) -> Generator[Call[Any], JobHandle[Any], None]:
+            yield  # type: ignore[misc]
+
+    class Plain(Middleware):
+        def enqueue(self, call: Call[Any]) -> None:  # type: ignore[override]
+            pass
+
+        def perform(self, job: CurrentJob) -> None:  # type: ignore[override]
+            pass
+
+    @app.job(name="j", retry=False)
+    def job() -> None: ...
+
+    handle = job.enqueue()
+    for layer, message in ((Forgetful(), "yielded None; yield the call"), (Plain(), r"Plain\.enqueue is no generator")):
+        app.registry.policies.middleware[:] = [layer]
+        app.registry.policies_changed()
+        with pytest.raises(ConfigError, match=message):
+            job.enqueue()
+
+    async def main() -> None:
+        async with working(app):
+            assert "perform is no generator" in str((await handle.wait_async(20)).error)
+
+    asyncio.run(main())
+
+
 def test_without_layers_nothing_stands_between_worker_and_job(app: Procession) -> None:
     @app.job(name="j")
     def job() -> None: ...
