@@ -73,7 +73,7 @@ class CurrentJob(Struct, eq=False):
     def notes(self) -> Notebook:
         """The notebook of this attempt, opened at its first word; called by the library."""
         if self.notebook is None:
-            with _opening:  # two threads of one job may speak first
+            with _opening:
                 self.notebook = self.notebook or Notebook(self.attempt, self.told)
         return self.notebook
 
@@ -122,13 +122,15 @@ class CurrentJob(Struct, eq=False):
     def stopper(self) -> Event:
         """An event that is set when the run is to stop, to wait on."""
         if self._stop is None:
-            self._stop = Event()
+            with _opening:
+                self._stop = self._stop or Event()
             if self.stop_reason is not None:
                 self._stop.set()
         return self._stop
 
 
 _opening = Lock()
+"""Held by who makes what a run has only if it asks: two threads of one job may be the first."""
 CURRENT: ContextVar[CurrentJob | None] = ContextVar("procession_current_job", default=None)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from threading import Barrier
 from types import ModuleType
 from typing import Any
 from uuid import UUID
@@ -192,3 +194,20 @@ def test_there_are_as_many_job_processes_as_processors_unless_somebody_says_othe
     assert Settings.load().job_processes == 3
     with pytest.raises(ConfigError, match="at least 1"):
         Settings.load(job_processes=0)
+
+
+def test_threads_of_a_run_that_ask_at_once_wait_on_one_event() -> None:
+    def ask(job: CurrentJob, together: Barrier) -> int:
+        together.wait()
+        return id(job.stopper())
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            for number in range(500):
+                job, together = CurrentJob(UUID(int=number), "j", "q", 1, 7), Barrier(4)
+                asked = [pool.submit(ask, job, together) for _ in range(4)]
+                assert len({it.result() for it in asked}) == 1
+    finally:
+        sys.setswitchinterval(before)
