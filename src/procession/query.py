@@ -46,7 +46,7 @@ class Text(Filter, frozen=True):
     text: str
 
     def __str__(self) -> str:
-        bare = re.fullmatch(_BARE_TEXT, self.text) and self.text not in ("OR", "AND")
+        bare = re.fullmatch(_BARE_TEXT, self.text) and self.text not in ("OR", "AND", "NOT")
         return self.text if bare else _quoted(self.text)
 
 
@@ -190,6 +190,8 @@ class _Reader:
                 raise self.wrong("a parenthesis is still open; close it with )", at=token)
             self.advance()
             return inner
+        if self.is_word("NOT"):
+            raise self.wrong('write -queue:mail for jobs of other queues, or "NOT" in quotes to search for the word')
         self.terms += 1
         if self.terms > MOST_TERMS:
             raise self.wrong(f"a filter has at most {MOST_TERMS} terms")

@@ -61,7 +61,7 @@ def test_a_written_tree_reads_as_the_same_tree(tree: Filter) -> None:
 
 
 @settings(deadline=None)
-@given(st.text(alphabet='ab:"\\()-,*<>= ORAND.5hstaequ', max_size=60))
+@given(st.text(alphabet='ab:"\\()-,*<>= ORANDT.5hstaequ', max_size=60))
 def test_any_text_is_read_or_refused_with_a_place_in_it(text: str) -> None:
     try:
         tree = parse(text)
@@ -97,6 +97,7 @@ def test_a_job_that_passes_is_in_one_of_the_states_to_look_into(tree: Filter) ->
         ("a)", ")", 1, "closes nothing"),
         ('say "hello', '"hello', 4, "a quote is still open"),
         ("- queue:low", "-", 0, "right before what it turns round"),
+        ("a NOT queue:mail", "NOT", 2, "write -queue:mail"),
         ("queue:", "queue:", 0, "a value is missing"),
         ("attempt:many", "attempt:many", 0, "write attempt:>3"),
         ("ran:30s", "ran:30s", 0, "write ran:>30s"),
