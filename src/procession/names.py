@@ -43,8 +43,10 @@ def check_namespace(name: str) -> str:
 
 def check_text(text: str, what: str) -> str:
     """Raises ConfigError for what UTF-8 cannot write: one half of a pair, such as `os.fsdecode` makes of odd bytes."""
-    if any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise ConfigError(f"{what}={text!r} holds a lone surrogate, which is no text")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ConfigError(f"{what}={text!r} holds a lone surrogate, which is no text") from None
     return text
 
 

@@ -26,8 +26,8 @@ def server() -> Iterator[Server]:
         yield server
 
 
-@pytest.fixture(scope="module")
-def pair() -> Iterator[tuple[Server, Server]]:
+@contextmanager
+def paired() -> Iterator[tuple[Server, Server]]:
     """A primary without a file, and its replica."""
     primary = Server()
     replica = Server("--replicaof", f"127.0.0.1 {primary.port}")
@@ -36,6 +36,12 @@ def pair() -> Iterator[tuple[Server, Server]]:
         replica.start()
         until(lambda: _acknowledges(primary))
         yield primary, replica
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[tuple[Server, Server]]:
+    with paired() as servers:
+        yield servers
 
 
 def _acknowledges(primary: Server) -> bool:
@@ -121,12 +127,7 @@ def test_a_server_that_does_not_know_waitaof_refuses(namespace: str) -> None:
 
 
 def test_a_durable_enqueue_goes_where_the_primary_is_now(namespace: str) -> None:
-    first = Server()
-    second = Server("--replicaof", f"127.0.0.1 {first.port}")
-    with several([first, second]):
-        first.start()
-        second.start()
-        until(lambda: _acknowledges(first))
+    with paired() as (first, second):
         app, note = shop(f"redis://127.0.0.1:{first.port},127.0.0.1:{second.port}/", namespace, durability="replica")
         note.enqueue(0)
         _take_over(second, first)  # nothing closes the line, and its server takes no writes
