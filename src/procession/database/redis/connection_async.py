@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 from weakref import WeakMethod
@@ -150,26 +149,13 @@ class RedisAsyncConnection:
         self._make_ours()
         deadline, tag = Deadline(self._budget), self._target.tag
         questions = [of_bells(bells, timeout, tag), *(operation.question(tag) for operation in then)]
-        with self._line_of_its_own() as slot:
-            replies = await _replies(self._target, slot, questions, deadline, seconds=timeout + SLACK)
-        return rung(replies[0], self._target), answers(then, replies[1:], self._target)
-
-    async def close(self) -> None:
-        """See `AsyncConnection.close`."""
-        for trips in [*self._trips.values()]:
-            await trips.close()
-        for slot in self._bells:
-            slot.drop()
-
-    @contextmanager
-    def _line_of_its_own(self) -> Iterator[Slot]:
-        bells, idle = self._bells, self._idle  # those of this loop, also when it ends
+        lines, idle = self._bells, self._idle  # those of this loop, also when it ends
         if not idle:
-            bells.append(Slot())
-            idle.append(bells[-1])
+            lines.append(Slot())
+            idle.append(lines[-1])
         slot = idle.pop()
         try:
-            yield slot
+            replies = await _replies(self._target, slot, questions, deadline, seconds=timeout + SLACK)
         except Unavailable:
             self._doubt_lines()
             raise
@@ -178,7 +164,15 @@ class RedisAsyncConnection:
                 idle.append(slot)
             else:
                 slot.drop()
-                bells.remove(slot)
+                lines.remove(slot)
+        return rung(replies[0], self._target), answers(then, replies[1:], self._target)
+
+    async def close(self) -> None:
+        """See `AsyncConnection.close`."""
+        for trips in [*self._trips.values()]:
+            await trips.close()
+        for slot in self._bells:
+            slot.drop()
 
     def _make_ours(self) -> None:
         pid, loop = os.getpid(), asyncio.get_running_loop()

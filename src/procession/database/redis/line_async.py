@@ -132,14 +132,15 @@ class AsyncLine:
                 self._writing = False
 
     def _read(self) -> None:
+        came = 0
         try:
             while True:
                 data = self._socket.recv(READ_SIZE)
                 if not data:
                     self.close(EOFError("the server closed the connection"))
                     return
-                self._deadline.moved(len(data))
                 self._reader.feed(data)
+                came += len(data)
                 if len(data) < READ_SIZE and not isinstance(self._socket, ssl.SSLSocket):
                     break
         except AGAIN:
@@ -155,7 +156,9 @@ class AsyncLine:
             return
         if self._answer is None:
             self.close()  # nobody asked: whatever this is, it would be taken for the answer to the next question
-        elif len(self.replies) >= self._wanted and not self._answer.done():
+        elif len(self.replies) < self._wanted:
+            self._deadline.moved(came)
+        elif not self._answer.done():
             self._answer.set_result(self.replies)
 
 

@@ -130,7 +130,9 @@ def _packed(it: Outcome) -> bytes:
 def claimed_from(reply: list[Any], token: bytes, asked: Sequence[str]) -> Claims:
     """The answer of `claim.lua`; `asked` are the queues that it was asked for."""
     now, next_due, first, said, jids, runs, *rows = reply
-    queues = [asked[int(number)] for number, many in zip(runs[::2], runs[1::2], strict=True) for _ in range(many)]
+    queues: list[str] = []
+    for at in range(0, len(runs), 2):
+        queues += [asked[int(runs[at])]] * runs[at + 1]
     claimed, zero, since_of = [], now - round(monotonic() * 1_000), SINCE.unpack_from
     jobs = zip(JIDS.iter_unpack(jids), queues, rows, strict=True)
     for fence, ((high, low), queue, row) in enumerate(jobs, int(first)):
