@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
+from inspect import iscoroutinefunction
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 from uuid import UUID
@@ -99,6 +100,8 @@ class Procession(Commanding, Extending, Inquiry, Insight, Journal, Scheduling, S
         self.registry = Registry()
         self.registry.policies.retry = Retry.of(retry)
         self.registry.policies.sealing = Sealing(codec) if codec else None
+        if iscoroutinefunction(credentials):
+            raise ConfigError("credentials= must be a plain function: it is called on a thread, and nobody awaits it")
         self._credentials = credentials
 
     def __repr__(self) -> str:

@@ -172,7 +172,8 @@ def _merge(arguments: Mapping[str, Any]) -> tuple[Settings, dict[str, str]]:
     ]
     merged: dict[str, Any] = {}
     sources: dict[str, str] = {}
-    for layer, source, strict in layers:
+    nearness: dict[str, int] = {}
+    for near, (layer, source, strict) in enumerate(layers):
         if layer.get("url") and layer.get("host"):
             raise ConfigError(f"url and host both come from {source} and name a store; leave one of them out")
         for name, value in layer.items():
@@ -181,10 +182,13 @@ def _merge(arguments: Mapping[str, Any]) -> tuple[Settings, dict[str, str]]:
                 raise ConfigError(f"unknown setting {name!r} from {source}; known are {known}")
             if name == "host" and value == "":
                 continue  # a variable that is there and empty says nothing
-            merged[name] = _checked(name, value, source, strict=strict)
+            merged[name], nearness[name] = _checked(name, value, source, strict=strict), near
             sources[name] = f"PROCESSION_{name.upper()}" if source == "the environment" else source
             if name in ("url", "host") and value:  # of a nearer layer, it replaces the other of a farther one
                 merged.pop("host" if name == "url" else "url", None)
+    for name in ("port", "database"):
+        if not merged.get("host") and nearness.get(name, -1) >= nearness.get("url", 0):
+            raise ConfigError(f"{name} from {sources[name]} counts beside host alone; a URL says it: redis://host:6379/0")
     if merged.get("host"):
         merged["url"] = _url_of(merged)
         sources["url"] = sources["host"]

@@ -149,10 +149,14 @@ def test_credentials_that_hang_or_raise_end_with_the_budget_and_are_named(server
     def late() -> tuple[str, str]:
         raise TimeoutError("no token in time")
 
+    def one_text() -> Any:
+        return f"ada:{CANARY}"
+
     for credentials, message in (
-        (hang, "nothing was sent"),
+        (hang, r"credentials\(\) gave no answer in time; nothing was sent"),
         (fail, r"credentials\(\) raised LookupError"),
         (late, r"credentials\(\) raised TimeoutError"),
+        (one_text, r'must return a username \(or ""\) and a password, not str; nothing was sent'),
     ):
         app = Procession(server.url, namespace=namespace, credentials=credentials, budget=0.4)
         since = time.monotonic()
@@ -163,6 +167,12 @@ def test_credentials_that_hang_or_raise_end_with_the_budget_and_are_named(server
             asyncio.run(app.stats_async())
         assert time.monotonic() - since < 2
     over.set()
+
+    async def awaited() -> tuple[str, str]:
+        return "", ""
+
+    with pytest.raises(ConfigError, match="credentials= must be a plain function"):
+        Procession(server.url, credentials=awaited)  # type: ignore[arg-type]
 
 
 def test_a_password_is_never_printed(

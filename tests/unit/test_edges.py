@@ -93,8 +93,25 @@ def test_an_empty_host_says_nothing_and_a_url_beside_a_host_is_refused(monkeypat
     monkeypatch.setenv("PROCESSION_URL", "")
     assert Settings.load().url == "redis://near:6379/0"
     assert Settings.load(url="memory://").url == "memory://"
+    monkeypatch.setenv("PROCESSION_PORT", "7000")
+    assert Settings.load(url="redis://there/1").url == "redis://there/1"
     with pytest.raises(ConfigError, match="both come from an argument"):
         Settings.load(url="memory://", host="near")
+
+
+@pytest.mark.parametrize("given", [{"url": "redis://there/1"}, {}])
+@pytest.mark.parametrize("name", ["port", "database"])
+def test_a_port_or_database_without_a_host_is_refused_as_it_would_go_unheard(
+    given: dict[str, str], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ConfigError, match=f"{name} from an argument counts beside host alone"):
+        Settings.load(**given, **{name: 3})
+    monkeypatch.setenv(f"PROCESSION_{name.upper()}", "3")
+    for variable, value in given.items():
+        monkeypatch.setenv(f"PROCESSION_{variable.upper()}", value)
+    with pytest.raises(ConfigError, match=f"{name} from PROCESSION_{name.upper()} counts beside host alone"):
+        Settings.load()
+    assert Settings.load(host="near").url.startswith("redis://near:")
 
 
 @pytest.mark.parametrize(

@@ -63,19 +63,29 @@ def _credentials(target: Target) -> Talk[Credentials]:
     if target.login is None:
         return target.address.credentials
     where, login = target.where, target.login
-    given: Credentials = yield Aside((login, where), partial(_asked_for, login, where))
+    try:
+        given: Credentials = yield Aside((login, where), partial(_asked_for, login, where))
+    except TimeoutError:
+        raise Unavailable(f"credentials() gave no answer in time; nothing was sent to the store at {where}") from None
     return given
 
 
 def _asked_for(login: Login, where: str) -> Credentials:
     """What the user's callable gives. What it raises is caught here, where it is no trouble on the way to the store."""
     try:
-        username, password = login()
+        given: Any = login()
     except Exception as error:
         raise Unavailable(
             f"credentials() raised {type(error).__name__}; nothing was sent to the store at {where}"
         ) from error
-    return Credentials(username or "", password or "")
+    match given:
+        case (None | str() as username, None | str() as password):
+            return Credentials(username or "", password or "")
+    kind = type(given).__name__
+    raise Unavailable(
+        f'credentials() must return a username (or "") and a password, not {kind}; nothing was sent to the store'
+        f" at {where}"
+    )
 
 
 def _greeting(target: Target, line: Any) -> Talk[Place | None]:
