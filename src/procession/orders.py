@@ -11,6 +11,8 @@ from uuid import UUID, uuid4
 
 from msgspec import Struct
 
+from procession.names import check_text
+
 Verb = Literal["quiet", "resume", "stop", "stack"]
 """Claim nothing more · claim again · finish what runs and end · say where the code of what runs is now."""
 
@@ -51,8 +53,8 @@ class Stack(Struct, frozen=True, kw_only=True):
 
 
 def new_order(verb: Verb, *, by: str = "", jid: UUID | None = None) -> Order:
-    """An order with an id of its own."""
-    return Order(verb=verb, id=uuid4().hex, by=by[:100], jid=jid)
+    """An order with an id of its own. Raises ConfigError for a `by` that is no text."""
+    return Order(verb=verb, id=uuid4().hex, by=check_text(by, "by")[:100], jid=jid)
 
 
 def cut(text: str) -> str:

@@ -9,7 +9,7 @@ import struct
 import pytest
 from redis import Redis
 
-from procession import Procession, Refused
+from procession import ConfigError, Procession, Refused
 from procession.job import NewJob, new_jid
 
 
@@ -172,5 +172,30 @@ def _plain() -> NewJob:
 def clean(valkey_url: str, namespace: str) -> object:
     yield
     app = Procession(valkey_url, namespace=namespace)
+    app.flush(confirm=namespace)
+    app.close()
+
+
+def test_a_text_that_cannot_be_written_is_refused_to_its_caller_and_costs_nobody_else_an_enqueue(
+    valkey_url: str, namespace: str
+) -> None:
+    app, note = app_of(valkey_url, namespace)
+
+    async def main() -> None:
+        await app.stats_async()
+        first, *handles, refused = await asyncio.gather(
+            *(note.enqueue_async(n) for n in range(4)),  # type: ignore[attr-defined]
+            app.pause_async("q", "until \ud800"),
+            return_exceptions=True,
+        )
+        assert isinstance(refused, ConfigError)
+        assert "holds a lone surrogate" in str(refused)
+        assert [await app.find_job_async(it.jid) is not None for it in (first, *handles)] == [True] * 4
+        await app.close_async()
+
+    asyncio.run(main())
+    for verb in (app.mute_error, app.schedules.find, lambda text: app.quiet_worker("w", by=text)):
+        with pytest.raises(ConfigError, match="lone surrogate"):
+            verb("\ud800")
     app.flush(confirm=namespace)
     app.close()

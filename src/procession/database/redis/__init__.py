@@ -31,6 +31,7 @@ from procession.database.redis.scripts import script
 from procession.database.redis.target import Login, Target
 from procession.database.shelf import Counts, Page, Query, QueueInfo, WorkerInfo, check_cursor, described_worker
 from procession.job import Crash, Job, NewJob, Outcome, State, Stored
+from procession.names import check_text
 
 T = TypeVar("T")
 
@@ -75,6 +76,9 @@ class RedisDatabase(MeasureScripts, NoteVerbs, OrderScripts, RevisionScripts, Sc
         return RedisAsyncConnection(self._target, budget)
 
     def _ask(self, verb: str, arguments: Sequence[Any], read: Callable[[Any], T]) -> Operation[T]:
+        for it in arguments:
+            if type(it) is str and not it.isascii():
+                check_text(it, verb)  # here, for in a trip it would be the end of what others ask, too
         now = self._now() if self._now else 0
         return RedisOperation(script(verb), [now, *arguments], read)
 
