@@ -65,6 +65,23 @@ def test_a_store_that_no_other_process_sees_is_warned_of(run: Run) -> None:
         assert "no other process" not in run(*words).stderr
 
 
+@pytest.mark.parametrize(
+    "words", [("enqueue", "fixed:app", "send"), ("worker", "fixed:app", "--burst"), ("check", "fixed:app")]
+)
+def test_a_store_on_the_command_line_is_the_one_that_is_asked_or_none_is(
+    run: Run, words: tuple[str, ...], tmp_path: Path, valkey_url: str, namespace: str
+) -> None:
+    (tmp_path / "fixed.py").write_text(
+        f"from procession import Procession\napp = Procession({valkey_url!r}, namespace={namespace!r})\n"
+        "@app.job(name='send')\ndef send() -> None: ...\n"
+    )
+    refused = run(*words, "--url", "redis://ada:secret@127.0.0.1:1/0", code=2).stderr
+    assert f"fixed:app names its store itself, {valkey_url}; --url does not reach it" in refused
+    assert "names its namespace itself" in run(*words, "--namespace", "other", code=2).stderr
+    there = valkey_url.replace("redis://", "redis://default:@")
+    run(*words, "--url", there, "--namespace", namespace)
+
+
 @pytest.mark.parametrize(("command", "code"), [("worker", 3), ("check", 1), ("enqueue", 1)])
 @pytest.mark.parametrize(
     ("app", "says"),

@@ -16,7 +16,7 @@ from procession.cli.ending import Ended
 from procession.cli.shared import FAILED
 from procession.client import Procession
 from procession.enqueuer import Call, Options
-from procession.errors import BadArguments, ProcessionError, UnknownJob
+from procession.errors import BadArguments, ConfigError, ProcessionError, UnknownJob
 from procession.registry import Registered
 from procession.runtime.target import load_app
 
@@ -41,12 +41,27 @@ class Words(click.Command):
         return super().parse_args(ctx, args)
 
 
-def open_target(target: str, url: str | None, namespace: str | None) -> Procession:
-    """The app behind MODULE:APP. A store given on the command line reaches it as environment."""
+def open_target(target: str, url: str | None, namespace: str | None, code: int = FAILED) -> Procession:
+    """The app behind MODULE:APP, as `loaded`. A store given on the command line reaches it as environment, and whatever
+    we start. Raises ConfigError where its code names another, which would count more: nothing is to be done to a store
+    that nobody meant."""
     for variable, value in (("PROCESSION_URL", url), ("PROCESSION_NAMESPACE", namespace)):
         if value is not None:
             os.environ[variable] = value
-    return loaded(target)
+    app = loaded(target, code)
+    own = app.settings
+    if url is not None and _place(own.url) != _place(url):
+        raise ConfigError(f"{target} names its store itself, {own.shown_url}; --url does not reach it")
+    if namespace is not None and own.namespace != namespace:
+        raise ConfigError(f"{target} names its namespace itself, {own.namespace}; --namespace does not reach it")
+    return app
+
+
+def _place(url: str) -> tuple[str, str]:
+    """A store without who we are there."""
+    scheme, _, rest = url.partition("://")
+    where = re.match("[^/?]*", rest)[0]  # type: ignore[index]  # it matches anything
+    return scheme, rest[where.rfind("@") + 1 :]
 
 
 def loaded(target: str, code: int = FAILED) -> Procession:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from procession.cli.calling import loaded
+from procession.cli.calling import open_target
 from procession.cli.reload import reloading
 from procession.cli.shared import store_options
 
@@ -91,17 +91,12 @@ def worker(
     from procession.serving import check_order, shares_of
 
     # The children read the same settings as we do, so what was given here reaches them as environment.
-    given = {
-        "URL": url,
-        "NAMESPACE": namespace,
-        "JOB_PROCESSES": job_processes,
-        "ALLOW_EVICTION": "true" if allow_eviction else None,
-    }
+    given = {"JOB_PROCESSES": job_processes, "ALLOW_EVICTION": "true" if allow_eviction else None}
     os.environ.update({f"PROCESSION_{name}": str(value) for name, value in given.items() if value is not None})
     level = logging.WARNING if quiet else logging.INFO
     log_to_stderr(level)
     shares = shares_of(queues)
-    app = loaded(target, CANNOT_BEGIN)
+    app = open_target(target, url, namespace, CANNOT_BEGIN)
     check_order("strict" if strict else app.settings.queue_order, shares or shares_of(app.settings.queues))
     milliseconds(ageing or 0, "ageing")
     Wear.of(app.settings, max_jobs=max_jobs, max_age=max_age, max_rss=max_rss)  # wrong ones are refused here
