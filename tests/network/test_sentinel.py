@@ -105,6 +105,13 @@ def test_a_service_that_the_sentinels_do_not_know_is_named(service: Watched, nam
         app.stats()
 
 
+def test_a_server_that_is_asked_as_a_sentinel_is_told_as_what_it_is(service: Watched, namespace: str) -> None:
+    server = service.servers[0]
+    app = Procession(f"redis+sentinel://127.0.0.1:{server.port}/{SERVICE}?sentinel_password=pw", namespace=namespace)
+    with pytest.raises(StoreRefused, match=f"127.0.0.1:{server.port} is no sentinel; write redis://"):
+        app.stats()
+
+
 def test_a_replica_that_is_named_as_the_primary_is_not_believed(service: Watched, namespace: str) -> None:
     replica = next(server for server in service.servers if server is not service.primary())
     app, note = shop(f"redis://:pw@127.0.0.1:{replica.port}", namespace)

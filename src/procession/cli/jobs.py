@@ -183,7 +183,7 @@ def cancel(
     jids: tuple[str, ...], text: str | None, yes: bool, url: str | None, namespace: str | None, as_json: bool
 ) -> None:
     """Cancel jobs, whatever their state. Exit code 3 when one was finished already."""
-    _each(jids, text, yes, "cancel", "cancelled", open_app(url, namespace), as_json)
+    _each(jids, text, yes, "cancel", "cancelled, or told to stop where it runs", open_app(url, namespace), as_json)
 
 
 @jobs.command()

@@ -149,6 +149,8 @@ def _named_by_sentinel(target: Target, sentinel: Place, parts: int) -> Talk[Plac
     finally:
         line.close()
     text = error_in(named)
+    if text is not None and "unknown command" in text:
+        raise StoreRefused(f"{sentinel} is no sentinel; write redis:// for a server itself, without the service's name")
     if text is not None:
         raise raised(text, f"sentinel {sentinel}")
     if named is None:
