@@ -17,11 +17,14 @@ end
 
 -- Workers
 
--- A worker without a lease gets one: if it lives it beats, if not its jobs come back when this one ends.
+-- A worker without a lease gets one: if it lives it beats, if not its jobs come back when this one ends. So does a worker whose
+-- lease ends in days, because the clock was ahead at its last beat and went back.
 local function check_lease(worker, lease)
-  if not redis.call('ZSCORE', LEASES, worker) and wrong('no lease', '', worker) then
+  local beaten, info = string.match(redis.call('HGET', WORKERS, worker) or '', '^(%d+)(.*)')
+  local kind = not redis.call('ZSCORE', LEASES, worker) and 'no lease' or tonumber(beaten or 0) > now + lease and 'lease too long'
+  if kind and wrong(kind, '', worker) then
     redis.call('ZADD', LEASES, now + lease, worker)
-    redis.call('HSETNX', WORKERS, worker, now .. ' {}')
+    redis.call('HSET', WORKERS, worker, now .. (info or ' {}'))
   end
 end
 
