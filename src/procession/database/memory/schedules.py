@@ -155,14 +155,17 @@ class ScheduleVerbs(Verbs):
             return "lost"
         runs, last_at = [*info.runs], info.last_at
         if not firing.expected:
+            written = self._unfinished(info)
             for run, job in firing.runs:
                 if self._enqueue(job).new:
                     runs.append(run)
-            self._put(msgspec.structs.replace(info, runs=tuple(runs[-KEPT:])), look=False)
+            self._put(msgspec.structs.replace(info, runs=_shortened(runs, written)), look=False)
             return "fired"
         if info.next_at != firing.expected or info.paused:
             return "lost"
-        active = self._unfinished(info, firing) if firing.runs and firing.overlap != "allow" else []
+        written = self._unfinished(info) if firing.overlap != "allow" else []
+        coming = {job.jid for _, job in firing.runs}
+        active = [jid for jid in written if jid not in coming] if firing.runs else []
         if active and firing.overlap == "queue_one":
             self._put(msgspec.structs.replace(info, waiting=True))
             self.store.due_at[firing.name] = self.now() + AGAIN
@@ -179,16 +182,25 @@ class ScheduleVerbs(Verbs):
             else:
                 self._enqueue(job)
                 runs.append(run)
-        changes = {"next_at": firing.next_at, "last_at": last_at, "waiting": False, "runs": tuple(runs[-KEPT:])}
+        left = _shortened(runs, written)
+        changes = {"next_at": firing.next_at, "last_at": last_at, "waiting": False, "runs": left}
         self._put(msgspec.structs.replace(info, **changes))
         return "fired"
 
-    def _unfinished(self, info: ScheduleInfo, firing: Firing) -> list[UUID]:
+    def _unfinished(self, info: ScheduleInfo) -> list[UUID]:
         over = (None, *(state for state in State if state.final))
-        coming = {job.jid for _, job in firing.runs}
         jids = dict.fromkeys(UUID(run.jid) for run in info.runs if run.jid)
-        return [jid for jid in jids if jid not in coming and self._state(jid) not in over]
+        return [jid for jid in jids if self._state(jid) not in over]
 
     def _cancel_each(self, jids: Sequence[UUID]) -> None:
         cancelling = self.cancel(jids, "the next run is due")
         cancelling.run()  # type: ignore[attr-defined]  # within the operation that asks, under the store's lock
+
+
+def _shortened(runs: Sequence[Run], unfinished: Sequence[UUID]) -> tuple[Run, ...]:
+    """The history without its oldest lines, but those of `unfinished` runs, which `overlap` asks for, go last."""
+    left, kept = [*runs], {str(jid) for jid in unfinished}
+    while len(left) > KEPT:
+        goes = next((at for at, run in enumerate(left[:KEPT]) if run.jid not in kept), 0)
+        del left[goes]
+    return tuple(left)

@@ -339,6 +339,35 @@ def test_the_history_keeps_the_newest_runs(database: Database, ask: Ask, clock: 
     assert (len(runs), runs[-1].at, runs[0].at) == (KEPT, clock.now, clock.now - (KEPT - 1) * MINUTE)
 
 
+@pytest.mark.parametrize("overlap", ["skip", "queue_one"])
+def test_a_run_that_lasts_longer_than_the_history_is_not_overlapped(
+    database: Database, ask: Ask, clock: Clock, overlap: Any
+) -> None:
+    add(database, ask, clock, minutely(overlap=overlap))
+    clock.pass_(MINUTE)
+    look(database, ask)
+    [running] = claimed(database, ask)
+    for _ in range(KEPT + 5):
+        clock.pass_(MINUTE)
+        look(database, ask)
+    assert waiting(database, ask) == []
+    for _ in range(KEPT + 5):
+        by_now = by_hand(info(database, ask), clock.now, new_jid())
+        assert ask(database.fire([by_now])) == ["fired"]
+        for job in claimed(database, ask):
+            finish(database, ask, job)
+    clock.pass_(MINUTE)
+    look(database, ask)
+    assert waiting(database, ask) == []
+    runs = info(database, ask).runs
+    assert (len(runs), runs[0].jid) == (KEPT, str(running.jid))
+    finish(database, ask, running)
+    clock.pass_(MINUTE)
+    look(database, ask)
+    assert [job.jid for job in waiting(database, ask)] == [run_jid("tick", clock.now)]
+    assert len(info(database, ask).runs) == KEPT
+
+
 def test_there_may_be_so_many_schedules_and_no_more(database: Database, ask: Ask, clock: Clock) -> None:
     add(database, ask, clock, *(minutely(f"s{n}") for n in range(MOST)))
     with pytest.raises(ConfigError, match="2,000 schedules"):

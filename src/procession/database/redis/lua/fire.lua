@@ -42,18 +42,19 @@ local function insert_at(i)
 end
 
 -- The runs of a schedule that are not finished, each once, but for those that are to be inserted: an instant that was filled in by
--- hand before it was due has its run already.
+-- hand before it was due has its run already. And those of all that are not finished, as written in the history.
 local function unfinished(s, first, number)
-  local found, met = {}, {}
+  local found, met, written = {}, {}, {}
   for i = first, first + (number - 1) * WIDTH, WIDTH do met[firings[i + 3]] = true end
   for _, run in ipairs(s.runs) do
     local jid = string.gsub(string.gsub(run[2] or '', '-', ''), '%x%x', function(pair) return string.char(tonumber(pair, 16)) end)
     local r = #jid == 16 and load(jid)
-    if r and r.state <= RUNNING and not met[jid] then
-      found[#found + 1], met[jid] = jid, true
+    if r and r.state <= RUNNING then
+      written[run[2]] = true
+      if not met[jid] then found[#found + 1], met[jid] = jid, true end
     end
   end
-  return found
+  return found, written
 end
 
 local function cancel(jid)
@@ -70,10 +71,11 @@ local function cancel(jid)
 end
 
 local function by_hand(name, s, first, number)
+  local _, written = unfinished(s, first, number)
   for i = first, first + (number - 1) * WIDTH, WIDTH do
     if insert_at(i) then s.runs[#s.runs + 1] = {tonumber(firings[i]), firings[i + 1], firings[i + 2]} end
   end
-  stand(name, s, false)
+  stand(name, s, false, written)
   return 'fired'
 end
 
@@ -83,7 +85,9 @@ local function fire(at, number)
   local s = standing(name)
   if expected == 0 then return by_hand(name, s, at + HEADS, number) end
   if s.next_at ~= expected or s.paused_at then return 'lost' end
-  local active = number > 0 and overlap ~= 'allow' and unfinished(s, at + HEADS, number) or {}
+  local active, written = {}, {}
+  if overlap ~= 'allow' then active, written = unfinished(s, at + HEADS, number) end
+  if number == 0 then active = {} end
   if #active > 0 and overlap == 'queue_one' then
     s.waiting = true
     stand(name, s, false)
@@ -107,7 +111,7 @@ local function fire(at, number)
     end
   end
   s.next_at, s.waiting = next_at, nil
-  stand(name, s, true)
+  stand(name, s, true, written)
   return 'fired'
 end
 

@@ -12,9 +12,18 @@ local function standing(name)
   return s
 end
 
--- An empty list would become an empty object in JSON, so it is left out.
-local function stand(name, s, look)
-  while #s.runs > KEPT_RUNS do table.remove(s.runs, 1) end
+-- The oldest lines go first, but those of `unfinished` runs, which `overlap` asks for, go last.
+local function shorten(runs, unfinished)
+  local at = 1
+  while #runs > KEPT_RUNS do
+    while unfinished and at <= KEPT_RUNS and unfinished[runs[at][2]] do at = at + 1 end
+    table.remove(runs, at <= KEPT_RUNS and at or 1)
+  end
+end
+
+-- An empty list would become an empty object in JSON, so it is left out. `unfinished`: jids in `s.runs`.
+local function stand(name, s, look, unfinished)
+  shorten(s.runs, unfinished)
   if s.paused_at or s.next_at == 0 then
     redis.call('ZREM', LOOKS, name)
   elseif look then
