@@ -137,9 +137,10 @@ def _said(job: Job, key: str) -> Iterator[str]:
             yield value if isinstance(value, str) else msgspec.json.encode(value).decode()
     elif key == "error":
         if job.failures:
-            kind = job.failures[-1].type
-            yield kind
-            yield kind.rpartition(".")[2]
+            last = job.failures[-1]
+            yield last.type
+            yield last.type.rpartition(".")[2]
+            yield f"{last.module}.{last.type}"
     elif key == "tag":
         yield from job.tags
     elif key == "job":

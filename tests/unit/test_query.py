@@ -121,7 +121,7 @@ def test_a_mistake_is_named_with_its_place_and_what_would_be_right(
 
 FAILED = job(
     state=State.FAILED, attempt=4, start_at=NOW - MINUTE, finish_at=NOW - 10 * SECOND, worker="host:3", tags=("eu",),
-    failures=(Failure(attempt=4, type="shop.CardDeclined", message="No Route to bank"),), reason="exhausted",
+    failures=(Failure(attempt=4, type="CardDeclined", module="shop", message="No Route to bank"),), reason="exhausted",
 )  # fmt: skip
 
 
