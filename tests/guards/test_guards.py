@@ -92,7 +92,7 @@ STORE = (
     ),
     script(
         "a unique key is held as long as its job says, and no longer",
-        "lib/unique.lua", "if its ~= key or not is_held(r, frees, window) then return nil end", "",
+        "lib/unique.lua", "if its ~= key or not is_held(r, frees, window, deadline) then return nil end", "",
         test_unique.test_an_expired_job_frees_its_key,
     ),
     script(

@@ -17,8 +17,18 @@ def holder_of(store: Store, key: bytes, now: int) -> Record | None:
     record = store.jobs.get(store.unique[key]) if key in store.unique else None
     if record is None or record.unique is None or record.unique.key != key:
         return None
-    held = is_held(record.unique.until, record.window_ends, record.state, record.start_at > 0, now)
+    state = _state_by_now(record, now)
+    held = is_held(record.unique.until, record.window_ends, state, record.start_at > 0, now)
     return record if held else None
+
+
+def _state_by_now(record: Record, now: int) -> State:
+    """What a job comes to that waits beyond its expiry or its deadline, before anybody has looked at it."""
+    if record.state.final or record.state is State.RUNNING:
+        return record.state
+    if 0 < record.expires_at <= now and not record.attempt:
+        return State.CANCELLED
+    return State.FAILED if 0 < record.deadline <= now else record.state
 
 
 def conflict(store: Store, job: NewJob, due: int, expires: int, now: int) -> Record | None:

@@ -163,6 +163,48 @@ def test_an_expired_job_frees_its_key(database: Database, ask: Ask, clock: Clock
     assert enqueue(database, ask, new()).new
 
 
+@pytest.mark.parametrize("delay", [0, 60_000])
+@pytest.mark.parametrize("conflict", ["keep", "replace", "raise"])
+def test_a_job_that_waits_beyond_its_expiry_holds_no_key_though_nobody_has_looked(
+    database: Database, ask: Ask, clock: Clock, delay: int, conflict: Any
+) -> None:
+    expired = new(expires_in=1_000, delay=delay)
+    enqueue(database, ask, expired)
+    clock.pass_(999)
+    assert not enqueue(database, ask, new()).new
+    clock.pass_(1)
+    second = new(conflict=conflict)
+    assert enqueue(database, ask, second) == Stored(second.jid, True)
+    assert [job.jid for job in claim(database, ask).jobs] == [second.jid]
+    clock.pass_(60_000)
+    ask(database.promote(100))
+    assert find(database, ask, expired.jid).state == State.CANCELLED
+    assert enqueue(database, ask, new()) == Stored(second.jid, False)
+
+
+@pytest.mark.parametrize(("until", "free"), [("done", True), ("start", True), ("processed", False)])
+def test_a_job_that_waits_beyond_its_deadline_counts_as_failed_though_nobody_has_looked(
+    database: Database, ask: Ask, clock: Clock, until: Any, free: bool
+) -> None:
+    late = new(until=until, deadline=1_000)
+    enqueue(database, ask, late)
+    clock.pass_(999)
+    assert not enqueue(database, ask, new()).new
+    clock.pass_(1)
+    second = new()
+    assert enqueue(database, ask, second) == Stored(second.jid if free else late.jid, free)
+
+
+def test_a_job_that_began_holds_its_key_beyond_its_expiry(database: Database, ask: Ask, clock: Clock) -> None:
+    first = new(expires_in=1_000)
+    enqueue(database, ask, first)
+    begun = claim(database, ask).jobs[0]
+    clock.pass_(1_000)
+    assert enqueue(database, ask, new()) == Stored(first.jid, False)
+    settle(database, ask, begun, Move.RETRY, delay=60_000)
+    assert enqueue(database, ask, new()) == Stored(first.jid, False)
+
+
 def test_a_window_keeps_the_key_after_the_job_is_done_and_is_over_by_the_stores_clock(
     database: Database, ask: Ask, clock: Clock
 ) -> None:

@@ -102,7 +102,7 @@ function parts.rules()
     if not (r and r.rules and key) then
       if wrong('left over', jid, 'rules') then redis.call('HDEL', RULES, jid) end
     else
-      if is_held(r, frees, window) and redis.call('HEXISTS', UNIQUE, key) == 0 and wrong('key lost', jid, 'unique') then
+      if is_held(r, frees, window, deadline) and redis.call('HEXISTS', UNIQUE, key) == 0 and wrong('key lost', jid, 'unique') then
         redis.call('HSET', UNIQUE, key, jid)
       end
       if deadline > 0 and r.state < PROCESSED and not redis.call('ZSCORE', DEADLINES, jid) and wrong('deadline lost', jid, 'deadlines') then

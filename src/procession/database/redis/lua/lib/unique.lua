@@ -8,11 +8,19 @@
 local ASKED, RULE, LIMITED = '>c16BBI8I8I8', '>c16BI6I6I6', 26
 local START, PROCESS, FINAL_STATE = 1, 2, 3
 
-local function is_held(r, frees, window)
+-- What a job comes to that waits beyond its expiry or its deadline, before anybody has looked at it: no run of it is to follow.
+local function state_by_now(r, deadline)
+  if r.state >= RUNNING then return r.state end
+  if r.expires > 0 and r.expires <= now and r.attempt == 0 then return CANCELLED end
+  return deadline > 0 and deadline <= now and FAILED or r.state
+end
+
+local function is_held(r, frees, window, deadline)
   if now < window then return true end
-  if frees == START then return r.started == 0 and r.state < PROCESSED end
-  if frees == PROCESS then return r.state < PROCESSED or r.state == FAILED end
-  return frees == FINAL_STATE and r.state < PROCESSED
+  local state = state_by_now(r, deadline)
+  if frees == START then return r.started == 0 and state < PROCESSED end
+  if frees == PROCESS then return state < PROCESSED or state == FAILED end
+  return frees == FINAL_STATE and state < PROCESSED
 end
 
 -- The rules of a job: key, what frees it, end of the window, last due time, deadline. Nothing where they are lost or damaged: the
@@ -27,8 +35,8 @@ local function holder_of(key)
   local jid = redis.call('HGET', UNIQUE, key)
   local r = jid and load(jid)
   if not r then return nil end
-  local its, frees, window, latest = rules_of(jid)
-  if its ~= key or not is_held(r, frees, window) then return nil end
+  local its, frees, window, latest, deadline = rules_of(jid)
+  if its ~= key or not is_held(r, frees, window, deadline) then return nil end
   return jid, r, latest
 end
 
