@@ -260,11 +260,11 @@ class Schedules:
     def save(self, schedule: Schedule) -> bool:
         """Store a schedule as a record, such as one that was read (`ScheduleInfo.schedule`) and changed; else as
         `upsert`. Raises ConfigError when its arguments are sealed: they are those of whom they were sealed for."""
-        return self._app.walk(self._upsert(_in_plain(schedule)))
+        return self._app.walk(self._upsert(_in_plain(schedule), declared=None))
 
     async def save_async(self, schedule: Schedule) -> bool:
         """See `save`."""
-        return await self._app.walk_async(self._upsert(_in_plain(schedule)))
+        return await self._app.walk_async(self._upsert(_in_plain(schedule), declared=None))
 
     def pause(self, name: str, reason: str = "") -> None:
         """Let a schedule not be due. What it inserted stays."""
@@ -330,7 +330,7 @@ class Schedules:
         else:
             call = self._calling(schedule.job, args or (), kwargs or {})
             plan = planned(called_with(schedule.opened(self._sealing), call), now, self._sealing, [info])
-        changed: Truths = yield self._app.database.upsert_schedules([plan])
+        changed: Truths = yield self._app.database.upsert_schedules([plan], declared=None)
         return changed[0]
 
     def _list(self) -> Walk[Infos]:
@@ -356,10 +356,10 @@ class Schedules:
             raise UnknownSchedule(f"there is no schedule {name!r}; `procession schedules` lists them")
         return found.schedules[0], found.now
 
-    def _upsert(self, schedule: Schedule) -> Walk[bool]:
+    def _upsert(self, schedule: Schedule, declared: bool | None = False) -> Walk[bool]:
         found: Scheduled = yield self._app.database.schedules([schedule.name])
         plan = planned(schedule, found.now, self._sealing, found.schedules)
-        changed: Truths = yield self._app.database.upsert_schedules([plan])
+        changed: Truths = yield self._app.database.upsert_schedules([plan], declared=declared)
         return changed[0]
 
     def _pause(self, name: str, reason: str) -> Walk[None]:

@@ -14,7 +14,7 @@ import pytest
 from procession import BadArguments, ConfigError, Limit, Procession, UnknownSchedule, Worker
 from procession.clock import wall
 from procession.runtime.scheduling import LIMIT
-from procession.schedule import Planned
+from procession.schedule import Planned, ScheduleInfo, planned
 from procession.schedules import edited, scheduled
 from tests.runtime.working import working
 
@@ -171,6 +171,28 @@ def test_a_schedule_is_made_by_a_bare_name_with_arguments_and_edited_in_part(app
             edit()
     with pytest.raises(UnknownSchedule):
         schedules.edit("t", every=5)
+    app.flush(confirm=app.settings.namespace)
+    app.close()
+
+
+def test_an_edit_takes_no_schedule_out_of_the_code(app: Procession) -> None:
+    @app.job(name="tidy")
+    def tidy() -> None: ...
+
+    def info() -> ScheduleInfo:
+        found = app.schedules.find("s")
+        assert found is not None
+        return found
+
+    stands = scheduled("s", tidy.bind(), every="1h")
+    app.ask(app.database.upsert_schedules([planned(stands, 0)], declared=True))
+    declared = info().declared_at
+    assert declared
+    assert app.schedules.edit("s", every="2h")
+    assert app.schedules.save(msgspec.structs.replace(info().schedule, priority=7))
+    assert (info().schedule.every, info().schedule.priority, info().declared_at) == (7_200_000, 7, declared)
+    assert app.schedules.upsert("s", tidy, every="3h")
+    assert info().declared_at == 0
     app.flush(confirm=app.settings.namespace)
     app.close()
 

@@ -45,12 +45,13 @@ class Schedules(Protocol):
         """
         ...
 
-    def upsert_schedules(self, plans: Sequence[Planned], *, declared: bool = False) -> Operation[list[bool]]:
+    def upsert_schedules(self, plans: Sequence[Planned], *, declared: bool | None = False) -> Operation[list[bool]]:
         """Store schedules; True for each that is new or was changed.
 
         - One that is stored just so already keeps its next instant: asking twice changes nothing.
         - One that is paused stays so.
-        - `declared` says that it stands in code, now; without it the schedule was made at run time and never rests.
+        - `declared` says that it stands in code, now; without it the schedule was made at run time and never rests;
+          None leaves that as it was.
         - A schedule beyond the 2,000th is refused, and the whole call with it: ConfigError.
         """
         ...

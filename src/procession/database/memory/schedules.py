@@ -51,26 +51,27 @@ class ScheduleVerbs(Verbs):
 
         return self.operation(run)
 
-    def upsert_schedules(self, plans: Sequence[Planned], *, declared: bool = False) -> Operation[list[bool]]:
+    def upsert_schedules(self, plans: Sequence[Planned], *, declared: bool | None = False) -> Operation[list[bool]]:
         """See `Schedules.upsert_schedules`."""
 
         def run() -> list[bool]:
             there = self.store.schedules
             if len(there.keys() | {it.name for it in plans}) > MOST:
                 raise ConfigError(f"there may be {MOST:,} schedules; remove some")
-            self.store.declared = self.store.declared or declared
+            self.store.declared = self.store.declared or bool(declared)
             return [self._upsert(plan, declared) for plan in plans]
 
         return self.operation(run)
 
-    def _upsert(self, plan: Planned, declared: bool) -> bool:
+    def _upsert(self, plan: Planned, declared: bool | None) -> bool:
         info = self.store.schedules.get(plan.name)
         changed = info is None or info.asked != plan.asked
         if info is None or changed:
             kept = info or ScheduleInfo(name=plan.name, asked=plan.asked)
             info = msgspec.structs.replace(kept, asked=plan.asked, next_at=plan.next_at, waiting=False)
         rested = self._is_put_off(info)
-        info = msgspec.structs.replace(info, declared_at=self.now() if declared else 0)
+        if declared is not None:
+            info = msgspec.structs.replace(info, declared_at=self.now() if declared else 0)
         self._put(info, look=changed or rested)
         if changed or rested:
             self._call_workers()

@@ -35,7 +35,7 @@ class ScheduleVerbs(ABC):
         """See `Schedules.due_schedules`."""
         return self._ask("due_schedules", [limit], _scheduled)
 
-    def upsert_schedules(self, plans: Sequence[Planned], *, declared: bool = False) -> Operation[list[bool]]:
+    def upsert_schedules(self, plans: Sequence[Planned], *, declared: bool | None = False) -> Operation[list[bool]]:
         """See `Schedules.upsert_schedules`."""
 
         def read(reply: list[int]) -> list[bool]:
@@ -43,7 +43,7 @@ class ScheduleVerbs(ABC):
                 raise ConfigError(f"there may be {MOST:,} schedules; remove some")
             return _truths(reply)
 
-        return self._ask("upsert_schedules", [int(declared), MOST, *_words(plans)], read)
+        return self._ask("upsert_schedules", [2 if declared is None else int(declared), MOST, *_words(plans)], read)
 
     def touch_schedules(self, names: Sequence[str]) -> Operation[bool]:
         """See `Schedules.touch_schedules`."""

@@ -269,6 +269,20 @@ def test_what_no_worker_declares_any_more_rests_and_is_forgotten(
     assert [it.name for it in ask(database.schedules()).schedules] == ["made"]
 
 
+def test_an_edit_leaves_it_as_it_was_whether_a_schedule_stands_in_code(
+    database: Database, ask: Ask, clock: Clock
+) -> None:
+    add(database, ask, clock, minutely(), declared=True)
+    add(database, ask, clock, minutely("other"))
+    edits = [planned(minutely(name, priority=1), clock.now) for name in ("tick", "other", "new")]
+    assert ask(database.upsert_schedules(edits, declared=None)) == [True, True, True]
+    assert [info(database, ask, it.name).declared_at for it in edits] == [NOW, 0, 0]
+    clock.pass_(LAPSE + 1)
+    assert [it.name for it in ask(database.due_schedules(9)).schedules] == ["new", "other"]
+    assert ask(database.touch_schedules(["tick"]))
+    assert [it.name for it in ask(database.due_schedules(9)).schedules] == ["new", "other", "tick"]
+
+
 def test_an_empty_store_knows_of_nothing_declared_and_one_without_schedules_may(
     database: Database, ask: Ask, clock: Clock
 ) -> None:

@@ -1,4 +1,4 @@
--- Store schedules. One that is stored just so already keeps its next instant.
+-- Store schedules. One that is stored just so already keeps its next instant. `declared`: 1 it stands in code, 0 it does not, 2 as it was.
 -- moves:
 -- flags:
 -- args: now:int declared:int most:int *plans
@@ -15,7 +15,7 @@ local reply, news = {}, false
 for i = 1, #plans, 3 do
   local name, asked = plans[i], plans[i + 1]
   local changed, rested = redis.call('HGET', ASKED, name) ~= asked, is_put_off(name)
-  if declared == 1 then redis.call('ZADD', DECLARED, now, name) else redis.call('ZREM', DECLARED, name) end
+  if declared == 1 then redis.call('ZADD', DECLARED, now, name) elseif declared == 0 then redis.call('ZREM', DECLARED, name) end
   if changed or rested then
     local s = standing(name)
     if changed then
