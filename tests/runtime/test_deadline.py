@@ -6,10 +6,11 @@ import asyncio
 
 import pytest
 
-from procession import Procession, Retry, State, constant, current_job
+from procession import Limit, Procession, Retry, State, constant, current_job
 from procession.clock import monotonic
 from procession.runtime.active import Active
 from procession.runtime.deadlines import Deadlines
+from procession.runtime.queue_worker import QueueWorker
 from tests.runtime.working import working
 
 
@@ -124,3 +125,20 @@ def test_what_raises_as_one_run_is_told_to_stop_keeps_the_others_from_nothing() 
     raised: list[Exception] = []
     asyncio.run(main())
     assert len(raised) == 2
+
+
+def test_a_burst_performs_what_gets_the_slot_of_one_that_expired(app: Procession) -> None:
+    @app.job(name="j", limit=Limit(1))
+    async def job() -> None: ...
+
+    first, second = job.using(expires="1ms").enqueue(), job.enqueue()
+    while app.ask(app.database.clock()) < first.job().expires_at:
+        pass
+
+    async def main() -> None:
+        await QueueWorker(app, burst=True).run()
+
+    asyncio.run(main())
+    assert (first.job().reason, second.job().state) == ("expired", State.PROCESSED)
+    app.flush(confirm=app.settings.namespace)
+    app.close()

@@ -28,7 +28,8 @@ class Claims(Struct, frozen=True):
     called: bool = False
     """The worker's own bell had rung: somebody cancelled a job that it runs."""
     more: bool = False
-    """It stopped at what jobs that are gone left in the queues, before it had found enough: the next one goes on."""
+    """It stopped at what jobs that are gone left in the queues, before it had found enough, or what expired may have
+    handed its slot on: the next one goes on."""
 
 
 class Held(Struct, frozen=True):
@@ -125,7 +126,8 @@ class Queue(Protocol):
         - A worker that has left takes nothing for a minute, and gets no lease: this question is late.
         - A claim that leaves work behind in a queue rings its bell again.
         - One that has passed 100 entries of jobs that are gone, or expired, in a queue takes no more from it, and says
-          `more` when it took fewer than `limit`.
+          `more` when it took fewer than `limit`; likewise where one under a limit has expired, for another may have
+          its slot now.
         - It hears the worker's own bell (`called`), so that a worker with work to claim need not wait at bells; but for
           `lease=0`, which is a claim behind a wait at that bell.
         - `fence` is larger than any number handed out before in this shard.

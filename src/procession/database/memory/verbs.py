@@ -103,13 +103,13 @@ class Verbs(MeasureVerbs, LimitVerbs, RevisionVerbs, ABC):
         def run() -> Claims:
             store, now, own = self.store, self.now(), [f"@{worker}"] if lease else []
             last, held = store.tokens.get(worker), [it for it in store.held_by(worker) if it.token == token]
-            taken = sorted(held, key=lambda it: it.place)
+            taken, may_follow = sorted(held, key=lambda it: it.place), False
             if last is None and not taken and store.has_left(worker, now):
                 return Claims([], now, store.next_due(), store.heard(own) is not None)
             if last != token and not taken:
                 store.tokens[worker] = token
                 in_turn = last is None or after in (b"", last)
-                taken = self._take(queues, worker, token, limit if in_turn else 0, ageing)
+                taken, may_follow = self._take(queues, worker, token, limit if in_turn else 0, ageing)
             store.leases[worker] = max(store.leases.get(worker, 0), now + lease)
             store.info.setdefault(worker, (now, b"{}"))
             zero, jobs = now - round(monotonic() * 1_000), []
@@ -119,12 +119,15 @@ class Verbs(MeasureVerbs, LimitVerbs, RevisionVerbs, ABC):
                 it, left = record, record.deadline - now if record.deadline else None
                 facts = (it.jid, token, it.queue, it.spec, it.attempt, it.crashes, store.fence)
                 jobs.append(Claimed(*facts, left, waited, zero))
-            return Claims(jobs, now, store.next_due(), store.heard(own) is not None)
+            more = may_follow and len(taken) < limit
+            return Claims(jobs, now, store.next_due(), store.heard(own) is not None, more)
 
         return self.operation(run)
 
-    def _take(self, queues: Sequence[str], worker: str, token: bytes, limit: int, ageing: int) -> list[Record]:
-        store, now = self.store, self.now()
+    def _take(
+        self, queues: Sequence[str], worker: str, token: bytes, limit: int, ageing: int
+    ) -> tuple[list[Record], bool]:
+        store, now, may_follow = self.store, self.now(), False
         taken: list[Record] = []
         for queue in queues:
             if queue in store.paused:
@@ -132,6 +135,7 @@ class Verbs(MeasureVerbs, LimitVerbs, RevisionVerbs, ABC):
             while len(taken) < limit and (record := store.first_in(queue, ageing, now)):
                 if 0 < record.expires_at <= now and not record.attempt:
                     store.move(record, Move.EXPIRE, now, reason="expired")
+                    may_follow = may_follow or record.slot is not None
                     continue
                 record.waited = record.waits(now)
                 store.move(record, Move.CLAIM, now)
@@ -141,7 +145,7 @@ class Verbs(MeasureVerbs, LimitVerbs, RevisionVerbs, ABC):
                 taken.append(record)
             if store.depth(queue):
                 store.ring(queue)
-        return taken
+        return taken, may_follow
 
     def settle(self, worker: str, outcomes: Sequence[Outcome]) -> Operation[list[bool]]:
         """See `Queue.settle`."""

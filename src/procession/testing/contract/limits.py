@@ -37,6 +37,18 @@ def states(database: Database, ask: Ask, jids: list[UUID]) -> str:
     return "".join("-" if job is None else job.state.value[0] for job in ask(database.find(jids)))
 
 
+def test_a_claim_that_finds_nothing_but_what_expired_says_that_its_slot_may_be_anothers(
+    database: Database, ask: Ask, clock: Clock
+) -> None:
+    jids = enqueue(database, ask, new(expires_in=1_000), new())
+    clock.pass_(1_000)
+    claims = claim(database, ask, limit=10)
+    assert (claims.jobs, claims.more) == ([], True)
+    assert states(database, ask, jids) == "cq"
+    claims = claim(database, ask, limit=10)
+    assert ([it.jid for it in claims.jobs], claims.more) == ([jids[1]], False)
+
+
 def test_no_more_than_the_slots_are_ready_or_run_and_the_rest_wait_in_order(database: Database, ask: Ask) -> None:
     jids = enqueue(database, ask, *(new(most=2) for _ in range(5)), new(OTHER), new(None))
     assert states(database, ask, jids) == "qqbbbqq"

@@ -2,11 +2,11 @@
 -- moves: claim expire free
 -- flags: allow-oom
 -- args: now:int worker token after limit:int lease:int ageing:int *queues
--- reply: now next_due fence said jids queues rows…; the jids are joined, each queue is its number and how many jobs are of it, the fence is one more each; said is 1 for its own bell, 2 more where it stopped at tombstones
+-- reply: now next_due fence said jids queues rows…; the jids are joined, each queue is its number and how many jobs are of it, the fence is one more each; said is 1 for its own bell, 2 more where it stopped at tombstones, or one that expired may have handed its slot on
 -- uses: one_claim record held lanes limits ageing finish unique
 -- seldom: take add held_of load packed each_chunk unpacked write_tallies pop_aged
 
-local claimed, reply, runs, taken = {}, {now, 0, '0', 0, '', {}}, {}, 0
+local claimed, reply, runs, taken, may_follow = {}, {now, 0, '0', 0, '', {}}, {}, 0, false
 
 -- So many jobs more are of this queue.
 local function of_queue(number, many)
@@ -31,6 +31,7 @@ local function take(jid, r)
   if not r then return false end  -- damaged; the audit finds it
   if r.expires > 0 and r.expires <= now and r.attempt == 0 then
     finish(jid, r, CANCELLED, 'expired')
+    may_follow = may_follow or r.rules
     return false
   end
   local ready = r.due > 0 and r.due or r.attempt == 0 and r.started == 0 and r.enqueued or 0
@@ -76,6 +77,7 @@ elseif not left then
       of_queue(i - 1, taken - taken_before)
     end
   end
+  if may_follow and taken < limit then reply[4] = 2 end
   hold(worker, token, claimed)
   count('running', taken)
   for i, queue in ipairs(queues) do
