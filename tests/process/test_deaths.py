@@ -67,6 +67,17 @@ def test_a_segmentation_fault_leaves_the_guilty_stack_for_whoever_asks(
         assert line in shown
 
 
+def test_an_exit_code_that_a_job_has_chosen_is_never_taken_for_the_workers_own(
+    worker: Families, shop: ModuleType, app: Procession, tmp_path: Path
+) -> None:
+    family = worker()
+    for code in (0, 3, 5, 6):  # with these a worker says that it is done, cannot begin, was dismissed, was cut short
+        handle = shop.die_once.enqueue(str(tmp_path / str(code)), f"exit{code}")
+        assert handle.result(timeout=10) == "survived"  # sooner than its lease ends
+        assert dossier(handle).how == f"exit code {code}"
+    assert family.stop() == 0
+
+
 def test_a_job_that_always_kills_its_worker_is_failed_as_poison_and_whom_it_concerns_hears_of_it(
     worker: Families, shop: ModuleType, app: Procession
 ) -> None:

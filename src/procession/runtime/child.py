@@ -68,10 +68,10 @@ def main() -> None:
         )
     except ProcessionError as error:
         print(f"procession: {error}", file=sys.stderr)
-        leave(CANNOT_BEGIN)
+        leave(CANNOT_BEGIN, pulse)
     except Exception:
         logging.getLogger("procession").exception("cannot import %s", asked["target"])
-        leave(CANNOT_BEGIN)
+        leave(CANNOT_BEGIN, pulse)
     _run(worker, supervisor, pulse)
 
 
@@ -97,7 +97,7 @@ def _run(worker: QueueWorker, supervisor: int, pulse: Beating) -> None:
         for number in renews:
             stopping.loop.add_signal_handler(number, pulse.worn_out, "SIGHUP came")
         threading.Thread(target=stopping.listen, name="procession-parent", daemon=True).start()
-        leave(await _performed(worker))
+        leave(await _performed(worker), pulse)
 
     try:
         import uvloop
@@ -123,11 +123,12 @@ async def _performed(worker: QueueWorker) -> int:
     return DISMISSED if worker.orders.dismissed else CUT_SHORT if worker.cut_short else 0
 
 
-def leave(code: int) -> NoReturn:
+def leave(code: int, pulse: Beating) -> NoReturn:
     """End this process; a thread that outlived its timeout does not keep it."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):  # nobody reads it any more, its disk is full, or whatever a job has done to it
             stream.flush()
+    pulse.leaves()
     os._exit(code)
 
 

@@ -60,10 +60,11 @@ class Child:
 
     def look(self, now: float) -> Ended | None:
         """Feel its pulse; kill it when its time to stop is over; how it ended, or None while it lives."""
-        self.pulse.feel()
         if self._kill_at and now > self._kill_at and not self.because:
             self.kill(f"it did not end within {now - self._kill_at + KILL_AFTER + self._grace:.0f} s")
-        return ended(self.process)
+        how = ended(self.process)
+        self.pulse.feel()  # after that, so that its last word is heard
+        return how
 
     @property
     def worn(self) -> bool:
@@ -98,9 +99,10 @@ class Child:
         self.process.kill()
 
     def ended_well(self, how: Ended) -> bool:
-        """It did as it was asked: it finished, or was told to stop before it had begun."""
+        """It did as it was asked: it finished, or was told to stop before it had begun. A job may end its process with
+        any exit code."""
         unbegun = self.stopping and not self.pulse.begun and how.code == -signal.SIGTERM
-        return unbegun or how.code in (0, DISMISSED, CUT_SHORT)
+        return unbegun or (self.pulse.left and how.code in (0, DISMISSED, CUT_SHORT))
 
     def dossier(self, how: Ended) -> Crash:
         """What is known of its death."""

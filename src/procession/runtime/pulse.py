@@ -3,8 +3,8 @@
 A byte a second says that the event loop lives, another that the queue worker's own turn went round. The supervisor
 needs no more to tell three cases apart: a healthy worker, a blocked loop (sync code in an `async def` job: its lease is
 extended for it, it is reported and not shot), and a claim loop that is stuck while all else lives (it is replaced).
-Two more bytes say that the store has answered a heartbeat, so that the worker serves, and that it should make way for
-a fresh one.
+Three more bytes say that the store has answered a heartbeat, so that the worker serves; that it should make way for a
+fresh one; and that it leaves by itself, so that its exit code is its own word and not that of a job.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from procession.clock import monotonic
 
 log = logging.getLogger("procession.worker")
 
-LOOP, TURN, SERVES, WORN = b".", b"!", b"+", b"~"
+LOOP, TURN, SERVES, WORN, LEAVES = b".", b"!", b"+", b"~", b"-"
 EVERY = 1.0
 """Seconds between two bytes of each kind, at most; less where heartbeats come faster than each five seconds."""
 
@@ -74,6 +74,10 @@ class Beating:
         """The store has answered a heartbeat: it knows this worker, which can take jobs."""
         self._write(SERVES)
 
+    def leaves(self) -> None:
+        """This process ends now, with an exit code that says why."""
+        self._write(LEAVES)
+
     def blocked(self, seconds: float, job: str, stack: str) -> None:
         """The loop does not turn, says the thread that keeps the lease. A supervisor reports it; without one we do."""
         if self._seen_in is not None:
@@ -111,6 +115,8 @@ class Felt:
         self.begun = False
         """The store has answered it: the worker serves."""
         self.worn = False
+        self.left = False
+        """It has ended by itself, and no code of a job has ended it."""
 
     def child_started(self) -> None:
         """Close the end that the child has inherited."""
@@ -129,6 +135,8 @@ class Felt:
                 self.begun = True
             if WORN in heard:
                 self.worn = True
+            if LEAVES in heard:
+                self.left = True
 
     def pardon(self, now: float) -> None:
         """The listener itself has not listened for a while (the machine was suspended): silence counts from now."""

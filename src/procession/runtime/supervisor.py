@@ -231,10 +231,10 @@ class Supervisor:
         child.close()
         del self._watches[child]
         pause = seat.left(child, now)
-        if ended.code == CANNOT_BEGIN and not self._served:
+        if ended.code == CANNOT_BEGIN and not (self._served or child.pulse.begun):
             self._code = CANNOT_BEGIN
             self._stops = max(self._stops, 1)
-        elif ended.code == CUT_SHORT:
+        elif well and ended.code == CUT_SHORT:
             return
         elif well and not child.stopping and (self._burst or ended.code == DISMISSED):
             seat.closed = True
