@@ -70,6 +70,14 @@ async def version() -> str:
 async def killer() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
+@app.job(name="exit_in_a_task", queue="q", retry=False)
+async def exit_in_a_task() -> None:
+    async def exits() -> None:
+        sys.exit(1)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(exits())
+        await asyncio.sleep(60)
+
 @app.job(name="hoard", queue="q")
 async def hoard(megabytes: int, kept: list = []) -> str:
     kept.append(b"x" * (megabytes << 20))

@@ -78,6 +78,20 @@ def test_an_exit_code_that_a_job_has_chosen_is_never_taken_for_the_workers_own(
     assert family.stop() == 0
 
 
+def test_a_job_whose_task_exits_fails_and_its_worker_and_neighbours_go_on(
+    worker: Families, shop: ModuleType, app: Procession
+) -> None:
+    family = worker()
+    beside = shop.nap.enqueue(2, "beside")
+    until(worker.runs)
+    job = shop.exit_in_a_task.enqueue().wait(timeout=10)
+    assert (job.state, job.attempt, job.failures[0].type) == (State.FAILED, 1, "SystemExit")
+    assert beside.result(timeout=10) == "rested"
+    assert worker.runs() == ["beside"]
+    assert "wants to exit" in family.log
+    assert family.stop() == 0
+
+
 def test_a_job_that_always_kills_its_worker_is_failed_as_poison_and_whom_it_concerns_hears_of_it(
     worker: Families, shop: ModuleType, app: Procession
 ) -> None:

@@ -18,6 +18,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NoReturn
 
@@ -86,7 +87,8 @@ def _taken_from_stdin() -> int:
 
 def _run(worker: QueueWorker, supervisor: int, pulse: Beating) -> None:
     """Perform jobs, and leave from within the loop: at its own end it waits for what jobs have left behind, such as
-    threads of `asyncio.to_thread`, and nobody would take this worker's place meanwhile."""
+    threads of `asyncio.to_thread`, and nobody would take this worker's place meanwhile. A SystemExit in a task or
+    callback that a job has made comes out of the loop, which goes on: whoever awaits that task has it, too."""
     renews = [signal.SIGHUP] if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN else []  # as under nohup
     signals_are_their_own([*SIGNALS, *renews])
 
@@ -99,12 +101,17 @@ def _run(worker: QueueWorker, supervisor: int, pulse: Beating) -> None:
         threading.Thread(target=stopping.listen, name="procession-parent", daemon=True).start()
         leave(await _performed(worker), pulse)
 
-    try:
-        import uvloop
-    except ImportError:
-        asyncio.run(main())
-    else:
-        uvloop.run(main())
+    factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+    with suppress(ImportError):
+        from uvloop import new_event_loop as factory
+    with asyncio.Runner(loop_factory=factory) as runner:
+        loop = runner.get_loop()
+        performing = loop.create_task(main())
+        while not performing.done():
+            try:
+                loop.run_until_complete(performing)
+            except (SystemExit, KeyboardInterrupt):
+                logging.getLogger("procession.worker").exception("what a job has started on the loop wants to exit")
 
 
 async def _performed(worker: QueueWorker) -> int:
