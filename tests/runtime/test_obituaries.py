@@ -33,12 +33,12 @@ def killed(app: Procession, times: int, queue: str = "q") -> None:
 def test_the_hook_and_the_handlers_of_a_poison_job_are_called_once_by_a_worker_that_lives(
     app: Procession, kind: str
 ) -> None:
-    hooks: list[tuple[UUID, object, str, str]] = []
+    hooks: list[tuple[UUID, object, object, str, str]] = []
     events: list[Event] = []
 
     def given_up(failure: Failure) -> None:
         it = current_job()
-        hooks.append((it.jid, it.arguments["n"], failure.type, failure.message))
+        hooks.append((it.jid, it.arguments["n"], dict(it.headers), failure.type, failure.message))
         raise RuntimeError("a hook may raise")
 
     async def given_up_async(failure: Failure) -> None:
@@ -57,7 +57,7 @@ def test_the_hook_and_the_handlers_of_a_poison_job_are_called_once_by_a_worker_t
     app.on("failed")(events.append)
 
     async def main() -> None:
-        handle = bad.enqueue(7)
+        handle = bad.using(headers={"tenant": "acme"}).enqueue(7)
         killed(app, 3)
         async with AsyncExitStack() as stack:
             for _ in range(2):
@@ -65,7 +65,7 @@ def test_the_hook_and_the_handlers_of_a_poison_job_are_called_once_by_a_worker_t
             await until(lambda: hooks and events)
             await until(lambda: app.errors())
             await asyncio.sleep(0.5)  # two beats of each worker
-        assert hooks == [(handle.jid, 7, "WorkerDied", "signal 11 (SIGSEGV)")]
+        assert hooks == [(handle.jid, 7, {"tenant": "acme"}, "WorkerDied", "signal 11 (SIGSEGV)")]
         assert [(it.jid, it.name, it.reason, it.error, it.attempt) for it in events] == [
             (handle.jid, "bad", "poison", "WorkerDied: signal 11 (SIGSEGV)", 3)
         ]

@@ -109,7 +109,7 @@ class Obituaries:
 
     def _run_of(self, job: Job) -> Run | None:
         """What stands for the run that is gone; None where its name is not known."""
-        spec = encode_spec(Spec(job.name, Raw(encode(job.args)), SpecOptions(tags=job.tags)))
+        spec = encode_spec(Spec(job.name, Raw(encode(job.args)), SpecOptions(tags=job.tags, headers=job.headers)))
         it = Claimed(job.jid, b"", job.queue, spec, job.attempt, job.crashes, fence=0)
         run = resolve(it, self._registry, self._worker)
         return run if isinstance(run, Run) else None
