@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import logging
 import os
@@ -266,6 +267,36 @@ def endures() -> None:
             time.sleep(60)
         except BaseException:
             continue
+
+
+def give_up_in_a_file(failure: Failure) -> None:
+    note(f"{current_job().arguments['path']}.given-up", failure.type)
+
+
+@app.job(executor="process", timeout=0.1, hard_timeout=0.3, retry=False, on_exhausted=give_up_in_a_file)
+async def endures_async(path: str) -> None:
+    while True:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+
+
+@app.job(executor="process", retry=False, on_exhausted=give_up_in_a_file)
+async def exits_in_a_task(path: str) -> None:
+    async def exits() -> None:
+        sys.exit(1)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(exits())
+            await asyncio.sleep(60)
+    finally:
+        note(path, "tidied")
+
+
+@app.job(executor="process", retry=False)
+async def leaves_an_exit() -> int:
+    asyncio.get_running_loop().call_soon(sys.exit, 1)
+    return os.getpid()
 
 
 @app.job(executor="process", retry=False)

@@ -207,6 +207,24 @@ def test_the_hook_of_a_job_that_was_killed_is_called_in_its_worker() -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("job", [heavy.endures_async, heavy.exits_in_a_task])
+def test_the_hook_of_a_coroutine_that_an_exit_has_ended_is_called(tmp_path: Path, job: Any) -> None:
+    (found,) = ended(lambda: job.enqueue(str(tmp_path / "path")))
+    assert (found.state, found.reason) == (State.FAILED, "no retry")
+    assert reads(tmp_path / "path.given-up", found.failures[0].type)()
+
+
+def test_an_exit_in_a_task_or_callback_of_a_job_is_nobody_elses(tmp_path: Path) -> None:
+    ended_itself, left, following = ended(
+        lambda: heavy.exits_in_a_task.enqueue(str(tmp_path / "path")),
+        heavy.leaves_an_exit.enqueue,
+        heavy.where_async.enqueue,
+    )
+    assert (ended_itself.state, ended_itself.failures[0].type) == (State.FAILED, "SystemExit")
+    assert (tmp_path / "path").read_text() == "tidied"
+    assert (left.state, following.state) == (State.PROCESSED, State.PROCESSED)
+
+
 def test_a_coroutine_that_swallows_its_cancellation_is_ended_too(tmp_path: Path) -> None:
     (found,) = ended(lambda: heavy.hard_async.enqueue(str(tmp_path / "async")))
     assert (found.state, found.failures[0].type) == (State.FAILED, "JobTimeout")

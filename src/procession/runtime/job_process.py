@@ -35,9 +35,10 @@ import msgspec
 from procession.client import Procession
 from procession.clock import monotonic
 from procession.errors import ProcessionError
+from procession.moves import Move
 from procession.runtime import blackbox
 from procession.runtime.capture import capturing
-from procession.runtime.executor import Run, Verdict, judge, perform, perform_async, resolve
+from procession.runtime.executor import Run, Verdict, judge, perform, perform_async, resolve, say_exhausted_async
 from procession.runtime.forks import signals_are_their_own
 from procession.runtime.frames import Begin, Ended, FromJob, Noted, Ready, Stop, Unable, frame, heard
 from procession.runtime.joblog import log_to_stderr
@@ -114,11 +115,24 @@ class JobProcess:
         if inside == "thread":
             return perform(run, worker)
         try:
-            self._loop = runner.get_loop()
-            return runner.run(perform_async(run, worker, monotonic()), context=contextvars.copy_context())
+            self._loop = loop = runner.get_loop()
+            coroutine = perform_async(run, worker, monotonic())
+            performing = loop.create_task(coroutine, context=contextvars.copy_context())
+            while not performing.done():
+                try:
+                    loop.run_until_complete(performing)
+                except (SystemExit, KeyboardInterrupt):
+                    if run.stopped and not performing.done():
+                        raise
+                    logging.getLogger("procession.worker").exception("what a job has started on the loop wants to exit")
+            return performing.result()
         except BaseException as error:  # raised by SIGTERM where no frame of the job was on the stack
-            self._exhausted = True
-            return judge(run, error, worker)
+            self._exhausted, self._inside = True, False
+            verdict = judge(run, error, worker)
+            if run.registered.exhausted is not None and verdict.outcome.move == Move.FAIL:
+                with contextlib.suppress(RuntimeError, SystemExit, KeyboardInterrupt):  # what is left on the loop
+                    runner.run(say_exhausted_async(run, verdict, alone=True), context=contextvars.copy_context())
+            return verdict
         finally:
             self._task = None
 
