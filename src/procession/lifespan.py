@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from procession.errors import ConfigError
 
 if TYPE_CHECKING:
+    from asyncio import Event
     from concurrent.futures import Future
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -46,17 +47,40 @@ class Lifespan:
         return other
 
     @asynccontextmanager
-    async def opened(self, app: object) -> AsyncIterator[None]:
+    async def opened(self, app: object, stopping: Event | None = None) -> AsyncIterator[None]:
         """Open all, in order; close them in reverse. Within one process they are opened once: a second queue worker
         that begins there meanwhile shares what the first has opened, or is about to open, and will close, so it should
-        end before that one.
+        end before that one. Once `stopping` is set, what is not open yet is waited for no longer: then none is.
 
         Raises:
             ConfigError: one yields something else than a dict, or two yield the same name.
         """
         async with AsyncExitStack() as stack:
-            await self._enter(stack, app)
+            if stopping is None:
+                await self._enter(stack, app)
+            else:
+                await self._enter_unless(stopping, stack, app)
             yield
+
+    async def _enter_unless(self, stopping: Event, stack: AsyncExitStack, app: object) -> None:
+        import asyncio  # not by a program that only enqueues
+
+        waiting = asyncio.timeout(None)
+
+        async def give_up() -> None:
+            await stopping.wait()
+            waiting.reschedule(0)
+
+        try:
+            async with waiting:
+                giving_up = asyncio.create_task(give_up())
+                try:
+                    await self._enter(stack, app)
+                finally:
+                    giving_up.cancel()
+        except TimeoutError:
+            if not waiting.expired():
+                raise
 
     async def _enter(self, stack: AsyncExitStack, app: object) -> None:
         """Open what nobody in this process has opened; whoever comes meanwhile waits, and sees whether it went well."""

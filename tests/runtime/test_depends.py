@@ -272,6 +272,32 @@ def test_a_worker_that_begins_while_another_opens_the_resources_waits_for_them(a
     app.close()
 
 
+def test_a_worker_that_is_stopped_while_its_resources_open_waits_for_them_no_longer(app: Procession) -> None:
+    begun, tidied = asyncio.Event(), asyncio.Event()
+
+    @app.lifespan
+    async def opens_for_ever(app: Procession) -> AsyncIterator[None]:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            tidied.set()
+        yield
+
+    async def main() -> None:
+        worker = QueueWorker(app, queues=["q"])
+        running = asyncio.ensure_future(worker.run())
+        await begun.wait()
+        worker.stop()
+        async with asyncio.timeout(10):
+            await running
+        assert tidied.is_set()
+        await app.close_async()
+
+    asyncio.run(main())
+    app.close()
+
+
 def test_lifespans_that_cannot_be_told_apart_are_refused() -> None:
     app = Procession("memory://refused")
 

@@ -157,7 +157,7 @@ class QueueWorker:
             Exception: what the app's lifespan raises when it opens its resources, or what broke a part of the worker.
         """
         self._loop = asyncio.get_running_loop()
-        async with self.app.registry.policies.lifespan.opened(self.app):
+        async with self.app.registry.policies.lifespan.opened(self.app, self._stopping):
             await self._run()
 
     async def _run(self) -> None:
