@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,7 +14,9 @@ import pytest
 
 from procession import BadArguments, ConfigError, Limit, Procession, UnknownSchedule, Worker
 from procession.clock import wall
-from procession.runtime.scheduling import LIMIT
+from procession.runtime.outage import Patient
+from procession.runtime.queue_worker import QueueWorker
+from procession.runtime.scheduling import LIMIT, Scheduler
 from procession.schedule import Planned, ScheduleInfo, planned
 from procession.schedules import edited, scheduled
 from tests.runtime.working import working
@@ -228,6 +231,35 @@ def test_a_schedule_made_while_workers_run_is_noticed(app: Procession) -> None:
                 await asyncio.sleep(0.01)
 
     asyncio.run(main())
+    app.flush(confirm=app.settings.namespace)
+    app.close()
+
+
+class Slow(Scheduler):
+    """One whose first look comes later than all else of its worker."""
+
+    async def look(self, patient: Patient) -> float:
+        await asyncio.sleep(0.1)
+        return await super().look(patient)
+
+
+def test_a_burst_performs_what_schedules_have_due_as_it_begins(app: Procession) -> None:
+    performed = asyncio.Event()
+
+    @app.job(name="tick")
+    async def tick() -> None:
+        performed.set()
+
+    app.schedules.upsert("tick", tick, every="1s")
+    while not app.ask(app.database.due_schedules(1)).schedules:
+        time.sleep(0.01)
+
+    async def main() -> None:
+        await QueueWorker(app, burst=True, schedules=Slow.of(app)).run()
+        await app.close_async()
+
+    asyncio.run(main())
+    assert performed.is_set()
     app.flush(confirm=app.settings.namespace)
     app.close()
 

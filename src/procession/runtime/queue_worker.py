@@ -77,10 +77,11 @@ class QueueWorker:
         concurrency, threads: places for `async def` jobs (and all claimed jobs together), and for `def` jobs.
         target: `module:app`, what job processes import; None leaves it to be found among the imported modules, and ""
             says that there are none.
-        burst: stop when nothing is ready and nothing runs.
+        burst: stop when nothing is ready and nothing runs, schedules that are due as it begins included.
         worker_id: its name in the store, new for each start: two of one name keep, take and stop each other's jobs.
         pulse: by which a supervisor feels that this worker lives.
         wear: when to ask to be replaced; from the settings by default.
+        schedules: who fires what is due; by default one that declares what stands in the app's code.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class QueueWorker:
         verbose: bool = False,
         pulse: Beating | None = None,
         wear: Wear | None = None,
+        schedules: Scheduler | None = None,
     ) -> None:
         settings = app.settings
         self.app = app
@@ -108,8 +110,7 @@ class QueueWorker:
             raise ConfigError("there is nothing to serve: the app has no jobs, and no queue was named")
         check_order(order, shares)
         self.queues = [*shares]
-        self.concurrency = concurrency or settings.concurrency
-        self.threads = threads or settings.threads
+        self.concurrency, self.threads = concurrency or settings.concurrency, threads or settings.threads
         self.burst = burst
         served = frozenset(it.executor for it in app.registry if it.queue in self.queues)
         self._capacity = Capacity(
@@ -127,17 +128,14 @@ class QueueWorker:
         self._beat_every = milliseconds(settings.heartbeat, "heartbeat") / 1_000
         self._grace = milliseconds(settings.grace, "grace") / 1_000
         self._log = JobLog(verbose)
-        self._pulse = pulse or Beating()
-        self._wear = wear or Wear.of(settings)
-        self._wake, self._stopping = asyncio.Event(), asyncio.Event()
-        self._outbox = Outbox()
+        self._pulse, self._wear = pulse or Beating(), wear or Wear.of(settings)
+        self._wake, self._stopping, self._outbox = asyncio.Event(), asyncio.Event(), Outbox()
         self.orders = Orders(self.id, app.database, stop=self.stop_once, changed=self._steered)
-        self._schedules = Scheduler(app.database, app.schedules.declared, app.registry.policies.sealing)
+        self._schedules = schedules or Scheduler.of(app)
         self._meter = Meter(self.id)
         self.cut_short = False
         """A burst has ended before its time: all places are lost to jobs that do not stop."""
-        self._hungry = True
-        self._turning = asyncio.Lock()
+        self._hungry, self._turning = True, asyncio.Lock()
         self._beat_alarm, self._due_alarm = Alarm(self._wake.set), Alarm(self._wake.set)
         self._beat_alarm.ring()
         self._stop_level = self._settled_jobs = 0
@@ -196,6 +194,8 @@ class QueueWorker:
                 with capturing(settings.capture_logs):
                     try:
                         await be_admitted(self._patient, self._database, allow_eviction=settings.allow_eviction)
+                        if self.burst:
+                            await self._schedules.looked.wait()
                         await self._work()
                         await self._wind_down()
                     except asyncio.CancelledError:

@@ -14,9 +14,11 @@ import zoneinfo  # noqa: F401
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from typing import Self
 
 import cronsim  # noqa: F401  # `cron.py` loads both with a first schedule; a worker out of descriptors could not
 
+from procession.client import Procession
 from procession.clock import monotonic
 from procession.database import Database, Scheduled
 from procession.errors import ConfigError, StoreRefused, Unavailable
@@ -51,6 +53,13 @@ class Scheduler:
         self._declare_at = 0.0
         self.wanted = asyncio.Event()
         """Set by whoever has heard that there is something to look at."""
+        self.looked = asyncio.Event()
+        """Set when the first look is over: what was due then is in its queue, unless the store is away."""
+
+    @classmethod
+    def of(cls, app: Procession) -> Self:
+        """Of what stands in this app's code."""
+        return cls(app.database, app.schedules.declared, app.registry.policies.sealing)
 
     async def run(self, patient: Patient) -> None:
         """Look whenever something is due or wanted, and at least once a minute. During an outage, wait for its end."""
@@ -62,6 +71,7 @@ class Scheduler:
             except Exception:  # a schedule must not end because something about another one was wrong
                 log.exception("schedules could not be looked at")
                 pause = LOOK
+            self.looked.set()
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self.wanted.wait()
