@@ -133,6 +133,22 @@ def test_until_done_goes_from_one_due_time_to_the_next_and_forgives_what_was_mad
     assert runs[2] - runs[0] == timedelta(hours=2)
 
 
+def test_until_done_leaves_schedules_alone_however_far_the_clock_goes(app: Procession, kit: Kit) -> None:
+    @app.every("10m")
+    @app.job
+    async def tick() -> None: ...
+
+    @app.job
+    async def count(down: int) -> None:
+        await asyncio.sleep(0.02)  # the worker goes on while other things could happen
+        if down:
+            count.using(delay="1h").enqueue(down - 1)
+
+    count.enqueue(3)
+    assert {it.name for it in kit.run(until_done=True)} == {count.name}
+    assert [it.name for it in kit.advance(minutes=10)].count(tick.name) >= 1
+
+
 @pytest.mark.parametrize(
     ("word", "came_to"), [(Snooze("1h"), "snoozed"), (RetryLater("1h"), "retried"), (Discard("no use"), "cancelled")]
 )

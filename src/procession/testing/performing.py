@@ -27,7 +27,7 @@ from procession.moves import Move
 from procession.registry import Registered
 from procession.runtime.outage import Patient
 from procession.runtime.queue_worker import QueueWorker
-from procession.runtime.scheduling import Scheduler
+from procession.runtime.scheduling import LOOK, Scheduler
 from procession.testing.effects import Effects
 
 WORDS = {
@@ -106,6 +106,15 @@ class Around(Middleware):
                 strike.over(job)
 
 
+class Declaring(Scheduler):
+    """A worker's part in schedules under the kit: it stores what stands in code. What is due is the kit's to fire."""
+
+    async def look(self, patient: Patient) -> float:
+        """See `Scheduler.look`; fires nothing."""
+        await self._declare(patient)
+        return LOOK
+
+
 class Crew:
     """The queue workers of one app under test. `attempts`, which crews share, grows as they work."""
 
@@ -165,7 +174,7 @@ class Crew:
                 self.app.registry.add(msgspec.structs.replace(registered, **stand_in))
         return QueueWorker(
             self.app, queues=queues, concurrency=self._concurrency, threads=self._concurrency, target="", burst=True,
-            worker_id=worker_id,
+            worker_id=worker_id, schedules=Declaring.of(self.app),
         )  # fmt: skip
 
     async def work(self) -> None:
@@ -194,8 +203,7 @@ class Crew:
         hurried = asyncio.Event()
         hurried.set()
         patient = Patient(self.app.connection_async(), lambda: None, 0.1, hurried, lambda: None)
-        scheduler = Scheduler(self.app.database, self.app.schedules.declared, self.app.registry.policies.sealing)
-        await scheduler.look(patient)
+        await Scheduler.of(self.app).look(patient)
         return (await self.app.ask_async(self.app.database.due_schedules(1))).next_due
 
     def _attempt(self, claimed: Claimed, outcome: Outcome, kept: bool) -> Attempt:
