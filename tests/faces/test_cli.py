@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -254,16 +255,17 @@ def test_the_demonstration_shows_what_the_stats_say(run: Run) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_demonstration_whose_terminal_goes_away_leaves_nothing_behind(tmp_path: Path, number: int) -> None:
+def test_a_demonstration_whose_terminal_goes_away_leaves_nothing_behind(number: int) -> None:
     command = [sys.executable, "-m", "procession", "demo"]
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as demo:
-        assert demo.stdout is not None
-        assert any("running" in line for line in demo.stdout)
-        [home] = tmp_path.glob("procession-demo-*")
-        demo.send_signal(number)
-        assert demo.wait(timeout=50) == 128 + number
-    assert not home.exists(), "its store, and before that its workers, have been stopped"
+    with tempfile.TemporaryDirectory() as short:  # pytest's own may be too long for a socket
+        environment = {**os.environ, "TMPDIR": short}
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as demo:
+            assert demo.stdout is not None
+            assert any("running" in line for line in demo.stdout)
+            [home] = Path(short).glob("procession-demo-*")
+            demo.send_signal(number)
+            assert demo.wait(timeout=50) == 128 + number
+        assert not home.exists(), "its store, and before that its workers, have been stopped"
 
 
 def test_checksums_are_those_of_sha256sum(run: Run, tmp_path: Path) -> None:
