@@ -84,7 +84,7 @@ MOVES: Mapping[Move, Row] = MappingProxyType(
         Move.RECOVER: Row(_states(RUNNING), QUEUED, "its worker died; crashes + 1"),
         Move.POISON: Row(_states(RUNNING), FAILED, "it killed its process, or its worker died, once too often"),
         Move.CANCEL: Row(WAITING, CANCELLED, "somebody cancelled it before it ran"),
-        Move.EXPIRE: Row(_states(QUEUED, DELAYED), CANCELLED, "not started in time"),
+        Move.EXPIRE: Row(WAITING, CANCELLED, "not started in time"),
         Move.MISS: Row(WAITING, FAILED, "its deadline passed while it waited"),
         Move.REVIVE: Row(FINAL, QUEUED, "somebody retries a finished job; attempts start anew"),
         Move.REMOVE: Row(WAITING | FINAL, None, "somebody removed it"),

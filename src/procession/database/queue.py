@@ -177,7 +177,7 @@ class Queue(Protocol):
         - Up to `limit` jobs whose deadline passed while they were queued or delayed become `failed` with reason
           `deadline`, the earliest deadline first; their errors say so.
         - A delayed job whose expiry has passed, and which has used no attempt, becomes `cancelled` with reason
-          `expired`.
+          `expired`; so does one that waits beyond its deadline as well, in whatever state.
         """
         ...
 

@@ -204,6 +204,9 @@ class Store(Index):
             if record.state is State.RUNNING:
                 self.deadlines[jid] = now + LOOKED_AGAIN
                 continue
+            if 0 < record.expires_at <= now and not record.attempt:
+                self.move(record, Move.EXPIRE, now, reason="expired")
+                continue
             message = "the deadline of this job passed while it waited"
             failure = Failure(attempt=record.attempt, type="JobTimeout", message=message, at=now)
             self.add_failure(record, encode_failure(failure))

@@ -10,6 +10,7 @@ import pytest
 
 from procession.database import Database
 from procession.job import State
+from procession.limits import Slot
 from procession.moves import Move
 from procession.testing.contract.fixtures import Clock
 from procession.testing.contract.queue import FAILURE, LEASE, claim, new, settle
@@ -75,6 +76,23 @@ def test_a_job_that_waits_beyond_its_deadline_is_failed_where_it_waits(
     assert waits.state is State.QUEUED
     assert ask(database.counts()).failed == 1
     assert [it.jid for it in claim(database, ask).jobs] == [in_time.jid]
+
+
+def test_a_job_that_has_expired_by_its_deadline_is_cancelled_and_does_not_get_its_key_back(
+    database: Database, ask: Ask, clock: Clock
+) -> None:
+    unique, slot = Unique(key=b"k" * 16, until="processed"), Slot(limit=b"l" * 16, most=1)
+    holder, blocked = (new(expires_in=1_000, deadline=2_000, **it) for it in ({"unique": unique}, {"slot": slot}))
+    ask(database.enqueue([holder, new(deadline=0, slot=slot), blocked]))
+    clock.pass_(1_000)
+    second = new(deadline=0, unique=unique)
+    assert ask(database.enqueue([second]))[0].new
+    clock.pass_(1_000)
+    ask(database.promote(10))
+    found = ask(database.find([holder.jid, blocked.jid]))
+    assert [(it.state, it.reason, it.failures) for it in found] == [(State.CANCELLED, "expired", ())] * 2
+    ask(database.remove([second.jid]))
+    assert ask(database.enqueue([new(deadline=0, unique=unique)]))[0].new
 
 
 def test_a_job_that_waits_for_a_retry_keeps_its_errors_and_adds_that_it_was_late(
