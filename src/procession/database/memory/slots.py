@@ -79,8 +79,8 @@ class Slots:
         """A job went from one state to another: it gives back its slot, or gets or loses its turn to wait."""
         if (slot := record.slot) is None:
             return
-        if before in UNDER_WAY and after not in UNDER_WAY:
-            self.held[slot.limit].discard(record.jid)
+        if before in UNDER_WAY and after not in UNDER_WAY and record.jid in self.held.get(slot.limit, ()):
+            self.held[slot.limit].remove(record.jid)
             self.opened.setdefault(slot.limit, 0)
         if before is State.BLOCKED:
             self.waiting[slot.limit].discard(record.jid)

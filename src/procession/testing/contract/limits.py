@@ -404,6 +404,14 @@ def test_a_replaced_job_goes_from_its_limit_to_that_of_its_new_arguments(
     assert states(database, ask, jids) == "ppp"
 
 
+def test_in_one_call_a_more_urgent_job_takes_a_slot_though_a_ready_one_was_replaced_and_blocked_before_it(
+    database: Database, ask: Ask
+) -> None:
+    jids = enqueue(database, ask, keyed(None), new())
+    jids.append(enqueue(database, ask, keyed(LIMIT), new(priority=9))[1])
+    assert states(database, ask, jids) == "bbq"
+
+
 def test_in_one_call_a_job_that_is_stored_blocked_and_freed_again_is_handed_out_once(
     database: Database, ask: Ask
 ) -> None:
