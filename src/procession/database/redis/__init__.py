@@ -165,7 +165,7 @@ class RedisDatabase(MeasureScripts, NoteVerbs, OrderScripts, RevisionScripts, Sc
         """See `Jobs.page`."""
         form = CURSORS.get(query.state, "[0-9]{1,15}:") + "([0-9a-f]{32})?"
         position, _, last = check_cursor(cursor, form, query.state).partition(":")
-        scanned = max(SCANNED, limit) if query.queue or query.name else limit
+        scanned = max(SCANNED, limit) if limit and (query.queue or query.name) else limit
 
         def read(reply: list[Any]) -> Page:
             more, rows = reply

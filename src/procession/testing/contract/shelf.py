@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from procession.database import Claims, Database, Query
+from procession.database import Claims, Database, Page, Query
 from procession.errors import ConfigError
 from procession.job import Crash, State, new_jid
 from procession.limits import Slot
@@ -46,6 +46,8 @@ def test_pages_of_each_state_follow_from_each_other_s_cursors(
         page = ask(database.page(Query(state=state), cursor=cursor, limit=2))
         seen, cursor = seen + [job.jid for job in page.jobs], page.cursor
     assert (len(seen), len({*seen})) == (5, 5)
+    for queue in (None, "mail"):
+        assert ask(database.page(Query(state=state, queue=queue), limit=0)) == Page(jobs=[], cursor=None)
 
 
 def test_pages_of_delayed_jobs_hold_each_that_stays_though_those_before_it_have_left(

@@ -167,7 +167,9 @@ local function from_held()
   end
 end
 
-if finals[state] then
+if limit < 1 then
+  more = 0
+elseif finals[state] then
   from_kept(finals[state])
 elseif state == 'delayed' then
   from_due()
