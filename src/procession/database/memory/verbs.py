@@ -345,9 +345,13 @@ class Verbs(MeasureVerbs, LimitVerbs, RevisionVerbs, ABC):
                 self.store.ring(f"@{record.worker}", self.now())
             elif not record.state.final:
                 self.store.move(record, Move.CANCEL, self.now(), reason=reason)
-                self.store.trim(State.CANCELLED, 2 * len(jids) + 10)
 
-        return self._each(jids, cancel)
+        def run() -> list[State | None]:
+            found = self._changed(jids, cancel)
+            self.store.trim(State.CANCELLED, 2 * len(jids) + 10)
+            return found
+
+        return self.operation(run)
 
     def retry(self, jids: Sequence[UUID]) -> Operation[list[State | None]]:
         """See `Jobs.retry`."""
@@ -372,15 +376,15 @@ class Verbs(MeasureVerbs, LimitVerbs, RevisionVerbs, ABC):
         return self._each(jids, remove)
 
     def _each(self, jids: Sequence[UUID], change: Callable[[Record], State | None]) -> Operation[list[State | None]]:
-        def run() -> list[State | None]:
-            found: list[State | None] = []
-            for jid in jids:
-                found.append(self._state(jid))
-                if jid in self.store.jobs:
-                    found[-1] = change(self.store.jobs[jid]) or found[-1]
-            return found
+        return self.operation(lambda: self._changed(jids, change))
 
-        return self.operation(run)
+    def _changed(self, jids: Sequence[UUID], change: Callable[[Record], State | None]) -> list[State | None]:
+        found: list[State | None] = []
+        for jid in jids:
+            found.append(self._state(jid))
+            if jid in self.store.jobs:
+                found[-1] = change(self.store.jobs[jid]) or found[-1]
+        return found
 
     def _state(self, jid: UUID) -> State | None:
         return self.store.jobs[jid].state if jid in self.store.jobs else None

@@ -112,6 +112,14 @@ def test_cancel_ends_waiting_jobs_at_once_and_for_good(database: Database, ask: 
     assert ask(database.counts()).cancelled == 2
 
 
+def test_cancel_answers_as_it_found_them_those_that_it_pushes_out(database: Database, ask: Ask) -> None:
+    old = [new() for _ in range(20)]
+    ask(database.enqueue([*old, job := new()]))
+    ask(database.cancel([it.jid for it in old]))
+    assert ask(database.cancel([job.jid, old[0].jid])) == [State.QUEUED, State.CANCELLED]
+    assert ask(database.find([old[0].jid])) == [None]
+
+
 def test_cancel_of_a_running_job_wins_over_its_retry_and_loses_against_its_success(
     database: Database, ask: Ask
 ) -> None:
