@@ -50,7 +50,7 @@ from procession.insight import Insight
 from procession.job import Job, NewJob, State, Stored, new_jid, parse_jid
 from procession.journal import Journal
 from procession.middleware import Enqueuing
-from procession.names import check_queue, is_reserved_queue
+from procession.names import check_queue, check_text, is_reserved_queue
 from procession.registry import JobOptions, Registry
 from procession.retry import Retry
 from procession.revising import revised
@@ -297,11 +297,11 @@ class Procession(Commanding, Extending, Inquiry, Insight, Journal, Scheduling, S
     def cancel(self, jid: Jid, reason: str = "cancelled") -> bool:
         """Cancel a job, whatever its state; a running one is told to stop. False when it was finished, or is not
         there."""
-        return _was(self.ask(self.database.cancel([parse_jid(jid)], reason)), but=_FINAL)
+        return _was(self.ask(self._cancel(jid, reason)), but=_FINAL)
 
     async def cancel_async(self, jid: Jid, reason: str = "cancelled") -> bool:
         """See `cancel`."""
-        return _was(await self.ask_async(self.database.cancel([parse_jid(jid)], reason)), but=_FINAL)
+        return _was(await self.ask_async(self._cancel(jid, reason)), but=_FINAL)
 
     def retry(self, jid: Jid, *, args: Mapping[str, Any] | None = None, finish_at: int | None = None) -> bool:
         """Queue a finished job again, attempts counted anew. False when it is not finished, is not there, or another
@@ -430,6 +430,9 @@ class Procession(Commanding, Extending, Inquiry, Insight, Journal, Scheduling, S
 
     def _handles(self, calls: Sequence[Call[R]], stored: Sequence[Stored]) -> list[JobHandle[R]]:
         return [*map(self._handle, calls, stored)]
+
+    def _cancel(self, jid: Jid, reason: str) -> Operation[list[State | None]]:
+        return self.database.cancel([parse_jid(jid)], check_text(reason, "reason"))
 
     def opened(self, job: J) -> J:
         """A record in plain, as far as the codec chain here opens it; without a chain, the record."""

@@ -15,6 +15,7 @@ from procession.clock import milliseconds, monotonic
 from procession.database import Operation
 from procession.errors import ConfigError, NoAnswer, UnknownWorker
 from procession.job import parse_jid
+from procession.names import check_text
 from procession.orders import Order, Stack, new_order
 from procession.trail import Deed
 
@@ -138,7 +139,7 @@ class Commanding(Asker):
     # Within
 
     def _order(self, worker: str, order: Order) -> Operation[list[bool]]:
-        return self.database.order([worker], order)
+        return self.database.order([check_text(worker, "worker")], order)
 
 
 def _heard(worker: str, left: list[bool]) -> None:

@@ -41,8 +41,11 @@ def check_namespace(name: str) -> str:
     return name
 
 
-def check_text(text: str, what: str) -> str:
-    """Raises ConfigError for what UTF-8 cannot write: one half of a pair, such as `os.fsdecode` makes of odd bytes."""
+def check_text(text: object, what: str) -> str:
+    """Raises ConfigError for what is no text, and for what UTF-8 cannot write: one half of a pair, such as
+    `os.fsdecode` makes of odd bytes."""
+    if not isinstance(text, str):
+        raise ConfigError(f"{what}={text!r:.200} must be a text")
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -22,7 +22,7 @@ from procession.database import Scheduled, Walk
 from procession.enqueuer import Call, Options, check_options, lasting_of, limit_of
 from procession.errors import ConfigError, UnknownSchedule
 from procession.job import new_jid
-from procession.names import check_headers, check_queue, check_tags
+from procession.names import check_headers, check_queue, check_tags, check_text
 from procession.registry import check_priority
 from procession.schedule import (
     Firing,
@@ -364,7 +364,7 @@ class Schedules:
 
     def _pause(self, name: str, reason: str) -> Walk[None]:
         yield from self._there(name)
-        yield self._app.database.pause_schedules([name], reason)
+        yield self._app.database.pause_schedules([name], check_text(reason, "reason"))
 
     def _resume(self, name: str) -> Walk[None]:
         info, now = yield from self._there(name)

@@ -12,7 +12,7 @@ from procession.database import Counts, Operation, Page, Query, QueueInfo, Walk,
 from procession.doctor import SAMPLED, Check, Facts, examine
 from procession.errors import ConfigError
 from procession.job import Job, State
-from procession.names import check_queue
+from procession.names import check_queue, check_text
 from procession.repair import Report, walk
 from procession.stats import Stats
 
@@ -66,11 +66,11 @@ class Steering(Asker):
     def pause(self, queue: str, reason: str = "", by: str = "") -> None:
         """Let nothing more be claimed from a queue; what runs finishes, what is enqueued waits. `by` says who did it:
         both are shown to whoever wonders."""
-        self.ask(self.database.pause([check_queue(queue)], reason, by))
+        self.ask(self._pause(queue, reason, by))
 
     async def pause_async(self, queue: str, reason: str = "", by: str = "") -> None:
         """See `pause`."""
-        await self.ask_async(self.database.pause([check_queue(queue)], reason, by))
+        await self.ask_async(self._pause(queue, reason, by))
 
     def resume(self, queue: str) -> None:
         """Undo `pause`."""
@@ -148,6 +148,9 @@ class Steering(Asker):
         return await self.walk_async(self._repair(apply))
 
     # Within
+
+    def _pause(self, queue: str, reason: str, by: str) -> Operation[None]:
+        return self.database.pause([check_queue(queue)], check_text(reason, "reason"), check_text(by, "by"))
 
     def _due_next(self) -> Operation[Page]:
         return self.database.page(Query(state=State.DELAYED), limit=SAMPLED)

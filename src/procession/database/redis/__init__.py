@@ -30,6 +30,7 @@ from procession.database.redis.schedules import ScheduleVerbs
 from procession.database.redis.scripts import script
 from procession.database.redis.target import Login, Target
 from procession.database.shelf import Counts, Page, Query, QueueInfo, WorkerInfo, check_cursor, described_worker
+from procession.errors import ConfigError
 from procession.job import Crash, Job, NewJob, Outcome, State, Stored
 from procession.names import check_text
 
@@ -76,9 +77,12 @@ class RedisDatabase(MeasureScripts, NoteVerbs, OrderScripts, RevisionScripts, Sc
         return RedisAsyncConnection(self._target, budget)
 
     def _ask(self, verb: str, arguments: Sequence[Any], read: Callable[[Any], T]) -> Operation[T]:
-        for it in arguments:
-            if type(it) is str and not it.isascii():
-                check_text(it, verb)  # here, for in a trip it would be the end of what others ask, too
+        for it in arguments:  # here, for in a trip what cannot be sent would be the end of what others ask, too
+            if isinstance(it, str):
+                if not it.isascii():
+                    check_text(it, verb)
+            elif not (isinstance(it, bytes | float) or type(it) is int):
+                raise ConfigError(f"{verb}: {it!r:.200} is neither a text nor a number, which is all it takes")
         now = self._now() if self._now else 0
         return RedisOperation(script(verb), [now, *arguments], read)
 
