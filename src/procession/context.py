@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from contextlib import suppress
 from contextvars import ContextVar
 from threading import Event, Lock
 from types import MappingProxyType
@@ -152,7 +153,8 @@ def track(iterable: Iterable[T], total: int | None = None, text: str = "") -> It
     Outside a job it only goes through the items.
     """
     if total is None and isinstance(iterable, Sized):
-        total = len(iterable)
+        with suppress(OverflowError):  # range(10**30) has a length that len() cannot say
+            total = len(iterable)
     job = CURRENT.get()
     for number, item in enumerate(iterable, 1):
         yield item

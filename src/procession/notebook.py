@@ -13,6 +13,7 @@ import math
 import threading
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -61,11 +62,7 @@ class Notebook:
 
     def report(self, part: float | None, text: str) -> None:
         """Note progress; only the newest waits. Raises ConfigError for what is no number."""
-        if part is not None:
-            if not isinstance(part, int | float) or not math.isfinite(part):
-                raise ConfigError(f"progress({part!r}): the part done is a number from 0 to 1, or None when unknown")
-            part = min(max(float(part), 0.0), 1.0)
-        progress = msgspec.json.encode(Progress(part, _clean(text, LONGEST_TEXT)))
+        progress = msgspec.json.encode(Progress(None if part is None else _part(part), _clean(text, LONGEST_TEXT)))
         with self._lock:
             if self._closed:
                 return
@@ -120,6 +117,18 @@ class Notebook:
     def _encoded(self, at: int, level: str, logger: str, text: str) -> bytes:
         said = Said(at, _clean(level, 50), _clean(logger, LONGEST_TEXT), _clean(text, LONGEST), self._attempt)
         return msgspec.json.encode(said)
+
+
+def _part(part: Any) -> float:
+    """A part from 0 to 1: of a float, a Decimal, a Fraction, or whole numbers too large for a float."""
+    try:
+        within = min(max(part, 0), 1) if isinstance(part, int) else part
+        done = float(within) if hasattr(within, "__float__") else math.nan
+    except (TypeError, ValueError, ArithmeticError):  # an array, a signalling NaN, a fraction beyond all floats
+        done = math.nan
+    if not math.isfinite(done):
+        raise ConfigError(f"progress({part!r:.200}): the part done is a number from 0 to 1, or None when unknown")
+    return min(max(done, 0.0), 1.0)
 
 
 def _clean(text: object, longest: int) -> str:

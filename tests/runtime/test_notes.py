@@ -6,10 +6,16 @@ import asyncio
 import logging
 import threading
 from collections.abc import Iterator
+from decimal import Decimal
+from fractions import Fraction
+from itertools import islice
+from typing import Any
 
+import msgspec
 import pytest
 
 from procession import ConfigError, Procession, Progress, Retry, State, constant, current_job, track
+from procession.notebook import Notebook
 from procession.runtime.capture import capturing
 from tests.runtime import heavy
 from tests.runtime.working import until, working
@@ -251,9 +257,17 @@ def test_track_reports_each_item_and_outside_a_job_only_goes_through_them(app: P
 
     asyncio.run(main())
     assert [*track("ab")] == ["a", "b"]
+    assert [*islice(track(range(10**30)), 2)] == [0, 1]
 
 
-@pytest.mark.parametrize("part", [float("nan"), "half"])
+@pytest.mark.parametrize(("part", "kept"), [(10**400, 1.0), (-(10**400), 0.0), (Decimal("0.5"), 0.5), (True, 1.0)])
+def test_progress_is_a_number_of_any_kind_and_size(part: Any, kept: float) -> None:
+    notebook = Notebook(1)
+    notebook.report(part, "")
+    assert msgspec.json.decode(notebook.fetch().progress)["part"] == kept
+
+
+@pytest.mark.parametrize("part", [float("nan"), float("inf"), Decimal("sNaN"), Fraction(10**400), "half", "0.5", 1j])
 def test_progress_that_is_no_number_is_an_error_of_the_attempt(namespace: str, part: object) -> None:
     app = Procession(f"memory://{namespace}", namespace=namespace)
 
