@@ -79,8 +79,8 @@ class Retry(Struct, frozen=True, kw_only=True):
     """
 
     attempts: int = 5
-    backoff: Callable[[int], float] = exponential()
-    """Seconds to wait after run number n."""
+    backoff: Callable[[int], float | str | timedelta] = exponential()
+    """How long to wait after run number n: seconds, a timedelta, or text such as "5m"."""
     on: tuple[type[BaseException], ...] = (Exception,)
     """Errors that are retried …"""
     never: tuple[type[BaseException], ...] = ()
@@ -120,7 +120,8 @@ class Retry(Struct, frozen=True, kw_only=True):
 
     def delay(self, attempt: int, rng: Random | None = None) -> int:
         """Milliseconds to wait after run number `attempt` failed."""
-        most = max(0.0, self.backoff(attempt)) * 1_000
+        said = self.backoff(attempt)
+        most = max(0.0, said) * 1_000 if isinstance(said, int | float) else milliseconds(said, "backoff")
         return round(min((rng or chance()).uniform(0, most) if self.jitter else most, LONGEST_DELAY))
 
     def asked(self, delay: int, rng: Random | None = None) -> int:

@@ -382,6 +382,8 @@ def test_retry_policies_say_when_and_whether() -> None:
     policy = Retry(attempts=4, backoff=exponential(1, cap=5), never=(KeyError,), jitter=False)
     assert [policy.delay(attempt) for attempt in (1, 2, 3, 4, 500)] == [1_000, 2_000, 4_000, 5_000, 5_000]
     assert (policy.wants(ValueError()), policy.wants(KeyError()), policy.wants(SystemExit())) == (True, False, False)
+    texts = Retry(backoff=lambda run: "5m" if run == 1 else timedelta(days=30), jitter=False)
+    assert [texts.delay(1), texts.delay(2)] == [300_000, 7 * 24 * 3_600_000]
     drawn = [Retry(backoff=constant(10)).delay(1, random.Random(7)) for _ in range(50)]
     assert all(0 <= delay <= 10_000 for delay in drawn)
     assert Retry.of(False).attempts == 1
