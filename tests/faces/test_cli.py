@@ -167,7 +167,7 @@ def test_queues_are_paused_resumed_and_purged(run: Run) -> None:
     asked = run("queues", "purge", "mail", "--json", code=1)  # nobody answers
     assert (asked.stdout, "remove every queued job of mail?" in asked.stderr) == ("", True)
     assert json.loads(run("queues", "purge", "mail", "--yes", "--json").stdout) == {"removed": 1}
-    run("flush", "--confirm", "wrong", code=2)
+    assert "confirm it with --confirm procession" in run("flush", "--confirm", "wrong", code=2).stderr
     run("flush", "--confirm", "procession")
 
 

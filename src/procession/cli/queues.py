@@ -18,6 +18,7 @@ from procession.cli.shared import (
 )
 from procession.cli.trail import signed
 from procession.database import QueueInfo
+from procession.errors import ConfigError
 
 
 @click.command()
@@ -106,6 +107,8 @@ def purge(queue: str, yes: bool, url: str | None, namespace: str | None, as_json
 def flush(confirm: str, url: str | None, namespace: str | None, as_json: bool) -> None:
     """Remove everything in the namespace."""
     app = open_app(url, namespace)
+    if confirm != app.settings.namespace:
+        raise ConfigError(f"flush removes every job; confirm it with --confirm {app.settings.namespace}")
     app.flush(confirm=confirm)
     signed(app, "flush", confirm)
     say({"flushed": confirm}, f"{confirm} is empty", as_json)
