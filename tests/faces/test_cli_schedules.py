@@ -64,7 +64,9 @@ def test_a_schedule_is_listed_shown_steered_and_removed(run: Run) -> None:
     assert len(filled) == 4
     shown = json.loads(run("schedules", "show", "weekly", "--json"))
     assert [it[1] for it in shown["runs"]] == [jid, *filled]
-    assert jid in run("schedules", "show", "weekly")
+    told = run("schedules", "show", "weekly")
+    assert jid in told
+    assert not re.search(r"^every", told, re.MULTILINE)
     assert json.loads(run("stats", "--json"))["queued"] == 5
     run("schedules", "remove", "weekly")
     assert "there is no schedule 'weekly'" in run("schedules", "show", "weekly", code=3)
@@ -85,6 +87,7 @@ def test_a_schedule_is_made_and_changed_where_it_is_named_and_what_cannot_be_say
     told = run("schedules", "show", "daily")
     assert re.search(r"^every +1 m 30 s$", told, re.MULTILINE)
     assert re.search(r"^jitter +5 s$", told, re.MULTILINE)
+    assert not re.search(r"^cron", told, re.MULTILINE)
     for words, code, message in (
         (("new", "--every", "1h"), 2, "give --app MODULE:APP"),
         (("new", "--app", "shop:app", "--every", "1h"), 2, "say what it runs with --job"),

@@ -53,6 +53,9 @@ def show(name: str, url: str | None, namespace: str | None, as_json: bool) -> No
         return
     fields = _fields(info)
     runs = fields.pop("runs")
+    for other in ("cron", "every"):
+        if not fields[other]:
+            del fields[other]  # it goes by the other of the two
     print_table(("", info.name), [(key, _text(key, value)) for key, value in fields.items() if key != "name"])
     if runs:
         click.echo()
