@@ -19,7 +19,7 @@ from procession.job import State
 LONGEST = 2_000
 """Most characters of a filter."""
 MOST_TERMS = 64
-"""Most terms of a filter."""
+"""Most conditions of a filter."""
 DEEPEST = 16
 """How deep parentheses and negations may be nested."""
 
@@ -126,7 +126,7 @@ def _unquoted(text: str) -> str:
 
 
 def parse(text: str) -> Filter:
-    """Read a filter of at most 2,000 characters, 64 terms and 16 levels. Without a word it lets every job through.
+    """Read a filter of at most 2,000 characters, 64 conditions and 16 levels. Without a word it lets every job through.
 
     >>> str(parse('state:failed   (queue:mail OR "no route") -tag:eu'))
     'state:failed (queue:mail OR "no route") -tag:eu'
@@ -194,7 +194,7 @@ class _Reader:
             raise self.wrong('write -queue:mail for jobs of other queues, or "NOT" in quotes to search for the word')
         self.terms += 1
         if self.terms > MOST_TERMS:
-            raise self.wrong(f"a filter has at most {MOST_TERMS} terms")
+            raise self.wrong(f"a filter has at most {MOST_TERMS} conditions")
         found = self.term(token) if token["key"] else Text(_unquoted(token[0]))
         if found == Text(""):
             raise self.wrong("there is nothing between the quotes")

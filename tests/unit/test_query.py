@@ -106,7 +106,7 @@ def test_a_job_that_passes_is_in_one_of_the_states_to_look_into(tree: Filter) ->
         ("since:yesterday", "since:yesterday", 0, "since:2026-11-20"),
         ("http://x", "http://x", 0, "put it in quotes"),
         ("-" * 17 + "a", "-", 16, "deeper than 16"),
-        ("a " * 65, "a", 128, "at most 64 terms"),
+        ("a " * 65, "a", 128, "at most 64 conditions"),
         ("a" * 2_001, "a" * 20, 0, "at most 2,000 characters"),
     ],
 )
