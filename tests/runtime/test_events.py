@@ -89,7 +89,7 @@ def test_handlers_hear_what_becomes_of_each_run(app: Procession, kind: str, hand
 
 
 @pytest.mark.parametrize("kind", ["def", "async def"])
-@pytest.mark.parametrize("error", [RuntimeError, SystemExit, KeyboardInterrupt])
+@pytest.mark.parametrize("error", [RuntimeError, SystemExit, KeyboardInterrupt, GeneratorExit])
 def test_a_handler_that_raises_is_logged_and_changes_nothing(
     app: Procession, kind: str, error: type[BaseException], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -93,9 +93,11 @@ class Announcer:
                     coming = handler(event) if on_loop else await self._in_thread(handler, event)
                     if inspect.isawaitable(coming):  # of a def, too: an object whose __call__ is async, a decorated one
                         await coming
-                except (Exception, asyncio.CancelledError, KeyboardInterrupt, SystemExit) as error:
+                except BaseException as error:
                     if isinstance(error, asyncio.CancelledError) and self._cancelled():
                         raise  # else of something that the handler awaited
+                    if isinstance(error, GeneratorExit) and not self._loop.is_running():
+                        raise  # the loop has ended, and this is taken apart
                     log_raised(log, handler, event, error)
 
     def _cancelled(self) -> bool:
