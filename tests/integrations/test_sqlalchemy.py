@@ -484,3 +484,15 @@ def test_two_outboxes_of_one_app_have_a_table_each(engine: Engine, app: Processi
         assert [box.relay(engine) for box in boxes] == [1, 0]
     finally:
         metadata.drop_all(engine)
+
+
+def test_what_a_job_returned_that_was_called_itself_is_no_call(
+    app: Procession, send: Any, engine: Engine, outbox: Outbox
+) -> None:
+    with Session(engine) as session:
+        for ways in (AfterCommit(app), outbox):
+            with pytest.raises(ConfigError, match=r"None is no bound call: write job.bind"):
+                ways.enqueue(session, send("ada"))
+        session.commit()
+    assert rows(engine, outbox) == 0
+    assert recipients(app) == []

@@ -16,7 +16,7 @@ from sqlalchemy.util import await_only
 from sqlalchemy.util.concurrency import in_greenlet
 
 from procession.client import Procession
-from procession.enqueuer import Call
+from procession.enqueuer import Call, bound
 from procession.handle import JobHandle
 from procession.job import new_jid, parse_jid
 
@@ -37,6 +37,7 @@ class AfterCommit:
             A handle; there is no such job before the commit.
 
         Raises:
+            ConfigError: it is no bound call.
             EnqueueError: not here, but out of the commit, which is done: the store could not be used.
         """
         return self.enqueue_many(session, [call])[0]
@@ -44,7 +45,7 @@ class AfterCommit:
     def enqueue_many(self, session: AnySession, calls: Iterable[Call[R]]) -> list[JobHandle[R]]:
         """See `enqueue`; all of one transaction travel in one round trip."""
         sync = _sync(session)
-        named = [_with_jid(call) for call in calls]
+        named = [_with_jid(call) for call in bound(calls)]
         self._pending_of(sync).add(_innermost(sync) or sync.begin(), [call for _, call in named])
         return [JobHandle(self.app, jid, call.registered) for jid, call in named]
 

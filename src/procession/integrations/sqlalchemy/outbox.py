@@ -30,7 +30,7 @@ from sqlalchemy.sql import delete, select, update
 from procession.client import Procession
 from procession.clock import LONGEST, wall
 from procession.database import Durability, Operation
-from procession.enqueuer import BATCH, Call, durability_of, new_job
+from procession.enqueuer import BATCH, Call, bound, durability_of, new_job
 from procession.errors import ConfigError, DatabaseError
 from procession.handle import JobHandle
 from procession.integrations.sqlalchemy.after_commit import AnySession
@@ -128,13 +128,13 @@ class Outbox:
         it is committed.
 
         Raises:
-            ConfigError, ReservedQueue: the queue or an option cannot be used.
+            ConfigError, ReservedQueue: it is no bound call; the queue or an option cannot be used.
         """
         return self.enqueue_many(session, [call])[0]
 
     def enqueue_many(self, session: AnySession, calls: Iterable[Call[R]]) -> list[JobHandle[R]]:
         """See `enqueue`; their order is kept."""
-        with Enqueuing(around_enqueues(self.app.registry.policies.middleware), calls) as around:
+        with Enqueuing(around_enqueues(self.app.registry.policies.middleware), bound(calls)) as around:
             kept = [_kept(call, self.app.settings.durability) for call in around.calls]
             for jid, document in kept:
                 row = self._row()
