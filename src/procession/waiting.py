@@ -45,7 +45,7 @@ def wait_all(
         ResultPending: `timeout` passed first; `jid` is one that is not finished.
         JobNotFound: one is not there (any more).
         Unavailable: the store went away meanwhile; the jobs may be awaited again.
-        ConfigError: called inside a job without `inside_job=True`, or with handles of several apps.
+        ConfigError: called inside a job without `inside_job=True`, or with something else than handles of one app.
     """
     awaited = Awaited(handles, timeout, inside_job)
     if awaited.app is None:
@@ -124,6 +124,9 @@ class Awaited:
     def __init__(self, handles: Iterable[JobHandle[Any]], timeout: Duration | None, inside_job: bool) -> None:
         self._handles = list(handles)
         check_place(inside_job)
+        for it in self._handles:
+            if not isinstance(it, JobHandle):
+                raise ConfigError(f"{it!r:.200} is no handle: wait for what enqueue returned, or for app.handle(jid)")
         if len(self._handles) > MOST:
             raise ConfigError(f"{len(self._handles):,} jobs are awaited at once, {MOST:,} are allowed; wait in parts")
         apps = {id(handle.app): handle.app for handle in self._handles}

@@ -307,5 +307,7 @@ def test_handles_of_two_apps_are_refused(app: Procession) -> None:
     other.job(name="double")(threading.active_count)
     with pytest.raises(ConfigError, match="several apps"):
         wait_all([*enqueued(app, 1), other.handle("018f0000-0000-7000-8000-000000000000")])
+    with pytest.raises(ConfigError, match="is no handle: wait for what enqueue returned"):
+        wait_all([enqueued(app, 1)[0].jid])  # type: ignore[list-item]
     with pytest.raises(ConfigError, match="10,000 are allowed"):
         as_completed([other.handle("018f0000-0000-7000-8000-000000000000")] * 10_001)
