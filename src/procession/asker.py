@@ -14,12 +14,20 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from procession import database as databases
 from procession.config import Settings
 from procession.database import AsyncConnection, Connection, Database, Operation, Walk
+from procession.errors import ConfigError
 from procession.registry import Registry
 
 if TYPE_CHECKING:
     from procession.schedules import Schedules
 
 T = TypeVar("T")
+
+
+def check_limit(limit: object, most: int) -> int:
+    """How many are asked for at most. Raises ConfigError for anything but a whole number from 1 to `most`."""
+    if not isinstance(limit, int) or isinstance(limit, bool) or not 1 <= limit <= most:
+        raise ConfigError(f"limit={limit!r} must be a whole number and lie between 1 and {most:,}")
+    return limit
 
 
 class Asker(ABC):

@@ -93,8 +93,8 @@ def check(
     Raises:
         ConfigError: the limit is below 1.
     """
-    if limit is not None and limit < 1:
-        raise ConfigError(f"limit={limit} must be at least 1; None looks at every job")
+    if limit is not None and (not isinstance(limit, int) or limit < 1):
+        raise ConfigError(f"limit={limit!r} must be at least 1; None looks at every job")
     workers, scheduled = yield (database.workers(), database.schedules())
     served = {*queues, *(queue for it in workers for queue in it.queues)}
     found, looked_at, complete = _Findings(), Counter[str](), True

@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 from uuid import UUID
 
+from procession.asker import check_limit
 from procession.clock import milliseconds
 from procession.commanding import Commanding
 from procession.config import Settings
@@ -100,7 +101,7 @@ class Procession(Commanding, Extending, Inquiry, Insight, Journal, Scheduling, S
         self.registry = Registry()
         self.registry.policies.retry = Retry.of(retry)
         self.registry.policies.sealing = Sealing(codec) if codec else None
-        if iscoroutinefunction(credentials):
+        if credentials is not None and (iscoroutinefunction(credentials) or not callable(credentials)):
             raise ConfigError("credentials= must be a plain function: it is called on a thread, and nobody awaits it")
         self._credentials = credentials
 
@@ -445,9 +446,8 @@ class Procession(Commanding, Extending, Inquiry, Insight, Journal, Scheduling, S
             wanted = State(state)
         except ValueError:
             raise ConfigError(f"state {state!r} must be one of {', '.join(State)}") from None
-        if not 1 <= limit <= 1_000:
-            raise ConfigError(f"limit={limit} must lie between 1 and 1,000")
-        return self.database.page(Query(state=wanted, queue=queue, name=name), cursor=cursor, limit=limit)
+        asked = Query(state=wanted, queue=queue, name=name)
+        return self.database.page(asked, cursor=cursor, limit=check_limit(limit, 1_000))
 
 
 class _Decorator:

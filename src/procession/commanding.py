@@ -10,10 +10,10 @@ from datetime import timedelta
 from typing import TypeVar
 from uuid import UUID
 
-from procession.asker import Asker
+from procession.asker import Asker, check_limit
 from procession.clock import milliseconds, monotonic
 from procession.database import Operation
-from procession.errors import ConfigError, NoAnswer, UnknownWorker
+from procession.errors import NoAnswer, UnknownWorker
 from procession.job import parse_jid
 from procession.names import check_text
 from procession.orders import Order, Stack, new_order
@@ -122,11 +122,11 @@ class Commanding(Asker):
         Raises:
             ConfigError: `limit` is not between 1 and 1,000.
         """
-        return self.ask(self.database.trail(before=before, limit=_checked(limit)))
+        return self.ask(self.database.trail(before=before, limit=check_limit(limit, 1_000)))
 
     async def trail_async(self, *, before: int = 0, limit: int = 50) -> list[Deed]:
         """See `trail`."""
-        return await self.ask_async(self.database.trail(before=before, limit=_checked(limit)))
+        return await self.ask_async(self.database.trail(before=before, limit=check_limit(limit, 1_000)))
 
     def write_trail(self, *deeds: Deed) -> None:
         """Write down what somebody did. The dashboard and the command line do; so may a tool of yours."""
@@ -149,9 +149,3 @@ def _heard(worker: str, left: list[bool]) -> None:
 
 def _unanswered(worker: str) -> NoAnswer:
     return NoAnswer(f"worker {worker} has not answered yet; ask again, or see `procession workers` for its last beat")
-
-
-def _checked(limit: int) -> int:
-    if not 1 <= limit <= 1_000:
-        raise ConfigError(f"limit={limit} must lie between 1 and 1,000")
-    return limit

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from procession.asker import Asker
+from procession.asker import Asker, check_limit
 from procession.clock import milliseconds
 from procession.database import Operation
 from procession.database.measures import (
@@ -96,11 +96,11 @@ class Insight(Asker):
         Raises:
             ConfigError: `limit` is not between 1 and 500.
         """
-        return self.ask(self.database.groups(_checked(limit)))
+        return self.ask(self.database.groups(check_limit(limit, GROUPS_KEPT)))
 
     async def errors_async(self, limit: int = 50) -> list[ErrorGroup]:
         """See `errors`."""
-        return await self.ask_async(self.database.groups(_checked(limit)))
+        return await self.ask_async(self.database.groups(check_limit(limit, GROUPS_KEPT)))
 
     def mute_error(self, fingerprint: str, for_: Duration = "1d") -> bool:
         """Say that this error is known: it is counted on, and whoever shows errors may hide it so long. 0 ends it.
@@ -135,9 +135,3 @@ def _point(bucket: Bucket) -> Point:
 def _percentiles(counts: Counts, first: int) -> Percentiles | None:
     p50, p95, p99 = (quantile(counts, first, part) for part in (0.5, 0.95, 0.99))
     return None if p50 is None or p95 is None or p99 is None else Percentiles(p50, p95, p99)
-
-
-def _checked(limit: int) -> int:
-    if not 1 <= limit <= GROUPS_KEPT:
-        raise ConfigError(f"limit={limit} must lie between 1 and {GROUPS_KEPT}")
-    return limit

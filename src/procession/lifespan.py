@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+def _name(maker: Callable[..., Any]) -> str:
+    return getattr(maker, "__qualname__", repr(maker))  # a partial has none
+
+
 class Lifespan:
     """The makers of one app, and what they have made in this process."""
 
@@ -36,7 +40,7 @@ class Lifespan:
     def add(self, maker: F) -> F:
         """Take in a generator, `async def` or `def`, that yields once. Raises ConfigError for anything else."""
         if not (inspect.isasyncgenfunction(maker) or inspect.isgeneratorfunction(maker)):
-            raise ConfigError(f"{maker.__qualname__} must be a generator that yields a dict of resources once")
+            raise ConfigError(f"{_name(maker)} must be a generator that yields a dict of resources once")
         self._makers.append(maker)
         return maker
 
@@ -115,8 +119,8 @@ class Lifespan:
         if made is None:
             return
         if not isinstance(made, Mapping) or not all(isinstance(name, str) for name in made):
-            raise ConfigError(f"{maker.__qualname__} yields {type(made).__qualname__}; yield a dict of name → resource")
+            raise ConfigError(f"{_name(maker)} yields {type(made).__qualname__}; yield a dict of name → resource")
         twice = self._resources.keys() & made.keys()
         if twice:
-            raise ConfigError(f"{maker.__qualname__} yields {min(twice)!r}, which another lifespan has yielded")
+            raise ConfigError(f"{_name(maker)} yields {min(twice)!r}, which another lifespan has yielded")
         self._resources.update(made)

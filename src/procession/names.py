@@ -90,7 +90,7 @@ def with_headers(headers: object, more: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def job_name(source: Any, name: str | None) -> str:
+def job_name(source: Any, name: object) -> str:
     """The stable name of a job function or worker class: `name`, else `module.qualname`.
 
     What is defined in a script run as `__main__` takes the importable module name of that file.
@@ -99,7 +99,7 @@ def job_name(source: Any, name: str | None) -> str:
         ConfigError: the code cannot be imported under that name by a queue worker.
     """
     if name is not None:
-        if not name or len(name) > 200 or not name.isprintable():
+        if not (isinstance(name, str) and 0 < len(name) <= 200 and name.isprintable()):
             raise ConfigError(f"name={name!r} must be 1 to 200 printable characters")
         return name
     qualname: str = source.__qualname__

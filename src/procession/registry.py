@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any, Literal, Unpack, get_args
 
@@ -209,6 +209,8 @@ def _hook(source: Any, name: str, inside: Literal["loop", "thread"]) -> Callable
 
 
 def _heard(hook: Any, inside: Literal["loop", "thread"]) -> Any:
+    if hook is not None and not callable(hook):
+        raise ConfigError(f"{hook!r:.200} cannot be called when a job has failed; write a function")
     if inspect.iscoroutinefunction(hook) and inside == "thread":
         raise ConfigError(f"{hook.__qualname__} is called where nothing can await it; write it as a plain def")
     return hook
@@ -288,7 +290,7 @@ class Registry:
 
     def of(self, source: Any) -> Registered | None:
         """The registration of a function or class."""
-        return self._by_source.get(source)
+        return self._by_source.get(source) if isinstance(source, Hashable) else None
 
     def names(self) -> list[str]:
         """Every name, without aliases."""

@@ -148,6 +148,9 @@ def called_with(schedule: Schedule, call: Call[Any]) -> Schedule:
 
 
 def _in_plain(schedule: Schedule) -> Schedule:
+    if not isinstance(schedule, Schedule):
+        given: Any = schedule
+        raise ConfigError(f"{given!r:.200} is no Schedule, such as the `schedule` of what find() returns")
     if is_sealed(schedule.args):
         raise ConfigError(f"the args of schedule {schedule.name!r} are sealed and cannot be opened here")
     return schedule_of(asdict(schedule))

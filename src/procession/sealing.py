@@ -186,6 +186,8 @@ class Encrypted:
 
 
 def _key(key: str | bytes) -> bytes:
+    if not isinstance(key, str | bytes):  # such as None, of a variable that is not set
+        raise ConfigError(f"a key is 32 bytes, or their URL-safe base64, and not {type(key).__name__}")
     raw = key
     if isinstance(key, str) or len(key) != KEY:
         from base64 import urlsafe_b64decode
@@ -242,10 +244,16 @@ def _with_dossier_shown(failure: Failure) -> Failure:
     return replace(failure, crash=replace(crash, log=log, stack=stack))
 
 
+def _is_link(codec: object) -> bool:
+    return not isinstance(codec, type) and all(hasattr(codec, it) for it in ("name", "seal", "open"))
+
+
 class Sealing:
-    """The chain of one app. Raises ConfigError when two links share a name."""
+    """The chain of one app. Raises ConfigError for what is no link, and when two links share a name."""
 
     def __init__(self, chain: Sequence[Codec]) -> None:
+        if not (isinstance(chain, list | tuple) and all(map(_is_link, chain))):
+            raise ConfigError(f"codec={chain!r:.200} must be a list of codecs, such as codec=[Zlib(), Encrypted(keys)]")
         self._chain = list(chain)
         self._by_name = {codec.name: codec for codec in self._chain}
         if len(self._by_name) < len(self._chain):

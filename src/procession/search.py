@@ -10,6 +10,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import Struct
 
+from procession.asker import check_limit
 from procession.clock import monotonic, wall
 from procession.database import Database, Page, Query, Walk
 from procession.errors import ConfigError
@@ -50,7 +51,9 @@ class _Place(Struct, frozen=True, array_like=True):
 
 
 def read(given: Filter | str) -> Filter:
-    """A filter, from its text where it is not one yet. Raises FilterError."""
+    """A filter, from its text where it is not one yet. Raises FilterError, or ConfigError for neither of the two."""
+    if not isinstance(given, Filter | str):
+        raise ConfigError(f"{given!r:.200} is no filter: write one as text, such as 'state:failed queue:mail'")
     return parse(given) if isinstance(given, str) else given
 
 
@@ -74,8 +77,7 @@ def search(
         ConfigError: the limit or the cursor cannot be used.
     """
     tree, ends = read(given), monotonic() + MOST_SECONDS
-    if not 1 <= limit <= MOST_FOUND:
-        raise ConfigError(f"limit={limit} must lie between 1 and {MOST_FOUND:,}")
+    check_limit(limit, MOST_FOUND)
     place = _placed(cursor) if cursor else _Place(ORDER[0])
     if now is None:
         now = (yield (database.clock(),)) if is_timed(tree) else wall()

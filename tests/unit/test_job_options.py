@@ -56,6 +56,8 @@ def registered(**options: Any) -> Registered:
         (sync, {"executor": "process", "hard_timeout": "long"}, "hard_timeout 'long' is not a duration"),
         (sync, {"aliases": "shop.tidy_up"}, "aliases='shop.tidy_up' must be a list of strings"),
         (sync, {"aliases": [sync]}, "must be a list of strings"),
+        (sync, {"name": 5}, "name=5 must be 1 to 200 printable characters"),
+        (sync, {"on_exhausted": "mail"}, "'mail' cannot be called"),
         (sync, {"exekutor": "process"}, "unknown option 'exekutor'; known are unique, "),
     ],
 )
