@@ -170,7 +170,7 @@ class Procession(Commanding, Extending, Inquiry, Insight, Journal, Scheduling, S
 
     def caller(self, source: Any) -> Caller[Any, Any]:
         """The enqueuing side of a job function or worker class of this app. Raises ConfigError for a stranger."""
-        if isinstance(source, Caller):
+        if isinstance(source, Caller) and source.app is self:
             return source
         registered = self.registry.of(source)
         if registered is None:

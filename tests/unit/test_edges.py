@@ -365,6 +365,17 @@ def test_a_class_of_two_apps_is_enqueued_through_one_of_them(app: Procession) ->
     assert app.stats().queued == 3
 
 
+def test_a_function_of_another_app_is_a_stranger(app: Procession) -> None:
+    @Procession("memory://other").job(name="theirs")
+    def theirs() -> None: ...
+
+    for ask in (app.caller, lambda job: app.enqueue("q", job), lambda job: app.schedules.upsert("s", job, every=60)):
+        with pytest.raises(ConfigError, match="theirs is no job of this app: decorate it"):
+            ask(theirs)
+    app.job(name="ours")(theirs)
+    assert app.caller(theirs).enqueue().job().name == "ours"
+
+
 def test_a_job_of_a_script_is_named_after_its_file(tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(
         "from procession import Procession\napp = Procession('memory://x')\n@app.job\ndef j(): ...\nprint(j.name)\n"
