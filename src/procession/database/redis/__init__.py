@@ -36,6 +36,8 @@ from procession.names import check_text
 
 T = TypeVar("T")
 
+PLAIN = frozenset((bytes, int, float))
+"""Kinds of arguments that can be sent whatever they are."""
 ACCEPTED = b"1"[0]
 SCANNED = 200
 """How many jobs one page looks at when it is filtered by queue or name."""
@@ -78,11 +80,8 @@ class RedisDatabase(MeasureScripts, NoteVerbs, OrderScripts, RevisionScripts, Sc
 
     def _ask(self, verb: str, arguments: Sequence[Any], read: Callable[[Any], T]) -> Operation[T]:
         for it in arguments:  # here, for in a trip what cannot be sent would be the end of what others ask, too
-            if isinstance(it, str):
-                if not it.isascii():
-                    check_text(it, verb)
-            elif not (isinstance(it, bytes | float) or type(it) is int):
-                raise ConfigError(f"{verb}: {it!r:.200} is neither a text nor a number, which is all it takes")
+            if type(it) not in PLAIN and not (type(it) is str and it.isascii()):
+                _check_sent(it, verb)
         now = self._now() if self._now else 0
         return RedisOperation(script(verb), [now, *arguments], read)
 
@@ -312,3 +311,10 @@ def _worker_info(row: list[Any]) -> WorkerInfo:
     until = int(float(lease_until))
     fields = {"id": name.decode(), "beat_at": int(beat_at or 0), "lease_until": until, "running": held}
     return described_worker(described, fields)
+
+
+def _check_sent(argument: object, verb: str) -> None:
+    if isinstance(argument, str):
+        check_text(argument, verb)
+    elif not isinstance(argument, bytes | float):
+        raise ConfigError(f"{verb}: {argument!r:.200} is neither a text nor a number, which is all it takes")
