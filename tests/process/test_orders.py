@@ -174,6 +174,26 @@ def test_a_worker_that_is_told_to_stop_while_its_replacement_starts_leaves_nobod
     assert app.workers() == []
 
 
+def test_a_worker_that_finishes_what_runs_when_its_replacement_comes_has_been_told_to_stop_for_good(
+    app: Procession, shop: ModuleType, worker: Families
+) -> None:
+    family = worker("--processes", "1")
+    name = one(app)
+    running = shop.nap.enqueue(60, "long")
+    until(lambda: app.stats().running)
+    gate, code = worker.folder / "gate", worker.folder / "shop.py"
+    code.write_text(f"import os, time\nwhile not os.path.exists({str(gate)!r}): time.sleep(0.02)\n{code.read_text()}")
+    family.process.send_signal(signal.SIGHUP)
+    until(lambda: len(family.children()) == 2)
+    app.stop_worker(name)
+    until(lambda: "told to stop" in family.log)
+    gate.touch()
+    until(lambda: len(family.children()) == 1)
+    running.cancel()
+    assert family.process.wait(timeout=20) == 0
+    assert app.workers() == []
+
+
 def test_a_stuck_worker_that_is_told_to_stop_while_its_replacement_starts_leaves_nobody_behind(
     app: Procession, shop: ModuleType, worker: Families
 ) -> None:

@@ -5,7 +5,7 @@ ends with the supervisor, which counts as 1. Jobs, and what they start, find an 
 SIGINT sent to this process alone asks for 1; once it is an orphan, for one more. SIGHUP asks for a replacement.
 
 Exit codes: 0 done, 1 the store refused us or something broke, 3 it could not begin (the app cannot be imported, a wrong
-setting, a store of another version), 5 done, and nobody is to take its place, 6 a burst that another is to go on with.
+setting, a store of another version), 6 a burst that another is to go on with.
 """
 
 from __future__ import annotations
@@ -33,7 +33,6 @@ from procession.runtime.wear import Wear
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 CANNOT_BEGIN = 3
-DISMISSED = 5
 CUT_SHORT = 6
 YOUNG = 5_000
 """Objects more than before that let the garbage collector look at the young ones, unless the app says otherwise: jobs
@@ -127,7 +126,7 @@ async def _performed(worker: QueueWorker) -> int:
     except BaseException:
         logging.getLogger("procession").exception("the queue worker ended with an error")
         return 1
-    return DISMISSED if worker.orders.dismissed else CUT_SHORT if worker.cut_short else 0
+    return CUT_SHORT if worker.cut_short else 0
 
 
 def leave(code: int, pulse: Beating) -> NoReturn:

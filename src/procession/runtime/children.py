@@ -18,7 +18,7 @@ from typing import Any
 from procession.clock import monotonic
 from procession.job import Crash
 from procession.runtime.blackbox import BlackBox, Ended, ended
-from procession.runtime.child import CUT_SHORT, DISMISSED
+from procession.runtime.child import CUT_SHORT
 from procession.runtime.identity import new_worker_id
 from procession.runtime.pulse import Felt
 
@@ -102,7 +102,7 @@ class Child:
         """It did as it was asked: it finished, or was told to stop before it had begun. A job may end its process with
         any exit code."""
         unbegun = self.stopping and not self.pulse.begun and how.code == -signal.SIGTERM
-        return unbegun or (self.pulse.left and how.code in (0, DISMISSED, CUT_SHORT))
+        return unbegun or (self.pulse.left and how.code in (0, CUT_SHORT))
 
     def dossier(self, how: Ended) -> Crash:
         """What is known of its death."""

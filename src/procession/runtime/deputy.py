@@ -33,11 +33,8 @@ class Deputy:
             if order.verb == "stack" and child not in self._asked:
                 child.box.ask_for_stacks(child.process)
                 self._asked[child] = order, now
-            elif order.verb == "stop" and not child.stopping:
-                seat.closed = True
-                child.stop()
-                if child is seat.serving and seat.successor is not None:
-                    seat.successor.stop()  # it was to take over
+            elif order.verb == "stop":
+                seat.dismiss(child)
         for child, (order, asked) in [*self._asked.items()]:
             if child.worker_id not in living:
                 del self._asked[child]

@@ -19,6 +19,7 @@ from procession.database import Database
 from procession.errors import StoreRefused, Unavailable
 from procession.orders import Order
 from procession.runtime.outage import Patient
+from procession.runtime.pulse import Beating
 
 log = logging.getLogger("procession.worker")
 
@@ -30,19 +31,25 @@ class Orders:
     """The orders of one queue worker. Made and called on its loop.
 
     Args:
+        pulse: says to a supervisor that nobody is to take the place of a worker that was told to stop.
         stop: makes the worker finish what runs and end.
         changed: called when `quiet` has changed.
     """
 
     def __init__(
-        self, worker: str, database: Database, *, stop: Callable[[], None], changed: Callable[[], None]
+        self,
+        worker: str,
+        database: Database,
+        pulse: Beating,
+        *,
+        stop: Callable[[], None],
+        changed: Callable[[], None],
     ) -> None:
         self.quiet: Order | None = None
         """The order by which nothing more is claimed, while it holds."""
-        self.dismissed = False
-        """The worker was told to stop: nobody is to take its place."""
         self._worker = worker
         self._database = database
+        self._pulse = pulse
         self._stop = stop
         self._changed = changed
         self._known: deque[str] = deque(maxlen=REMEMBERED)
@@ -61,7 +68,7 @@ class Orders:
                     self.quiet = order if order.verb == "quiet" else None
                     self._changed()
                 case "stop":
-                    self.dismissed = True
+                    self._pulse.dismissed()
                     self._stop()
                 case "stack":
                     pass  # told by `run`

@@ -3,8 +3,9 @@
 A byte a second says that the event loop lives, another that the queue worker's own turn went round. The supervisor
 needs no more to tell three cases apart: a healthy worker, a blocked loop (sync code in an `async def` job: its lease is
 extended for it, it is reported and not shot), and a claim loop that is stuck while all else lives (it is replaced).
-Three more bytes say that the store has answered a heartbeat, so that the worker serves; that it should make way for a
-fresh one; and that it leaves by itself, so that its exit code is its own word and not that of a job.
+Four more bytes say that the store has answered a heartbeat, so that the worker serves; that it should make way for a
+fresh one; that it was told to stop, so that nobody takes its place; and that it leaves by itself, so that its exit code
+is its own word and not that of a job.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from procession.clock import monotonic
 
 log = logging.getLogger("procession.worker")
 
-LOOP, TURN, SERVES, WORN, LEAVES = b".", b"!", b"+", b"~", b"-"
+LOOP, TURN, SERVES, WORN, DISMISSED, LEAVES = b".", b"!", b"+", b"~", b"x", b"-"
 EVERY = 1.0
 """Seconds between two bytes of each kind, at most; less where heartbeats come faster than each five seconds."""
 
@@ -51,7 +52,7 @@ class Beating:
         self._seen_in = seen_in
         self._reported = False
         self._turned = 0.0
-        self._worn = False
+        self._worn = self._dismissed = False
 
     async def run(self, look: Callable[[], None]) -> None:
         """Say again and again that the loop turns, and call `look` each time."""
@@ -60,6 +61,8 @@ class Beating:
             self._reported = False
             if self._worn:  # said again: a byte is lost when the pipe is full
                 self._write(WORN)
+            if self._dismissed:
+                self._write(DISMISSED)
             look()
             await asyncio.sleep(self.every)
 
@@ -73,6 +76,11 @@ class Beating:
     def serves(self) -> None:
         """The store has answered a heartbeat: it knows this worker, which can take jobs."""
         self._write(SERVES)
+
+    def dismissed(self) -> None:
+        """This worker was told to stop, by an order: nobody is to take its place."""
+        self._dismissed = True
+        self._write(DISMISSED)
 
     def leaves(self) -> None:
         """This process ends now, with an exit code that says why."""
@@ -115,6 +123,8 @@ class Felt:
         self.begun = False
         """The store has answered it: the worker serves."""
         self.worn = False
+        self.dismissed = False
+        """It was told to stop, and nobody is to take its place."""
         self.left = False
         """It has ended by itself, and no code of a job has ended it."""
 
@@ -135,6 +145,8 @@ class Felt:
                 self.begun = True
             if WORN in heard:
                 self.worn = True
+            if DISMISSED in heard:
+                self.dismissed = True
             if LEAVES in heard:
                 self.left = True
 

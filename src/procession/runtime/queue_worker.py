@@ -130,7 +130,7 @@ class QueueWorker:
         self._log = JobLog(verbose)
         self._pulse, self._wear = pulse or Beating(), wear or Wear.of(settings)
         self._wake, self._stopping, self._outbox = asyncio.Event(), asyncio.Event(), Outbox()
-        self.orders = Orders(self.id, app.database, stop=self.stop_once, changed=self._steered)
+        self.orders = Orders(self.id, app.database, self._pulse, stop=self.stop_once, changed=self._steered)
         self._schedules = schedules or Scheduler.of(app)
         self._meter = Meter(self.id)
         self.cut_short = False

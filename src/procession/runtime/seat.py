@@ -2,7 +2,7 @@
 
 A replacement is started first and takes over once it serves; only then is its predecessor asked to go. So a place is
 never empty by our own doing, and a release that cannot begin leaves the old one at work. A death leaves a place empty
-for a pause, doubled with each death in a row. Decides and remembers; starts and stops nothing by itself.
+for a pause, doubled with each death in a row. Decides and remembers, and starts nothing by itself.
 """
 
 from __future__ import annotations
@@ -52,6 +52,14 @@ class Seat:
         self.leaving, self.serving, self.successor = self.serving, self.successor, None
         self._deaths = 0
         return self.leaving
+
+    def dismiss(self, child: Child) -> None:
+        """A child was told to stop: nobody serves here any more, unless another has taken its place already."""
+        if child is self.leaving:
+            return
+        self.closed = True
+        for one in self.members():
+            one.stop()
 
     def left(self, child: Child, now: float) -> float:
         """A child is gone. Returns the pause in seconds before another may be started; 0 when none is needed."""

@@ -24,7 +24,7 @@ from typing import Any
 from procession.client import Procession
 from procession.clock import milliseconds, monotonic
 from procession.runtime.blackbox import Ended
-from procession.runtime.child import CANNOT_BEGIN, CUT_SHORT, DISMISSED
+from procession.runtime.child import CANNOT_BEGIN, CUT_SHORT
 from procession.runtime.children import Child
 from procession.runtime.condition import Condition, Told
 from procession.runtime.deputy import Deputy
@@ -185,6 +185,8 @@ class Supervisor:
         for seat in self._seats:
             for child in seat.members():
                 ended = child.look(now)
+                if child.pulse.dismissed:
+                    seat.dismiss(child)
                 if ended is not None:
                     self._ended(seat, child, ended, now)
                 elif self._watches[child].look(now):
@@ -236,10 +238,8 @@ class Supervisor:
             self._stops = max(self._stops, 1)
         elif well and ended.code == CUT_SHORT:
             return
-        elif well and not child.stopping and (self._burst or ended.code == DISMISSED):
+        elif well and not child.stopping and self._burst:
             seat.closed = True
-            if ended.code == DISMISSED and seat.serving is not None:
-                seat.serving.stop()  # it was to take over
         elif seat.closed or self._burst:
             self._code = self._code if well else self._code or 1
         if not well or not (child.stopping or seat.closed):
