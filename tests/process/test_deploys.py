@@ -192,6 +192,17 @@ def test_sighup_brings_new_code_in_worker_by_worker_with_no_place_ever_empty(
     assert family.stop() == 0
 
 
+def test_a_release_that_takes_long_to_fail_is_tried_again_after_pauses_that_grow_as_well(
+    worker: Families, shop: ModuleType, app: Procession, tmp_path: Path
+) -> None:
+    family = worker(patch="import procession.runtime.seat\nprocession.runtime.seat.HEALTHY = 0.1", **FAST)
+    until(app.workers)
+    (tmp_path / "shop.py").write_text("import time; time.sleep(0.2); import nothing_like_this")
+    family.process.send_signal(signal.SIGHUP)
+    until(lambda: "another try in 0.4 s" in family.log)
+    assert family.stop() == 0
+
+
 def test_workers_are_recycled_by_the_number_of_their_jobs_the_replacement_first(
     worker: Families, shop: ModuleType, app: Procession
 ) -> None:

@@ -12,7 +12,7 @@ from procession.runtime.children import Child
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 30.0
 """Seconds before the next start after a death: doubled with each death in a row."""
 HEALTHY = 10.0
-"""Seconds after which a child's death no longer counts as one in a row."""
+"""Seconds after which the death of a child that has served no longer counts as one in a row."""
 
 
 class Seat:
@@ -70,7 +70,7 @@ class Seat:
             self.serving, self.successor = self.successor, None
         else:
             self.successor = None
-        return self.put_off(now, after=now - child.started)
+        return self.put_off(now, after=now - child.started if child.pulse.begun else 0.0)
 
     def put_off(self, now: float, *, after: float = 0.0) -> float:
         """A start came to nothing, `after` so many seconds: returns the pause until the next."""
