@@ -203,6 +203,24 @@ def test_a_release_that_takes_long_to_fail_is_tried_again_after_pauses_that_grow
     assert family.stop() == 0
 
 
+def test_a_release_that_never_begins_makes_way_for_the_next_one(
+    worker: Families, shop: ModuleType, app: Procession, tmp_path: Path
+) -> None:
+    family = worker(**FAST)
+    until(app.workers)
+    [first] = family.children()
+    good = (tmp_path / "shop.py").read_text()
+    (tmp_path / "shop.py").write_text("import time; open('hangs', 'w').close(); time.sleep(3600)")
+    family.process.send_signal(signal.SIGHUP)
+    until((tmp_path / "hangs").exists)
+    (tmp_path / "shop.py").write_text(good.replace('"old"', '"newer"'))
+    family.process.send_signal(signal.SIGHUP)
+    until(lambda: len(family.children()) == 1 and first not in family.children())
+    assert shop.version.enqueue().result(timeout=20) == "newer"
+    assert " died: " not in family.log
+    assert family.stop() == 0
+
+
 def test_workers_are_recycled_by_the_number_of_their_jobs_the_replacement_first(
     worker: Families, shop: ModuleType, app: Procession
 ) -> None:

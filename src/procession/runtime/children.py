@@ -72,8 +72,11 @@ class Child:
         return self.pulse.begun and (self.pulse.worn or self._renewed)
 
     def renew(self) -> None:
-        """It is to make way for a fresh one."""
+        """It is to make way for a fresh one; at once where it does not serve yet, since it may never do."""
         self._renewed = True
+        self.pulse.feel()
+        if not self.pulse.begun:
+            self.stop()
 
     @property
     def stopping(self) -> bool:

@@ -47,7 +47,7 @@ class Seat:
 
     def take_over(self) -> Child | None:
         """When the successor serves, the predecessor is the answer, once: it is to be asked to go."""
-        if self.successor is None or not self.successor.pulse.begun:
+        if self.successor is None or not self.successor.pulse.begun or self.successor.stopping:
             return None
         self.leaving, self.serving, self.successor = self.serving, self.successor, None
         self._deaths = 0
@@ -81,7 +81,7 @@ class Seat:
         return pause
 
     def renew(self) -> None:
-        """All who live here are to be replaced, and nothing that failed before holds that up."""
+        """All who live here are to be replaced, and nothing that failed, or never began, before holds that up."""
         self.due, self._deaths = 0.0, 0
         for child in self.members():
             child.renew()
