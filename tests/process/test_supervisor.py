@@ -78,6 +78,8 @@ def test_a_child_that_is_told_to_go_by_somebody_else_is_replaced(worker: Familie
     os.kill(child, signal.SIGTERM)
     until(lambda: family.children() not in ([child], []))
     assert shop.nap.enqueue(0, "nap").result(timeout=20) == "rested"
+    assert re.search("WARNING .* by a signal that was not ours; another starts in 0.1 s", family.log)
+    assert "ERROR" not in family.log
     assert family.stop() == 0
 
 

@@ -242,8 +242,13 @@ class Supervisor:
             seat.closed = True
         elif seat.closed or self._burst:
             self._code = self._code if well else self._code or 1
-        if not well or not (child.stopping or seat.closed):
+        if not well:
             self._mourn(seat, child, how, pause)
+        elif not (child.stopping or seat.closed):
+            log.warning(
+                "queue worker %s has ended, told to by a signal that was not ours; another starts in %.1f s",
+                child.worker_id, pause,
+            )  # fmt: skip
 
     def _mourn(self, seat: Seat, child: Child, how: str, pause: float) -> None:
         name = child.worker_id
