@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ import httpx
 import pytest
 import yaml
 
-from procession import ConfigError, Procession
+from procession import ConfigError, Procession, State
 from procession.cli.worker import worker as worker_command
 from procession.config import Settings
 from procession.database import QueueInfo
@@ -29,7 +30,7 @@ from procession.runtime.condition import Condition
 from procession.scaling import scaling
 from procession.web import Dashboard
 from tests.process.conftest import app, shop, worker  # noqa: F401
-from tests.process.family import Families, until
+from tests.process.family import TELLING, Families, until
 from tests.web.conftest import Client
 
 DEPLOY = Path(__file__).parents[2] / "examples" / "deploy"
@@ -147,6 +148,26 @@ def test_probes_follow_a_worker_from_its_start_to_its_drain(
     until(lambda: status("/readyz") == 503)
     assert status("/livez") == 200
     nap.cancel()
+    assert family.process.wait(timeout=30) == 0
+
+
+def test_a_worker_that_only_finishes_what_it_runs_makes_no_pod_ready(
+    worker: Families, shop: Any, tmp_path: Path  # noqa: F811
+) -> None:
+    family = worker("--health", "0", patch=TELLING)
+    address = "http://" + until(lambda: re.findall(r"/scaling at (\S+)", family.log))[0]
+    nap = shop.nap.enqueue(60, "nap")
+    until(worker.runs)
+    [first] = family.children()
+    family.process.send_signal(signal.SIGHUP)
+    until(lambda: "makes way" in family.log)
+    (tmp_path / "shop.py").write_text("import nothing_like_this")
+    [second] = {*family.children()} - {first}
+    os.kill(second, signal.SIGKILL)
+    until(lambda: httpx.get(f"{address}/readyz").status_code == 503)
+    assert nap.job().state is State.RUNNING
+    nap.cancel()
+    family.process.terminate()
     assert family.process.wait(timeout=30) == 0
 
 

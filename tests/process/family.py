@@ -160,6 +160,20 @@ async def hog(seconds: float, how: str) -> str:
     return "done"
 '''
 
+TELLING = """
+import sys
+from procession.runtime.seat import Seat
+
+def take_over(seat, untold=Seat.take_over):
+    predecessor = untold(seat)
+    if predecessor is not None:
+        print(predecessor.worker_id, "makes way", file=sys.stderr, flush=True)
+    return predecessor
+
+Seat.take_over = take_over
+"""
+"""A patch of the supervisor: it writes who makes way, as the replacement takes over."""
+
 
 def until(condition: Callable[[], Any], seconds: float = 20) -> Any:
     """What `condition` returns once it is true."""

@@ -17,20 +17,7 @@ from procession.cli import cli
 from procession.cli.ending import Ended
 from procession.errors import NoAnswer, UnknownWorker
 from procession.runtime.queue_worker import QueueWorker
-from tests.process.family import Families, until
-
-TELLING = """
-import sys
-from procession.runtime.seat import Seat
-
-def take_over(seat, untold=Seat.take_over):
-    predecessor = untold(seat)
-    if predecessor is not None:
-        print(predecessor.worker_id, "makes way", file=sys.stderr, flush=True)
-    return predecessor
-
-Seat.take_over = take_over
-"""
+from tests.process.family import TELLING, Families, until
 
 HASTY = """
 import procession.runtime.children

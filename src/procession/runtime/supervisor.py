@@ -152,8 +152,8 @@ class Supervisor:
         return [child for seat in self._seats for child in seat.members()]
 
     def _tell(self) -> None:
-        serving = sum(any(child.pulse.begun for child in seat.members()) for seat in self._seats)
-        condition = Condition(places=len(self._seats), serving=serving, stopping=self._level > 0)
+        serves = [any(child.pulse.begun and not child.stopping for child in seat.members()) for seat in self._seats]
+        condition = Condition(places=len(self._seats), serving=sum(serves), stopping=self._level > 0)
         for told in self._told:
             told(condition)
 
