@@ -9,6 +9,7 @@ import re
 import shlex
 import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -23,7 +24,7 @@ from procession import ConfigError, Procession, State
 from procession.cli.worker import worker as worker_command
 from procession.config import Settings
 from procession.database import QueueInfo
-from procession.integrations.health import LATE, HealthServer
+from procession.integrations.health import AT_ONCE, LATE, HealthServer
 from procession.integrations.systemd import Notify
 from procession.runtime.children import KILL_AFTER
 from procession.runtime.condition import Condition
@@ -169,6 +170,20 @@ def test_a_worker_that_only_finishes_what_it_runs_makes_no_pod_ready(
     nap.cancel()
     family.process.terminate()
     assert family.process.wait(timeout=30) == 0
+
+
+def test_probes_are_answered_again_once_there_are_threads_to_answer_them(namespace: str) -> None:
+    with HealthServer(Procession(f"memory://{namespace}"), "0") as health:
+        health(Condition(places=1, serving=1))
+        address = "http://{}:{}".format(*health._server.server_address[:2])
+        usual = threading.stack_size(1 << 46)  # more than there is: no thread can start
+        try:
+            for _ in range(AT_ONCE):
+                with pytest.raises(httpx.HTTPError):
+                    httpx.get(f"{address}/livez")
+        finally:
+            threading.stack_size(usual)
+        assert httpx.get(f"{address}/livez").status_code == 200
 
 
 def test_a_supervisor_that_looks_no_more_is_not_alive(namespace: str, monkeypatch: pytest.MonkeyPatch) -> None:
