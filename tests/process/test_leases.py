@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import time
 from pathlib import Path
 from types import ModuleType
@@ -50,6 +52,45 @@ def test_a_worker_whose_claim_loop_is_stuck_is_replaced_and_its_dossier_says_so(
     assert re.fullmatch(r"signal 9 \(SIGKILL\): its claim loop was stuck for \d s", crash.how)
     assert "most recent call first" in crash.stack
     assert "its claim loop was stuck" in family.log
+
+
+CLOSING = """
+@app.lifespan
+async def resources(app):
+    yield {}
+    ran("closing")
+    await asyncio.sleep(%s)
+
+@app.on("processed")
+async def told(event):
+    ran("telling")
+    await asyncio.sleep(2)
+"""
+
+
+def test_a_worker_that_tells_its_handlers_and_closes_its_resources_is_not_reported_as_blocked(
+    worker: Families, shop: ModuleType, tmp_path: Path
+) -> None:
+    with (tmp_path / "shop.py").open("a") as file:
+        file.write(CLOSING % 2)
+    family = worker(patch="import procession.runtime.watch\nprocession.runtime.watch.BLOCKED = 1.0", heartbeat="1s")
+    shop.nap.enqueue(0, "nap").result(timeout=20)
+    assert family.stop() == 0
+    assert worker.runs() == ["nap", "telling", "closing"]
+    assert "blocked" not in family.log
+
+
+def test_a_worker_that_never_ends_to_close_its_resources_is_replaced(
+    worker: Families, shop: ModuleType, app: Procession, tmp_path: Path
+) -> None:
+    with (tmp_path / "shop.py").open("a") as file:
+        file.write(CLOSING % 3_600)
+    family = worker(patch="import procession.runtime.watch\nprocession.runtime.watch.STUCK = 2.0", heartbeat="1s")
+    until(app.workers)
+    os.kill(family.children()[0], signal.SIGTERM)  # by nobody who would wait for it
+    until(lambda: worker.runs() == ["closing"])
+    assert shop.nap.enqueue(0, "nap").result(timeout=20) == "rested"
+    family.kill()
 
 
 def test_a_thousand_long_jobs_keep_their_lease_with_a_handful_of_commands(

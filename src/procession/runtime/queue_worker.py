@@ -155,7 +155,12 @@ class QueueWorker:
             Exception: what the app's lifespan raises when it opens its resources, or what broke a part of the worker.
         """
         self._loop = asyncio.get_running_loop()
-        async with self.app.registry.policies.lifespan.opened(self.app, self._stopping):
+        self._keeper = LeaseKeeper(
+            self._database, self.id, lease=self._lease, heartbeat=self._beat_every, every=self._pulse.every,
+            blocked=self._pulse.blocked, running_in=lambda task: self._performer.running_in(task),
+        )  # fmt: skip
+        opened = self.app.registry.policies.lifespan.opened(self.app, self._stopping)
+        async with beside(self._pulse.run(self._look), broken=self.stop_once), opened:  # it is felt until all is closed
             await self._run()
 
     async def _run(self) -> None:
@@ -178,16 +183,11 @@ class QueueWorker:
         self._obituaries = Obituaries(
             self.app.registry, self.id, self._database, self._patient, meter=self._meter, announcer=announcer
         )
-        self._keeper = LeaseKeeper(
-            self._database, self.id, lease=self._lease, heartbeat=self._beat_every, every=self._pulse.every,
-            blocked=self._pulse.blocked, running_in=self._performer.running_in,
-        )  # fmt: skip
         self._keeper.start()
         log.info("%s serves %s: %d places, %d threads", self.id, ", ".join(self.queues), self.concurrency, self.threads)
         work = (
-            self._listener.run(), self._pulse.run(self._look), self._take_notes(), self._obituaries.run(),
-            self._schedules.run(self._patient), pruning(self._patient, self._database),
-            self.orders.run(self._patient, self._performer.stacks),
+            self._listener.run(), self._take_notes(), self._obituaries.run(), self._schedules.run(self._patient),
+            pruning(self._patient, self._database), self.orders.run(self._patient, self._performer.stacks),
         )  # fmt: skip
         try:
             async with beside(*work, broken=self.stop_once):
