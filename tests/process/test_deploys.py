@@ -335,6 +335,19 @@ def test_a_burst_recycles_its_workers_as_often_as_they_are_worn_out(
     assert len(set(worker.runners().values())) > 2
 
 
+def test_a_burst_that_is_done_waits_for_no_replacement(
+    app: Procession, shop: ModuleType, worker: Families
+) -> None:
+    running = shop.nap.enqueue(60, "nap")
+    family = worker("--burst")
+    until(worker.runs)
+    (worker.folder / "shop.py").write_text("import time; time.sleep(3600)")
+    family.process.send_signal(signal.SIGHUP)
+    until(lambda: len(family.children()) == 2)
+    running.cancel()
+    assert family.process.wait(timeout=20) == 0
+
+
 def test_a_burst_that_has_lost_its_threads_goes_on_in_a_fresh_process(
     app: Procession, shop: ModuleType, worker: Families
 ) -> None:

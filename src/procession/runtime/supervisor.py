@@ -240,6 +240,8 @@ class Supervisor:
             return
         elif well and not child.stopping and self._burst:
             seat.closed = True
+            if seat.serving is not None and not seat.serving.pulse.begun:
+                seat.serving.stop()  # it was to take over, and nothing is left to do
         elif seat.closed or self._burst:
             self._code = self._code if well else self._code or 1
         if not well:
