@@ -33,7 +33,6 @@ class Finding(Struct, frozen=True, kw_only=True):
 
 KINDS = {
     "no lease": "a queue worker is known, or runs jobs, without a lease: nobody would take its jobs back",
-    "lease too long": "the last beat of a queue worker lies in the future: the clock went back; its jobs may wait",
     "not held": "a running job is missing from what its queue worker holds",
     "held without a run": "a queue worker holds a job that it does not run, or that is gone",
     "token without worker": "the token of a claim is kept for a queue worker that is gone",

@@ -17,14 +17,11 @@ end
 
 -- Workers
 
--- A worker without a lease gets one: if it lives it beats, if not its jobs come back when this one ends. So does a worker whose
--- lease ends in days, because the clock was ahead at its last beat and went back.
+-- A worker without a lease gets one: if it lives it beats, if not its jobs come back when this one ends.
 local function check_lease(worker, lease)
-  local beaten, info = string.match(redis.call('HGET', WORKERS, worker) or '', '^(%d+)(.*)')
-  local kind = not redis.call('ZSCORE', LEASES, worker) and 'no lease' or tonumber(beaten or 0) > now + lease and 'lease too long'
-  if kind and wrong(kind, '', worker) then
+  if not redis.call('ZSCORE', LEASES, worker) and wrong('no lease', '', worker) then
     redis.call('ZADD', LEASES, now + lease, worker)
-    redis.call('HSET', WORKERS, worker, now .. (info or ' {}'))
+    redis.call('HSETNX', WORKERS, worker, now .. ' {}')
   end
 end
 
